@@ -17,8 +17,9 @@ from bot.commands import parser
 from bot.commands.model import Arg, Command, Invocation
 from bot.context import AppContext
 from bot.core.access import AccessMode, Owners
-from bot.core.cards import ButtonPress, Card
+from bot.core.cards import ButtonPress, Card, Tone
 from bot.core.errors import BadInput, NotFound, Refusal, Unavailable
+from bot.core.forms import Form
 from bot.core.jobs import Job
 from bot.core.messages import Address, EventRef
 from bot.core.people import Account, Actor, Place
@@ -62,12 +63,13 @@ class ShownJob:
 
 @dataclass(frozen=True, slots=True)
 class ButtonResult:
-    """The result of a button: a new job, a card, a sentence for the presser, or files."""
+    """The result of a button or of a form: a new job, a card, a sentence for the presser, files, or a form to fill in."""
 
     new: ShownJob | None = None
     card: Card | None = None
     notice: str = ""
     files: tuple[PictureFile, ...] = ()
+    form: Form | None = None
 
 
 class Studio:
@@ -152,13 +154,40 @@ class Studio:
         command = self.commands.by_action.get(press.action)
         if command is None:
             raise BadInput("refusal.press.unreadable")
-        invocation = Invocation(actor, place, command, ref, press=press)
+        return await self._invoke(Invocation(actor, place, command, ref, press=press))
+
+    async def submit(
+        self, actor: Actor, place: Place, press: ButtonPress, values: Mapping[str, str], ref: EventRef
+    ) -> ButtonResult:
+        """Run the command of a form with the submitted values, by the field's name; names that it does not know are ignored.
+
+        Rights are checked as for a press. Raises Refusal; BadInput where no form has this action.
+        """
+        command = self.commands.by_action.get(press.action)
+        if command is None or not command.form:
+            raise BadInput("refusal.press.unreadable")
+        return await self._invoke(Invocation(actor, place, command, ref, press=press, submitted=values))
+
+    def typed_form(self, form: Form, locale: str) -> Card:
+        """Return a form as a private card with the line to change and to send back, for surfaces without forms."""
+        return Card(
+            Tone.INFO,
+            i18n.text(locale, "card.form"),
+            prompt=form.line,
+            notes=form.notes,
+            private=True,
+            final=True,
+            locale=locale,
+        )
+
+    async def _invoke(self, invocation: Invocation) -> ButtonResult:
         result = await shield(runner.run(self._ctx, invocation))
         return ButtonResult(
             new=None if result.new is None else await self._shown(result.new),
             card=result.card if result.changed is None else (await self._shown(result.changed)).card,
             notice=result.notice,
             files=result.files,
+            form=result.form,
         )
 
     async def is_stranger(self, actor: Actor, place: Place) -> bool:

@@ -14,6 +14,7 @@ import yarl
 
 from adapters.discord.commands import CatalogueTranslator, EaselCommandTree
 from adapters.discord.errors import NETWORK
+from adapters.discord.forms import values_of
 from adapters.discord.identity import NAME, actor_of, locale_of, owners_of, place_of, ref_of
 from adapters.discord.replies import InteractionAnswer, InteractionReplies
 from bot.core.cards import ButtonPress, Card, Tone
@@ -179,34 +180,40 @@ class ComponentPresses:
 
     async def handle(self, interaction: discord.Interaction) -> None:
         """Answer a press or a form. The command tree answers slash commands."""
-        if interaction.type is discord.InteractionType.component:
-            press = ButtonPress.unpack(interaction.custom_id or "")
-            command = None if press is None else self._studio.commands.by_action.get(press.action)
-            if command is None or (command.on_private_card and not _is_on_private_card(interaction)):
-                press = None
-            updates = press is not None and command is not None and command.updates and _is_on_message(interaction)
-        elif interaction.type is discord.InteractionType.modal_submit:
-            press, updates = None, False
-        else:
+        is_form = interaction.type is discord.InteractionType.modal_submit
+        if not is_form and interaction.type is not discord.InteractionType.component:
             return
+        press = ButtonPress.unpack(interaction.custom_id or "")
+        command = None if press is None else self._studio.commands.by_action.get(press.action)
+        if command is None or (command.on_private_card and not _is_on_private_card(interaction)):
+            press = command = None
+        updates = command is not None and command.updates and not is_form and _is_on_message(interaction)
         private = interaction.message is not None and interaction.message.flags.ephemeral
+        opens = not is_form and command is not None and command.form
         await self._replies.respond(
             interaction,
             ref_of(interaction, private=private),
             locale_of(interaction.locale),
             self._answer(interaction, press, private=private, updates=updates),
-            private=private or press is None,
+            private=private or press is None or opens,
             updates=updates,
+            opens=opens,
         )
 
     async def _answer(
         self, interaction: discord.Interaction, press: ButtonPress | None, *, private: bool, updates: bool
     ) -> InteractionAnswer:
-        if press is None:
-            form = interaction.type is discord.InteractionType.modal_submit
-            raise BadInput("discord.form.old" if form else "refusal.press.unreadable")
+        is_form = interaction.type is discord.InteractionType.modal_submit
+        if press is None or (is_form and not self._studio.commands.by_action[press.action].form):
+            raise BadInput("discord.form.old" if is_form else "refusal.press.unreadable")
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
-        pressed = await self._studio.press(actor, place, press, ref_of(interaction, private=private))
+        ref = ref_of(interaction, private=private)
+        if is_form:
+            pressed = await self._studio.submit(actor, place, press, values_of(interaction), ref)
+        else:
+            pressed = await self._studio.press(actor, place, press, ref)
+        if pressed.form is not None:
+            return InteractionAnswer(self._studio.typed_form(pressed.form, actor.locale), form=pressed.form)
         if pressed.new is not None:
             return InteractionAnswer(pressed.new.card, pressed.new.job_id)
         if pressed.card is not None and updates:

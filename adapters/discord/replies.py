@@ -13,10 +13,12 @@ from typing import Any
 import discord
 
 from adapters.discord.errors import NETWORK, log_refusal
+from adapters.discord.forms import modal_of
 from adapters.discord.identity import NAME, locale_of
 from adapters.discord.render import MessageParts, show_with_fallbacks
 from bot.core.cards import Card, Tone
 from bot.core.errors import Refusal
+from bot.core.forms import Form
 from bot.core.messages import EventRef
 from bot.core.people import Actor
 from bot.studio import Studio
@@ -25,6 +27,9 @@ log = logging.getLogger(__name__)
 
 DEFER_AFTER = 1.0
 """Seconds until an answer is deferred; Discord allows 3 for the first response."""
+
+FORM_AFTER = 2.0
+"""The same where the answer may be a form, which can only be the first response."""
 
 
 FAULTS = (discord.HTTPException, discord.InteractionResponded, *NETWORK)
@@ -36,11 +41,12 @@ class InteractionAnswer:
     """The answer to an interaction.
 
     Attributes:
-        card: The card to show; None acknowledges a press silently.
+        card: The card to show; None acknowledges a press silently. Beside a form, it stands in for a form that comes too late.
         job_id: The job of the card; delivery updates the message from then on.
         updates: Whether the message with the button is edited instead of sending a new one.
         notice: A private sentence in addition to an edited card.
         as_they_are: Whether the original files are sent, not enlarged.
+        form: A form to open.
     """
 
     card: Card | None
@@ -48,14 +54,16 @@ class InteractionAnswer:
     updates: bool = False
     notice: str = ""
     as_they_are: bool = False
+    form: Form | None = None
 
 
 class InteractionReplies:
     """Answers interactions. It tracks running handlers, so that ``drain`` can wait for them."""
 
-    def __init__(self, studio: Studio, defer_after: float = DEFER_AFTER) -> None:
+    def __init__(self, studio: Studio, defer_after: float = DEFER_AFTER, form_after: float = FORM_AFTER) -> None:
         self._studio = studio
         self._defer_after = defer_after
+        self._form_after = form_after
         self._running: set[asyncio.Task[Any]] = set()
 
     async def respond(
@@ -67,6 +75,7 @@ class InteractionReplies:
         *,
         private: bool = False,
         updates: bool = False,
+        opens: bool = False,
     ) -> None:
         """Do the work and show its result. A Refusal or an internal error becomes a private sentence.
 
@@ -77,12 +86,13 @@ class InteractionReplies:
             work: Returns the answer.
             private: Whether a deferred answer is ephemeral.
             updates: Whether a deferred answer edits the message with the button.
+            opens: Whether the answer may be a form.
         """
         here = asyncio.current_task()
         assert here is not None
         self._running.add(here)
         try:
-            await self._respond(interaction, ref, locale, work, private=private, updates=updates)
+            await self._respond(interaction, ref, locale, work, private=private, updates=updates, opens=opens)
             await self._say_missed(interaction, locale)
         except Exception as error:  # noqa: BLE001 - nobody is left with "the application did not respond"
             await self.apologise(interaction, error)
@@ -113,15 +123,19 @@ class InteractionReplies:
         *,
         private: bool,
         updates: bool,
+        opens: bool,
     ) -> None:
         task = asyncio.ensure_future(self._answer(work, locale))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        done, _ = await asyncio.wait({task}, timeout=self._defer_after)
+        done, _ = await asyncio.wait({task}, timeout=self._form_after if opens else self._defer_after)
         deferred = not done and await self._defer(interaction, private=private, updates=updates)
         answer = await task
         show: Callable[[MessageParts], Awaitable[int | None]]
-        if answer.card is None:
+        if answer.form is not None and not deferred:
+            modal = modal_of(answer.form)
+            await self._guarded(interaction, locale, self._open(interaction, modal))
+        elif answer.card is None:
             silent = self._silent_after if deferred else self._silent_first
             await self._guarded(interaction, locale, silent(interaction, updates=updates))
         elif deferred:
@@ -148,6 +162,9 @@ class InteractionReplies:
             _log("a deferred answer", error)
             return False
         return True
+
+    async def _open(self, interaction: discord.Interaction, modal: discord.ui.Modal) -> None:
+        await interaction.response.send_modal(modal)
 
     async def _silent_first(self, interaction: discord.Interaction, *, updates: bool) -> None:  # noqa: ARG002 - as its twin
         await interaction.response.defer()

@@ -215,6 +215,10 @@ class CallbackQueries:
         except Refusal as refusal:
             self._background.answer(query.id, self._studio.refused(refusal, actor.locale).status, alert=True)
             return
+        if pressed.form is not None:
+            card = self._studio.typed_form(pressed.form, actor.locale)
+            await self._answer_in_private(query, actor, event_update.update_id, card)
+            return
         if pressed.card is not None and not command.updates:
             await self._answer_in_private(query, actor, event_update.update_id, pressed.card)
             return

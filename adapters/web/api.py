@@ -92,16 +92,19 @@ class Api:
         return web.json_response({"card": card_json(admitted.card)}, status=201)
 
     async def press(self, request: web.Request) -> web.Response:
-        """Press a button: answers a new job's card, the updated card, or a notice."""
+        """Press a button: answers a new job's card, the updated card, a line to copy, or a notice."""
         body = await self._bodies.json(request, PressBody)
         what = ButtonPress.unpack(body.id)
         if what is None or what.action not in self._studio.commands.by_action:
             raise BadInput("refusal.web.button")
-        pressed = await self._studio.press(actor_of(request), PLACE, what, ref_of(body.key, digest({"id": body.id})))
+        actor = actor_of(request)
+        pressed = await self._studio.press(actor, PLACE, what, ref_of(body.key, digest({"id": body.id})))
+        # The page has a form of its own; of another one it gets the line.
+        card = pressed.card if pressed.form is None else self._studio.typed_form(pressed.form, actor.locale)
         return web.json_response(
             {
                 "new": card_json(pressed.new.card) if pressed.new else None,
-                "card": card_json(pressed.card) if pressed.card else None,
+                "card": card_json(card) if card else None,
                 "notice": pressed.notice,
             }
         )

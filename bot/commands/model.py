@@ -10,6 +10,7 @@ from typing import TypeAlias
 from bot.cards.job_buttons import JobButton
 from bot.context import AppContext
 from bot.core.cards import ButtonPress, Card
+from bot.core.forms import Form
 from bot.core.jobs import Job
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
@@ -111,6 +112,7 @@ class Command:
         button: Where cards of jobs show its button; None where other cards bring it, or none does.
         updates: The card in its result replaces the card that has the button. Otherwise it is a private answer.
         on_private_card: Its button works only on a card that is shown to one person alone.
+        form: Its button may open a form, which comes back to the same handler as ``Invocation.submitted``.
         on_job: Its number is that of a job, which must be the actor's own or shown in this chat.
         while_banned: A banned person may use it too: always, or where this returns True.
     """
@@ -131,6 +133,7 @@ class Command:
     button: JobButton | None = None
     updates: bool = False
     on_private_card: bool = False
+    form: bool = False
     on_job: bool = False
     while_banned: bool | Callable[[Invocation], bool] = False
 
@@ -154,6 +157,7 @@ class Invocation:
         names: What the platform calls the people, roles and channels among them, by the argument's name; data.
         roles: Ids of the roles that the people among them have here, where the platform says them, likewise.
         press: The button that was pressed; None where the command was typed.
+        submitted: The values of the form that the button opened, by the field's name; None where none was submitted.
     """
 
     actor: Actor
@@ -164,6 +168,7 @@ class Invocation:
     names: Mapping[str, str] = field(default_factory=dict)
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     press: ButtonPress | None = None
+    submitted: Mapping[str, str] | None = None
 
     @property
     def pressed(self) -> ButtonPress:
@@ -183,6 +188,7 @@ class CommandResult:
         card: Another card: see ``Command.updates``.
         notice: One sentence for the actor alone, in their language.
         files: Files for the actor.
+        form: A form for the actor to fill in; only commands with ``form`` return one, and nothing beside it.
     """
 
     new: Job | None = None
@@ -190,6 +196,7 @@ class CommandResult:
     card: Card | None = None
     notice: str = ""
     files: tuple[PictureFile, ...] = ()
+    form: Form | None = None
 
 
 Handler: TypeAlias = Callable[[AppContext, Invocation], Awaitable[CommandResult | Card]]

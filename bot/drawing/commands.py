@@ -1,4 +1,4 @@
-"""Commands of drawing: the list of LoRAs; on a job reroll, seed, vary, upscale, again, prompt, original files, cancel."""
+"""Commands of drawing: the list of LoRAs; on a job reroll, vary, upscale, edit, seed, again, prompt, original files, cancel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bot.core.errors import NotFound
 from bot.core.jobs import Job
 from bot.core.pictures import Picture
 from bot.core.texts import shown
-from bot.drawing import admission, job_actions
+from bot.drawing import admission, job_actions, request_form
 from bot.drawing.admission import RepeatedPress
 from bot.drawing.flags import missing_from_line, prompt_line
 from bot.drawing.model_rules import fits, matches, may_use
@@ -57,6 +57,15 @@ async def _vary(ctx: AppContext, invocation: Invocation) -> CommandResult:
 async def _upscale(ctx: AppContext, invocation: Invocation) -> CommandResult:
     return await _admitted(
         invocation, job_actions.upscale(ctx, invocation.actor, invocation.place, invocation.pressed, invocation.ref)
+    )
+
+
+async def _edit(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    actor, press, values = invocation.actor, invocation.pressed, invocation.submitted
+    if values is None:
+        return CommandResult(form=await request_form.open_form(ctx, press, actor.locale))
+    return CommandResult(
+        new=await request_form.draw_form(ctx, actor, invocation.place, press, invocation.ref, values=values)
     )
 
 
@@ -174,6 +183,13 @@ COMMANDS = (
         handler=_upscale,
         on_job=True,
         button=JobButton(each=True, row=1, offered=_can_upscale),
+    ),
+    Command(
+        action="edit",
+        permission=Permission.ANYBODY,
+        handler=_edit,
+        form=True,
+        on_job=True,
     ),
     Command(
         action="prompt",

@@ -50,7 +50,7 @@ async def reroll(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress
     pressed = _pressed(ctx, press)
     job = await get_job(ctx, press.job_id)
     request = requests.reroll(job.request, ctx.rng)
-    return await _admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
+    return await admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
 
 
 async def draw_from_seed(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
@@ -61,7 +61,7 @@ async def draw_from_seed(ctx: AppContext, actor: Actor, place: Place, press: But
     if index >= job.request.count:
         raise NotFound("refusal.picture.not_found")
     request = requests.from_seed(job.request, index)
-    return await _admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
+    return await admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
 
 
 async def vary(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
@@ -75,7 +75,7 @@ async def vary(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, 
     if Capability.VARY not in profile.can:
         raise BadInput("refusal.vary.model", model=profile.title)
     request = requests.vary(job.request, index, ctx.rng)
-    return await _admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
+    return await admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
 
 
 async def upscale(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> Job:
@@ -98,7 +98,7 @@ async def upscale(ctx: AppContext, actor: Actor, place: Place, press: ButtonPres
         raise BadInput("refusal.upscale.largest", value=f"{picture.width}x{picture.height}", high=profile.side.high)
     image = inputs.from_picture(ctx.pictures, picture.path)
     request = requests.upscale(job.request, picture.index, image, size)
-    return await _admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
+    return await admit_child(ctx, actor, place, ref, parent=job, request=request, pressed=pressed)
 
 
 async def draw_again(ctx: AppContext, actor: Actor, place: Place, job_id: int, ref: EventRef) -> Job:
@@ -110,10 +110,10 @@ async def draw_again(ctx: AppContext, actor: Actor, place: Place, job_id: int, r
     request = job.request
     if not request.prompt:
         raise NotFound("refusal.job.not_found")
-    return await _admit_child(ctx, actor, place, ref, parent=job, request=request, note=REPEATED)
+    return await admit_child(ctx, actor, place, ref, parent=job, request=request, note=REPEATED)
 
 
-async def _admit_child(
+async def admit_child(
     ctx: AppContext,
     actor: Actor,
     place: Place,
@@ -124,6 +124,7 @@ async def _admit_child(
     note: str = "",
     pressed: PressedButton | None = None,
 ) -> Job:
+    """Admit a request that was derived from a job's. Raises Refusal or RepeatedPress."""
     _profile(ctx, request.model)
     for name in (request.image, request.mask, *request.references):
         if name and await asyncio.to_thread(data_files.locate, ctx.pictures, name) is None:

@@ -201,6 +201,13 @@ def _negative(text: str | None, style: Style | None, profile: Profile, guidance:
     return negative, ()
 
 
+def reads_negative(profile: Profile, guidance: float) -> bool:
+    """Return whether the model follows a negative prompt at this guidance."""
+    if profile.negative is NegativePromptSupport.WITH_GUIDANCE:
+        return guidance > 1
+    return profile.negative is NegativePromptSupport.ALWAYS
+
+
 def _steps(text: str | None, limits: Range[int]) -> int:
     if text is None:
         return limits.default

@@ -131,9 +131,36 @@ class Person:
         data = {"custom_id": custom_id, "component_type": 2, "id": 1}
         return await self._begin(COMPONENT, message.channel, data, message)
 
-    async def submit(self, custom_id: str) -> Asked:
-        """Send a form that was opened some time ago."""
-        return await self._begin(FORM, self._fake.channel, {"custom_id": custom_id, "components": []})
+    async def submit(self, custom_id: str, message: Message | None = None, **values: str) -> Asked:
+        """Send a form as it was opened some time ago, or as a forged client could."""
+        parts = [{"type": 4, "id": 1, "custom_id": name, "value": value} for name, value in values.items()]
+        components = [{"type": 18, "id": 2, "component": part} for part in parts]
+        where = self._fake.channel if message is None else message.channel
+        return await self._begin(FORM, where, {"custom_id": custom_id, "components": components}, message)
+
+    async def fill(self, asked: Asked, **values: str) -> Asked:
+        """Change values of the form that answered a press, by the fields' names, and send it."""
+        modal = (await asked.acknowledged()).modal
+        assert modal, "no form was opened"
+        parts = []
+        for label in modal["components"]:
+            field = label["component"]
+            if field["type"] == 3:
+                chosen = [one["value"] for one in field["options"] if one.get("default")]
+                name = field["custom_id"]
+                picked = [values.pop(name)] if name in values else chosen
+                assert set(picked) <= {one["value"] for one in field["options"]}, "the client offers no such choice"
+                answer = {"type": 3, "id": 1, "custom_id": name, "values": picked}
+            else:
+                value = values.pop(field["custom_id"], field.get("value") or "")
+                assert len(value) <= field.get("max_length", 4000), "the client takes no text that long"
+                assert value or not field.get("required", True), "the client asks for a value"
+                answer = {"type": 4, "id": 1, "custom_id": field["custom_id"], "value": value}
+            parts.append({"type": 18, "id": 2, "component": answer})
+        assert not values, f"no fields {sorted(values)}"
+        message = asked.interaction.message
+        data = {"custom_id": modal["custom_id"], "components": parts}
+        return await self._begin(FORM, asked.interaction.channel, data, message)
 
     def sees(self, channel: Channel | None = None) -> list[Message]:
         """Return the messages that they see in a channel, oldest first."""

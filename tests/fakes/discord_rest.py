@@ -254,6 +254,8 @@ class Rest:
             resource = {"type": kind, "message": world.message_payload(interaction.message)}
         elif kind == DEFER_UPDATE:
             interaction.original = interaction.message
+        elif kind == MODAL:
+            interaction.modal = data
         else:
             interaction.choices = data.get("choices") or []
         interaction.response, interaction.acked_after = kind, after

@@ -163,6 +163,7 @@ class Interaction:
     original: Message | None = None
     followups: list[Message] = field(default_factory=list)
     choices: list[dict[str, Any]] = field(default_factory=list)
+    modal: dict[str, Any] = field(default_factory=dict)
     expired: bool = False
 
 

@@ -7,6 +7,8 @@ import { announce, made, t } from "./texts.js";
 const ICONS = { reroll: "i-reroll", seed: "i-seed", vary: "i-vary", upscale: "i-upscale", prompt: "i-copy", cancel: "i-stop" };
 /** Buttons that belong to one picture, in their order, and what they are called beside it. */
 const EACH = { vary: "vary", upscale: "upscale", seed: "from_seed" };
+/** Buttons of chats; the page has its own controls for the same. */
+const OWN = new Set(["favourite", "edit"]);
 const COPIED_MS = 2000;
 
 export class JobCard {
@@ -196,7 +198,7 @@ export class JobCard {
 
   #showButtons() {
     const { buttons, pictures, prompt } = this.card;
-    const rest = buttons.flat().filter(({ action }) => !(action in EACH) && action !== "favourite");
+    const rest = buttons.flat().filter(({ action }) => !(action in EACH) && !OWN.has(action));
     this.buttons.replaceChildren(
       ...rest.map((one) => this.#button(one)),
       ...(pictures.length === 1 ? this.#actions(pictures[0]) : []),

@@ -12,6 +12,7 @@ from bot.commands.model import Arg, Invocation
 from bot.commands.registry import Registry
 from bot.core.cards import Button, ButtonPress, Card, Tone
 from bot.core.errors import Refusal
+from bot.core.forms import Form
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
@@ -56,6 +57,7 @@ class Scripted:
     delay: asyncio.Event | None = None
     drawn: list[tuple[Actor, Place, DrawForm, EventRef]] = field(default_factory=list)
     presses: list[tuple[Actor, Place, ButtonPress, EventRef]] = field(default_factory=list)
+    submissions: list[tuple[ButtonPress, dict[str, str]]] = field(default_factory=list)
     calls: list[Invocation] = field(default_factory=list)
     suggestions: tuple[Suggestion, ...] = ()
     suggested: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -82,6 +84,16 @@ class Scripted:
         self.presses.append((actor, place, press, ref))
         await self._turn()
         return self.pressed
+
+    async def submit(
+        self, actor: Actor, place: Place, press: ButtonPress, values: Mapping[str, str], ref: EventRef
+    ) -> ButtonResult:
+        self.submissions.append((press, dict(values)))
+        await self._turn()
+        return self.pressed
+
+    def typed_form(self, form: Form, locale: str) -> Card:
+        return Card(Tone.INFO, i18n.text(locale, "card.form"), prompt=form.line, private=True, final=True)
 
     async def bind_answer(self, job_id: int, ref: EventRef, address: Address) -> None:
         self.bindings.append((job_id, address))

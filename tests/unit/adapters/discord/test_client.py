@@ -126,7 +126,7 @@ async def test_unknown_buttons_are_answered(ada: Person, card: Message, scripted
 
 
 async def test_forms_from_before_a_restart_are_answered(ada: Person) -> None:
-    answer = await (await ada.submit("easel:edit:7")).answer()
+    answer = await (await ada.submit("easel:reroll:7")).answer()
     assert "no longer known" in answer.text
 
 

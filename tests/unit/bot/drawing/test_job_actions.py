@@ -192,7 +192,7 @@ async def test_a_job_that_never_was(studio: Studio, action: str) -> None:
 
 @pytest.mark.parametrize(
     "action",
-    ["edit", "use", "delete", "report"],
+    ["use", "drop", "report"],
 )
 async def test_an_action_that_is_unknown_or_impossible_is_refused(world: World, action: str) -> None:
     first = await a_job(world)
