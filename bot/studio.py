@@ -398,7 +398,7 @@ class Studio:
 
     def refused(self, refusal: Refusal, locale: str, surface: str = "") -> Card:
         """Return a refusal as a private card, in the wording of a surface where it has its own (``i18n.own_key``)."""
-        return job_card.refused(refusal, locale, surface)
+        return job_card.refused(refusal, locale, surface, now=self._ctx.clock.now())
 
     def text(self, key: str, locale: str, **params: str | int | float) -> str:
         """Return a message of the catalogue."""

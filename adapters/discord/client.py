@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -233,8 +233,16 @@ def _is_on_message(interaction: discord.Interaction) -> bool:
     message = interaction.message
     if message is None:
         return False
-    buttons = (part for row in message.components if isinstance(row, discord.ActionRow) for part in row.children)
-    return any(interaction.custom_id == button.custom_id for button in buttons)
+    return interaction.custom_id is not None and interaction.custom_id in set(_custom_ids(message.components))
+
+
+def _custom_ids(components: Sequence[object]) -> Iterator[str]:
+    """The custom ids of a message's buttons and menus, in containers too."""
+    for component in components:
+        if isinstance(component, discord.ActionRow | discord.Container):
+            yield from _custom_ids(component.children)
+        elif isinstance(component, discord.Button | discord.SelectMenu) and component.custom_id is not None:
+            yield component.custom_id
 
 
 def _is_on_private_card(interaction: discord.Interaction) -> bool:

@@ -37,6 +37,12 @@ class Upload:
     data: bytes
     alt: str
     spoiler: bool = False
+    is_picture: bool = True
+
+    @property
+    def sent_as(self) -> str:
+        """The name that the message's components have for it."""
+        return f"SPOILER_{self.name}" if self.spoiler else self.name
 
     def file(self) -> discord.File:
         """Return a fresh file for one request; discord.py closes it afterwards."""
@@ -77,7 +83,11 @@ def _upload(index: int, picture: PictureFile, factor: int) -> Upload:
     unique = f"{name.stem}-{index}{name.suffix}" if index else picture.name
     data = picture.path.read_bytes()
     return Upload(
-        unique, data if factor == 1 else _enlarged(data, factor), clip(picture.alt, ALT_CHARS), picture.spoiler
+        unique,
+        data if factor == 1 else _enlarged(data, factor),
+        clip(picture.alt, ALT_CHARS),
+        picture.spoiler,
+        picture.mime.startswith("image/"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Cards as embeds and rows of buttons, with less of them where Discord refuses a part. People's text is escaped."""
+"""Cards as components, with less of them where Discord refuses a part. People's text is escaped."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ Words = Callable[[str, str], str]
 
 PROMPT_CHARS = 1200
 """Most characters of a prompt that are shown, escapes included."""
-LINE_CHARS = 3000
+LINE_CHARS = 2400
 """The same on cards that are about no job, such as the line that asks for a job again."""
 SENTENCE_CHARS = 600
-CONTENT_CHARS = 2000
-DESCRIPTION_CHARS, EMBED_CHARS = 4096, 6000
-NAME_CHARS, VALUE_CHARS, FIELDS = 256, 300, 25
-"""Limits of an embed's fields. Discord takes values of 1,024 characters; facts are kept shorter."""
-ASKER_CHARS = 100
+FACT_CHARS = 300
+ASKER_CHARS = 200
+TEXT_CHARS = 4000
+"""Discord's limit for all texts of one message together."""
+COMPONENTS = 40
+"""Discord's limit for the components of one message, nested ones included."""
 LABEL_CHARS = 80
 ROWS, PER_ROW = 5, 5
 BAR = 16
@@ -61,69 +62,115 @@ def escape(text: str, limit: int) -> str:
     return cut[: len(cut) - (len(cut) - len(cut.rstrip("\\"))) % 2] + "…"
 
 
-def embed_of(card: Card) -> discord.Embed | None:
-    """Return the card's text within Discord's limits; None when there is none (pictures alone)."""
-    parts = _parts(card)
-    if not parts and not card.facts:
-        return None
-    embed = discord.Embed(colour=COLOURS[card.tone])
-    if card.asker:
-        # Discord reads no markup in a footer.
-        embed.set_footer(text=card.asker[:ASKER_CHARS])
-    description = ""
-    for part in parts:
-        longer = f"{description}\n{part}" if description else part
-        if len(longer) <= DESCRIPTION_CHARS:
-            description = longer
-    embed.description = description or None
-    for fact in card.facts[:FIELDS]:
-        name, value = escape(fact.label.strip(), NAME_CHARS), escape(fact.value.strip(), VALUE_CHARS)
-        if name and value and len(embed) + len(name) + len(value) <= EMBED_CHARS:
-            embed.add_field(name=name, value=value)
-    return embed
+def view_of(card: Card, files: Sequence[Upload] = (), *, mention: int | None = None) -> discord.ui.LayoutView:
+    """Return the card as components. Needs a running event loop.
 
-
-def plain_of(card: Card) -> str:
-    """Return the card's own sentences as plain text: nothing that people wrote, at most 2,000 characters."""
-    lines = [escape(line, SENTENCE_CHARS) for line in (card.status, *card.notes) if line]
-    text = "\n".join(lines)
-    return clip(text, CONTENT_CHARS)
-
-
-def _parts(card: Card) -> list[str]:
-    parts = [f"**{escape(card.status, SENTENCE_CHARS)}**"] if card.status else []
-    if card.progress is not None:
-        done = round(max(0.0, min(1.0, card.progress)) * BAR)
-        parts.append("▰" * done + "▱" * (BAR - done))
-    if card.prompt:
-        parts.append(
-            "> " + escape(" ".join(card.prompt.split()), PROMPT_CHARS if card.job_id is not None else LINE_CHARS)
-        )
-    return parts + [escape(note, SENTENCE_CHARS) for note in card.notes]
-
-
-def view_of(card: Card) -> discord.ui.View | None:
-    """Return the card's buttons; None when it has none. Needs a running event loop."""
-    rows = _rows(card.buttons)
-    if not rows:
-        return None
-    view = discord.ui.View(timeout=None)
-    for number, row in enumerate(rows):
-        for button in row:
-            style = discord.ButtonStyle.danger if button.danger else discord.ButtonStyle.secondary
-            view.add_item(
-                discord.ui.Button(
-                    style=style, label=clip(button.label, LABEL_CHARS), custom_id=button.press.pack(), row=number
-                )
-            )
+    Args:
+        card: The card.
+        files: Its pictures and other files, as they are attached.
+        mention: Id of a person who is named in place of the asker's name. Whether that notifies them is for the request
+            to say.
+    """
+    view = discord.ui.LayoutView(timeout=None)
+    pictures = [file for file in files if file.is_picture]
+    above, below = _texts(card, mention)
+    parts: list[discord.ui.Item[discord.ui.LayoutView]] = [discord.ui.TextDisplay(above)] if above else []
+    if pictures:
+        gallery: discord.ui.MediaGallery[discord.ui.LayoutView] = discord.ui.MediaGallery()
+        for file in pictures:
+            gallery.add_item(media=f"attachment://{file.sent_as}", description=file.alt or None, spoiler=file.spoiler)
+        parts.append(gallery)
+    parts += [
+        discord.ui.File(f"attachment://{file.sent_as}", spoiler=file.spoiler) for file in files if not file.is_picture
+    ]
+    if below:
+        parts.append(discord.ui.TextDisplay(below))
+    parts += _rows(card.buttons)
+    if parts:
+        view.add_item(discord.ui.Container(*parts, accent_colour=COLOURS[card.tone]))
+    else:
+        # A message can't be without content.
+        view.add_item(discord.ui.TextDisplay("\u200b"))
     # A stopped view is sent but not stored: presses are answered from the custom id, also after a restart.
     view.stop()
     return view
 
 
-def _rows(rows: tuple[tuple[Button, ...], ...]) -> list[tuple[Button, ...]]:
+def plain_of(card: Card, *, mention: int | None = None) -> discord.ui.LayoutView:
+    """Return the card's own sentences alone: nothing that people wrote, no file and no button."""
+    lines = [escape(line, SENTENCE_CHARS) for line in (card.status, *card.notes) if line]
+    text = clip("\n".join(lines), TEXT_CHARS - ASKER_CHARS)
+    if mention is not None:
+        text = f"{text}\n<@{mention}>"
+    view = discord.ui.LayoutView(timeout=None)
+    view.add_item(discord.ui.TextDisplay(text.strip() or "\u200b"))
+    view.stop()
+    return view
+
+
+def _texts(card: Card, mention: int | None) -> tuple[str, str]:
+    """Return the markup above and below the pictures; together they keep to TEXT_CHARS."""
+    above = []
+    if card.prompt:
+        prompt = escape(" ".join(card.prompt.split()), PROMPT_CHARS if card.job_id is not None else LINE_CHARS)
+        above.append(f"**{prompt}**" if card.job_id is not None else prompt)
+    if card.headline:
+        status = _sentence(card, card.headline, SENTENCE_CHARS)
+        # Of a job the prompt is the title, of any other card the first sentence.
+        above.insert(*((len(above), status) if card.job_id is not None else (0, f"**{status}**")))
+    if card.progress is not None:
+        done = round(max(0.0, min(1.0, card.progress)) * BAR)
+        above.append("▰" * done + "▱" * (BAR - done))
+    lines = [_sentence(card, note, SENTENCE_CHARS) for note in card.notes]
+    below = []
+    if card.summary:
+        below.append(" · ".join(_sentence(card, part, FACT_CHARS) for part in card.summary))
+    else:
+        facts = [f for f in card.facts if f.label.strip() and f.value.strip()]
+        lines += [f"{escape(f.label.strip(), FACT_CHARS)}: {_sentence(card, f.value, FACT_CHARS)}" for f in facts]
+    asker = f"<@{mention}>" if mention is not None else escape(card.asker.strip(), ASKER_CHARS)
+    if asker:
+        below.append(asker)
+    if card.job_id is None:
+        above += [line for line in lines if line]
+    else:
+        below = [*(line for line in lines if line), *below]
+    small = [f"-# {line}" for line in below]
+    left = TEXT_CHARS - sum(len(line) + 1 for line in small)
+    return _fitting(above, left), _fitting(small, TEXT_CHARS)
+
+
+def _fitting(lines: Sequence[str], limit: int) -> str:
+    text = ""
+    for line in lines:
+        longer = f"{text}\n{line}" if text else line
+        if len(longer) <= limit:
+            text = longer
+    return text
+
+
+def _sentence(card: Card, text: str, limit: int) -> str:
+    """Return a sentence of the card on one line, with its moments as Discord shows them to each reader."""
+    text = " ".join(text.split())
+    moments = {moment.words: f"<t:{int(moment.at)}:R>" for moment in card.instants if moment.words}
+    # A sentence that is cut keeps its words: a part of a timestamp is none.
+    if not moments or len(escape(text, limit + 1)) > limit:
+        return escape(text, limit)
+    parts = re.split("(" + "|".join(re.escape(words) for words in moments) + ")", text)
+    return "".join(moments.get(part) or escape(part, limit) for part in parts)
+
+
+def _rows(rows: tuple[tuple[Button, ...], ...]) -> list[discord.ui.ActionRow[discord.ui.LayoutView]]:
+    made = []
     split = [row[i : i + PER_ROW] for row in rows for i in range(0, len(row), PER_ROW)]
-    return split[:ROWS]
+    for row in split[:ROWS]:
+        shown: discord.ui.ActionRow[discord.ui.LayoutView] = discord.ui.ActionRow()
+        for button in row:
+            style = discord.ButtonStyle.danger if button.danger else discord.ButtonStyle.secondary
+            label = clip(button.label, LABEL_CHARS)
+            shown.add_item(discord.ui.Button(style=style, label=label, custom_id=button.press.pack()))
+        made.append(shown)
+    return made
 
 
 class Fallback(Enum):
@@ -142,38 +189,43 @@ class MessageParts:
     Attributes:
         card: The card, with notes about omitted parts.
         files: Files in memory.
-        plain: Whether only plain text is shown, without markup, embed or button.
+        plain: Whether only plain text is shown, without files and buttons.
+        mention: See ``view_of``.
     """
 
     card: Card
     files: tuple[Upload, ...] = ()
     plain: bool = False
+    mention: int | None = None
 
     def new(self) -> dict[str, Any]:
         """Return the arguments for a new message."""
-        shown = self._shown()
-        view, files, content = shown.pop("view"), shown.pop("attachments"), shown.pop("content")
-        more = {"view": view, "files": files, "content": content}
-        return {**shown, **{name: value for name, value in more.items() if value}}
+        files = self._files()
+        return {"view": self._view(), **({"files": files} if files else {})}
 
     def edit(self) -> dict[str, Any]:
-        """Return the arguments for an edit; they also remove parts that the card no longer has."""
-        return self._shown()
+        """Return the arguments for an edit; they also remove what the card no longer has, and what only messages of the
+        form before components have: text and embeds.
+        """
+        return {"content": None, "embeds": [], "view": self._view(), "attachments": self._files()}
 
-    def _shown(self) -> dict[str, Any]:
+    def _view(self) -> discord.ui.LayoutView:
         if self.plain:
-            return {"content": plain_of(self.card), "embeds": [], "view": None, "attachments": []}
-        embed = embed_of(self.card)
-        return {
-            "content": None,
-            "embeds": [embed] if embed else [],
-            "view": view_of(self.card),
-            "attachments": [upload.file() for upload in self.files],
-        }
+            return plain_of(self.card, mention=self.mention)
+        return view_of(self.card, self.files, mention=self.mention)
+
+    def _files(self) -> list[discord.File]:
+        return [] if self.plain else [upload.file() for upload in self.files]
 
 
 async def show_with_fallbacks(
-    card: Card, show: Callable[[MessageParts], Awaitable[T]], *, what: str, words: Words, profiles: Sequence[Profile]
+    card: Card,
+    show: Callable[[MessageParts], Awaitable[T]],
+    *,
+    what: str,
+    words: Words,
+    profiles: Sequence[Profile],
+    mention: int | None = None,
 ) -> T:
     """Show as much of a card as Discord accepts. Omitted parts are noted on the card and in the log.
 
@@ -183,6 +235,7 @@ async def show_with_fallbacks(
         what: Name of the card or request in the log.
         words: The catalogues.
         profiles: Models whose small pictures are shown enlarged; if empty, no file is changed.
+        mention: See ``view_of``.
 
     Raises:
         discord.HTTPException: Plain text was refused too, or the reason was not the content.
@@ -191,7 +244,7 @@ async def show_with_fallbacks(
     while True:
         card, files = await _files(card, shape, words, profiles)
         try:
-            return await show(MessageParts(card, files, plain=shape is Fallback.PLAIN))
+            return await show(MessageParts(card, files, plain=shape is Fallback.PLAIN, mention=mention))
         except discord.HTTPException as error:
             following = _after(shape, error, files=bool(files))
             if following is None:

@@ -91,12 +91,10 @@ class DiscordSurface:
         nobody = discord.AllowedMentions.none()
 
         async def edit(parts: MessageParts) -> None:
-            shown = parts.edit()
-            if not parts.plain:
-                del shown["content"]  # a late message mentions its asker there
-            await known.edit(allowed_mentions=nobody, **shown)
+            await known.edit(allowed_mentions=nobody, **parts.edit())
 
-        await self._shown(client, chat, card, edit)
+        # A late message names its asker by a mention, and keeps it.
+        await self._shown(client, chat, card, edit, mention=_asker(address))
         return replace(address, token=None, expires=None)
 
     async def send(self, address: Address, card: Card, key: str) -> Address:
@@ -130,15 +128,14 @@ class DiscordSurface:
     async def _send(
         self, client: discord.Client, address: Address, card: Card, nonce: str, *, direct: bool = False
     ) -> Address:
-        content, mentions = (None, discord.AllowedMentions.none()) if direct else _mention(address)
+        mention = None if direct else _asker(address)
         target = client.get_partial_messageable(int(address.chat))
 
         async def send(parts: MessageParts) -> str:
-            shown = parts.new()
-            said = "\n".join(text for text in (content, shown.pop("content", None)) if text) or None
-            return str((await target.send(said, nonce=nonce, allowed_mentions=mentions, **shown)).id)
+            sent = await target.send(nonce=nonce, allowed_mentions=_notifying(mention), **parts.new())
+            return str(sent.id)
 
-        sent = await self._shown(client, int(address.chat), card, send)
+        sent = await self._shown(client, int(address.chat), card, send, mention=mention)
         return replace(address, message=sent, token=None, expires=None, private=False)
 
     async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> tuple[str, ...]:
@@ -248,16 +245,24 @@ class DiscordSurface:
         asked = client.create_dm(discord.Object(int(address.user)))
         return (await _asked(asked, "a direct message")).id
 
-    async def _shown(self, client: discord.Client, chat: int, card: Card, show: Show[T]) -> T:
+    async def _shown(
+        self, client: discord.Client, chat: int, card: Card, show: Show[T], *, mention: int | None = None
+    ) -> T:
         """Show as much of a card as Discord accepts; an archived thread is unarchived."""
         what = "a card" if card.job_id is None else f"the card of job {card.job_id}"
         # Only a job's pictures are enlarged; a contact sheet already has its final size.
         profiles = () if card.job_id is None else self._profiles()
+
+        async def shown() -> T:
+            return await show_with_fallbacks(
+                card, show, what=what, words=self._words, profiles=profiles, mention=mention
+            )
+
         try:
-            return await _asked(show_with_fallbacks(card, show, what=what, words=self._words, profiles=profiles), what)
+            return await _asked(shown(), what)
         except _Archived:
             await _asked(_opened(client, chat), "opening an archived thread")
-            return await _asked(show_with_fallbacks(card, show, what=what, words=self._words, profiles=profiles), what)
+            return await _asked(shown(), what)
 
 
 class _TokenEnded(Exception):
@@ -319,9 +324,13 @@ def _meaning(error: discord.HTTPException, *, repeats: bool) -> Exception:
     return Gone(f"{error.status} {error.code}")
 
 
-def _mention(address: Address) -> tuple[str | None, discord.AllowedMentions]:
-    """Return the content and mentions of a late message, which notifies its asker alone."""
-    if address.user is None:
-        return None, discord.AllowedMentions.none()
-    asker = discord.Object(int(address.user))
-    return f"<@{asker.id}>", discord.AllowedMentions(everyone=False, roles=False, replied_user=False, users=[asker])
+def _asker(address: Address) -> int | None:
+    """Return the id of the person whose request a message answers."""
+    return None if address.user is None else int(address.user)
+
+
+def _notifying(asker: int | None) -> discord.AllowedMentions:
+    """Return the mentions of a late message, which notifies its asker alone."""
+    if asker is None:
+        return discord.AllowedMentions.none()
+    return discord.AllowedMentions(everyone=False, roles=False, replied_user=False, users=[discord.Object(asker)])

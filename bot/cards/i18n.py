@@ -14,6 +14,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 from bot.cards import durations
+from bot.core.cards import Instant
 from bot.core.errors import Key
 
 LOCALES = ("en", "zh_CN")
@@ -88,6 +89,11 @@ def text(locale: str, key: str, **params: str | int | float) -> str:
     if message == key:
         message = translations.gettext(key)
     return message.format_map(_filled(locale, params))
+
+
+def instant(locale: str, wait: float, now: float) -> Instant:
+    """Return the moment in ``wait`` seconds from ``now`` (Unix seconds), in the words that ``text`` has for ``wait``."""
+    return Instant(durations.from_now(wait, locale_of(locale)), now + wait)
 
 
 def _filled(locale: str, params: Mapping[str, str | int | float]) -> Mapping[str, str | int | float]:

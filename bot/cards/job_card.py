@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bot.cards import durations
-from bot.cards.i18n import known, own_key, text
+from bot.cards.i18n import instant, known, own_key, text
 from bot.cards.job_buttons import FINISHED, STOPPABLE, JobButton, rows_of
 from bot.core import requests
-from bot.core.cards import Button, ButtonPress, Card, Fact, PendingImages, Tone
+from bot.core.cards import Button, ButtonPress, Card, Fact, Instant, PendingImages, Tone
 from bot.core.errors import Refusal
 from bot.core.jobs import Job, JobState
 from bot.core.pictures import Picture, PictureFile
@@ -99,6 +99,7 @@ def card_of(
         job_id=job.id,
         progress=progress if job.state is JobState.RUNNING and not begins_later else None,
         notes=(*_notes(job, pictures, notes), *trigger_notes(job.request, loras, job.locale)),
+        summary=summary_of(job, pictures, profile, loras) if finished else (),
         facts=facts_of(job, pictures, profile, loras) if finished else (),
         pictures=tuple(file_of(job, picture, pictures_dir) for picture in pictures) if finished else (),
         buttons=rows_of(job, pictures, profile, buttons),
@@ -106,6 +107,7 @@ def card_of(
         final=job.state not in STOPPABLE,
         coming=_coming(job, profile),
         locale=job.locale,
+        quiet=finished and bool(pictures),
     )
 
 
@@ -137,13 +139,21 @@ def unclear(job: Job) -> Card:
     )
 
 
-def refused(refusal: Refusal, locale: str, surface: str = "") -> Card:
-    """Return a refusal as a private card, in the wording of a surface where it has its own (``i18n.own_key``)."""
+def refused(refusal: Refusal, locale: str, surface: str = "", *, now: float | None = None) -> Card:
+    """Return a refusal as a private card, in the wording of a surface where it has its own (``i18n.own_key``).
+
+    With ``now``, in Unix seconds, the card also says when a wait is over.
+    """
     if refusal.key in _FOR_OPERATORS:
         # Where the files of this machine lie is for its operator: the log and /readyz say it.
         return Card(Tone.PROBLEM, text(locale, "unavailable.storage"), private=True, final=True)
     key = own_key(surface, refusal.key)
-    return Card(Tone.PROBLEM, text(locale, key, **refusal.params), private=True, final=True)
+    wait = refusal.params.get("wait")
+    instants: tuple[Instant, ...] = ()
+    if now is not None and isinstance(wait, int | float):
+        instants = (instant(locale, wait, now),)
+    status = text(locale, key, **refusal.params)
+    return Card(Tone.PROBLEM, status, private=True, final=True, instants=instants, locale=locale)
 
 
 def file_of(job: Job, picture: Picture, pictures_dir: Path) -> PictureFile:
@@ -187,11 +197,8 @@ def facts_of(
         ("fact.clip_skip", str(request.clip_skip) if request.clip_skip else ""),
         ("fact.guidance", durations.number(request.guidance, locale)),
         ("fact.upscale", f"{durations.number(request.upscale, locale)}×" if request.upscale else ""),
-        (
-            "fact.control",
-            f"{request.control} {durations.number(request.control_weight, locale)}" if request.control else "",
-        ),
-        ("fact.strength", durations.number(request.strength, locale) if request.image and not request.control else ""),
+        ("fact.control", _control(request, locale)),
+        ("fact.strength", durations.number(request.strength, locale) if _has_strength(request) else ""),
         (
             "fact.references",
             text(locale, "fact.references.pictures", n=len(request.references)) if request.references else "",
@@ -204,6 +211,58 @@ def facts_of(
         ("fact.time", text(locale, "duration.seconds", seconds=durations.number(job.seconds, locale))),
     )
     return tuple(Fact(text(locale, label), value) for label, value in values if value)
+
+
+def summary_of(
+    job: Job, pictures: Sequence[Picture], profile: Profile | None, loras: Sequence[LoraInfo] = ()
+) -> tuple[str, ...]:
+    """Return the facts that people compare, each short enough for one line: always seed, steps, size, model and time.
+
+    What is as usual for the model is left out, and so is the negative prompt.
+    """
+    request, locale = job.request, job.locale
+    seeds = [picture.seed for picture in pictures] or [request.seed]
+    usual_guidance = profile is not None and request.guidance == profile.guidance.default
+    values = (
+        ("summary.guidance", "" if usual_guidance else durations.number(request.guidance, locale)),
+        ("summary.sampler", request.sampler),
+        ("summary.strength", durations.number(request.strength, locale) if _has_strength(request) else ""),
+        ("summary.control", _control(request, locale)),
+        ("summary.variation", durations.number(request.variation, locale) if request.variation else ""),
+        ("summary.upscale", durations.number(request.upscale, locale) if request.upscale else ""),
+        ("summary.size", f"{request.width}×{request.height}"),
+        ("summary.model", request.model if profile is None else profile.title),
+        ("summary.style", request.style),
+        ("summary.loras", _loras(request, loras, locale)),
+        ("summary.time", durations.number(_short(job.seconds), locale)),
+    )
+    return (
+        text(locale, "summary.seed", n=len(set(seeds)), value=_range(seeds)),
+        text(locale, "summary.steps", n=request.steps),
+        *((text(locale, "summary.references", n=len(request.references)),) if request.references else ()),
+        *(text(locale, key, value=value) for key, value in values if value),
+    )
+
+
+def _short(seconds: float) -> float:
+    """Return seconds with about two digits."""
+    return round(seconds, 2 if seconds < 1 else 1 if seconds < 10 else 0)
+
+
+def _has_strength(request: DrawRequest) -> bool:
+    return bool(request.image) and not request.control
+
+
+def _control(request: DrawRequest, locale: str) -> str:
+    return f"{request.control} {durations.number(request.control_weight, locale)}" if request.control else ""
+
+
+def _range(seeds: Sequence[int]) -> str:
+    """Return seeds that count up as a range, others as a list."""
+    first, last = seeds[0], seeds[-1]
+    if len(seeds) > 1 and list(seeds) == list(range(first, first + len(seeds))):
+        return f"{first}–{last}"
+    return _listed(seeds)
 
 
 def _loras(request: DrawRequest, known: Sequence[LoraInfo], locale: str) -> str:

@@ -73,6 +73,19 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Instant:
+    """A moment that a card names in words, such as "in 2 hours". Surfaces that show moments by themselves replace them.
+
+    Attributes:
+        words: Stand in the card's status, notes or facts.
+        at: Unix seconds.
+    """
+
+    words: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class PendingImages:
     """Pictures that are not drawn yet.
 
@@ -98,12 +111,15 @@ class Card:
     Attributes:
         tone: See Tone.
         status: One sentence about the current state.
+        quiet: The pictures show what the status says; chats leave it out.
         prompt: The prompt as its author wrote it; empty where there is none.
         asker: Name of the person who asked; empty where there is none.
         job_id: The job behind it, if there is one.
         progress: 0 to 1 while drawing, else None.
         notes: Further sentences, each on a line of its own.
+        summary: What matters most of the facts, in short parts for one line; chats show it instead of the facts.
         facts: Labelled values, in order.
+        instants: Moments that the sentences, the summary and the facts name.
         pictures: What to show, in order.
         buttons: Rows of buttons.
         private: Shown to the asker alone.
@@ -126,3 +142,11 @@ class Card:
     final: bool = False
     coming: PendingImages | None = None
     locale: str = "en"
+    quiet: bool = False
+    summary: tuple[str, ...] = ()
+    instants: tuple[Instant, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """The status, as far as a chat has to say it."""
+        return "" if self.quiet else self.status

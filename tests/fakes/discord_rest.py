@@ -457,17 +457,20 @@ class Rest:
                 Attachment(self._world.snowflake(), about.get("filename") or name, content, about.get("description"))
             )
         attachments = [*kept, *new]
-        discord_spec.check_message(data, {a.filename for a in attachments}, creates=creates)
+        said = data.get("content", message.content) or ""
+        embeds = message.embeds if data.get("embeds") is None else data["embeds"]
+        components = message.components if data.get("components") is None else data["components"]
+        # The flag can be set by any request and never be taken away.
+        layout = (message.flags | (data.get("flags") or 0)) & discord_spec.IS_COMPONENTS_V2
+        whole = {**data, "content": said, "embeds": embeds, "components": components}
+        discord_spec.check_message(whole, {a.filename for a in attachments}, creates=creates, v2=bool(layout))
         message.attachments = attachments
-        message.content = data.get("content", message.content) or ""
-        message.embeds = message.embeds if data.get("embeds") is None else data["embeds"]
-        message.components = message.components if data.get("components") is None else data["components"]
-        message.flags &= ~LOADING
+        message.content, message.embeds, message.components = said, embeds, components
+        message.flags = message.flags & ~LOADING | layout
         message.edits += not creates
-        message.versions.append(message.text)
         mentions = data.get("allowed_mentions")
         if creates:
-            message.pings = self._pings(message.content, mentions)
+            message.pings = self._pings(message.text, mentions)
 
     def _pings(self, content: str, mentions: dict[str, Any] | None) -> set[str]:
         parse = {"users", "roles", "everyone"} if mentions is None else set(mentions.get("parse") or [])

@@ -12,6 +12,10 @@ from jsonschema import Draft202012Validator
 
 EMBED_CHARS = 6000
 """All text of all embeds of one message together."""
+LAYOUT_COMPONENTS, LAYOUT_CHARS = 40, 4000
+"""Components, and all text of them, of one message with the flag IS_COMPONENTS_V2."""
+IS_COMPONENTS_V2 = 1 << 15
+ACTION_ROW, BUTTON, TEXT_DISPLAY, THUMBNAIL, MEDIA_GALLERY, FILE = 1, 2, 10, 11, 12, 13
 
 
 class Invalid(Exception):
@@ -48,19 +52,22 @@ def check(method: str, path: str, body: Any) -> None:
         raise Invalid(problems)
 
 
-def check_message(data: dict[str, Any], filenames: set[str], *, creates: bool) -> None:
+def check_message(data: dict[str, Any], filenames: set[str], *, creates: bool, v2: bool = False) -> None:
     """Raise Invalid for what the API refuses in a message beyond its description.
 
     Args:
-        data: The message's part of the body.
+        data: The message's part of the body, with what the message keeps of before.
         filenames: Names of the attachments that the message has after this request.
         creates: Whether it makes a new message, which can't be empty.
+        v2: Whether it has the flag IS_COMPONENTS_V2, now or since an earlier request.
     """
-    problems = [
-        *_embed_problems(data.get("embeds") or [], filenames),
-        *_component_problems(data.get("components") or []),
-    ]
-    if creates and not (data.get("content") or data.get("embeds") or filenames or data.get("components")):
+    components = data.get("components") or []
+    problems = [*_embed_problems(data.get("embeds") or [], filenames)]
+    if v2:
+        problems += _layout_problems(data, components, filenames)
+    else:
+        problems += _row_problems(components)
+    if creates and not (data.get("content") or data.get("embeds") or filenames or components):
         problems.append("$: Cannot send an empty message (50006)")
     if problems:
         raise Invalid(problems)
@@ -83,18 +90,52 @@ def _embed_problems(embeds: list[dict[str, Any]], filenames: set[str]) -> Iterat
         yield f"$.embeds: Embed size exceeds maximum size of {EMBED_CHARS}"
 
 
-def _component_problems(rows: list[dict[str, Any]]) -> Iterator[str]:
+def nested(components: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """All components of a message, outer ones first, in the order of reading."""
+    for component in components:
+        yield component
+        inner = [*component.get("components", []), *filter(None, [component.get("accessory")])]
+        yield from nested(inner)
+
+
+def _layout_problems(data: dict[str, Any], components: list[dict[str, Any]], filenames: set[str]) -> Iterator[str]:
+    for old in ("content", "embeds", "poll", "sticker_ids"):
+        if data.get(old):
+            yield f"$.{old}: can't be used with IS_COMPONENTS_V2 (MESSAGE_CANNOT_USE_LEGACY_FIELDS_WITH_COMPONENTS_V2)"
+    every = list(nested(components))
+    if not every:
+        yield "$.components: Cannot send an empty message (50006)"
+    if len(every) > LAYOUT_COMPONENTS:
+        yield f"$.components: {len(every)} components; at most {LAYOUT_COMPONENTS} in a message"
+    characters = sum(len(c["content"]) for c in every if c["type"] == TEXT_DISPLAY)
+    if characters > LAYOUT_CHARS:
+        yield f"$.components: {characters} characters of text; at most {LAYOUT_CHARS} in a message"
+    shown = [item["media"]["url"] for c in every if c["type"] == MEDIA_GALLERY for item in c["items"]]
+    shown += [c["file"]["url"] for c in every if c["type"] == FILE] + [
+        c["media"]["url"] for c in every if c["type"] == THUMBNAIL
+    ]
+    names = {url.removeprefix("attachment://") for url in shown if url.startswith("attachment://")}
+    yield from (f"$.components: {name} is not attached" for name in names - filenames)
+    # It would be stored and shown nowhere.
+    yield from (f"$.attachments: no component shows {name}" for name in filenames - names)
+    yield from _row_problems([c for c in every if c["type"] == ACTION_ROW], rows=LAYOUT_COMPONENTS)
+
+
+def _row_problems(components: list[dict[str, Any]], rows: int = 5) -> Iterator[str]:
     seen: set[str] = set()
-    if len(rows) > 5:
-        yield "$.components: Must be 5 or fewer in length"
-    for i, row in enumerate(rows):
-        buttons = row.get("components", [])
-        if not 1 <= len(buttons) <= 5:
+    if len(components) > rows:
+        yield f"$.components: Must be {rows} or fewer in length"
+    for i, row in enumerate(components):
+        if row["type"] != ACTION_ROW:
+            yield f"$.components[{i}]: type {row['type']} needs the flag IS_COMPONENTS_V2"
+            continue
+        inner = row.get("components", [])
+        if not 1 <= len(inner) <= 5:
             yield f"$.components[{i}]: Must be between 1 and 5 in length"
-        for j, button in enumerate(buttons):
-            custom_id = button.get("custom_id")
+        for j, component in enumerate(inner):
+            custom_id = component.get("custom_id")
             if custom_id in seen:
                 yield f"$.components[{i}].components[{j}]: Component custom id cannot be duplicated"
             seen.add(str(custom_id))
-            if not (button.get("label") or button.get("emoji")):
+            if component["type"] == BUTTON and not (component.get("label") or component.get("emoji")):
                 yield f"$.components[{i}].components[{j}]: A label or emoji is required"

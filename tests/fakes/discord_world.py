@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from tests.fakes.discord_spec import BUTTON, IS_COMPONENTS_V2, TEXT_DISPLAY, nested
 
 EPOCH_MS = 1_420_070_400_000
 EPHEMERAL = 1 << 6
@@ -107,7 +110,6 @@ class Message:
     Attributes:
         only_for: The one who sees it, when it is ephemeral.
         pings: Ids of users (or ``everyone``) that it really notified.
-        versions: The descriptions of its first embed over time, to see progress.
     """
 
     id: int
@@ -123,7 +125,6 @@ class Message:
     edits: int = 0
     deleted: bool = False
     pings: set[str] = field(default_factory=set)
-    versions: list[str] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -134,12 +135,18 @@ class Message:
             parts.append(str(embed.get("description", "")))
             parts += [f"{f['name']}: {f['value']}" for f in embed.get("fields") or []]
             parts.append(str((embed.get("footer") or {}).get("text", "")))
+        parts += [c["content"] for c in nested(self.components) if c["type"] == TEXT_DISPLAY]
         return "\n".join(p for p in parts if p)
 
     @property
     def buttons(self) -> dict[str, str]:
         """Labels by custom id, in order."""
-        return {b["custom_id"]: b.get("label", "") for row in self.components for b in row["components"]}
+        return {c["custom_id"]: c.get("label", "") for c in nested(self.components) if c["type"] == BUTTON}
+
+    @property
+    def has_layout(self) -> bool:
+        """Whether it is made of components alone, for good."""
+        return bool(self.flags & IS_COMPONENTS_V2)
 
     @property
     def loading(self) -> bool:
@@ -256,7 +263,7 @@ class World:
                 for a in message.attachments
             ],
             "embeds": [{**e, "type": "rich"} for e in message.embeds],
-            "components": message.components,
+            "components": self._components(message),
             "pinned": False,
             "type": 20 if message.token else 0,
             "flags": message.flags,
@@ -264,6 +271,19 @@ class World:
             **({"webhook_id": str(self.application_id)} if message.token else {}),
             **({"nonce": message.nonce} if message.nonce else {}),
         }
+
+    def _components(self, message: Message) -> list[dict[str, Any]]:
+        """As the API shows components: attachments have addresses."""
+        shown: list[dict[str, Any]] = json.loads(json.dumps(message.components))
+        ids = {a.filename: a.id for a in message.attachments}
+        for component in nested(shown):
+            files = [component.get("file"), component.get("media"), *(i["media"] for i in component.get("items", []))]
+            for file in files:
+                name = str((file or {}).get("url", "")).removeprefix("attachment://")
+                if file is not None and name in ids:
+                    file["url"] = f"https://cdn.invalid/{ids[name]}/{name}"
+                    file["proxy_url"] = f"https://media.invalid/{ids[name]}/{name}"
+        return shown
 
     def interaction_payload(self, interaction: Interaction, data: dict[str, Any]) -> dict[str, Any]:
         """As INTERACTION_CREATE brings it."""

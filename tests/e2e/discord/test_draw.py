@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,8 +59,8 @@ async def test_from_draw_to_a_picture_reroll_restart_and_its_seed(
     await discord.world.until(lambda: "▰" in card.text, "progress")
     gate.open()
     await finished(discord, card)
-    assert "Seed: 7" in card.text
-    assert {"Steps", "Guidance", "Size", "Model", "Time"} <= {f["name"] for f in card.embeds[0]["fields"]}
+    assert "seed 7 ·" in card.text
+    assert re.search(r"^-# seed 7 · 8 steps · 192×192 · Easel demo · [\d\\.]+ s$", card.text, re.MULTILINE), card.text
     assert card.attachments[0].description == "a red apple on a blue background"
     with Image.open(io.BytesIO(card.attachments[0].data)) as image:
         # The demo model's pictures are small; they are shown three times as large, and say what they were made from.
@@ -68,7 +69,7 @@ async def test_from_draw_to_a_picture_reroll_restart_and_its_seed(
     assert ada.sees() == [card]
 
     second = await finished(discord, await (await ada.press(card, "Reroll")).answer())
-    assert "Seed: 7\n" not in second.text
+    assert "seed 7 ·" not in second.text
     assert pixels(second) != pixels(card)
 
     await bot.stop()

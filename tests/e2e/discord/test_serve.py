@@ -67,7 +67,7 @@ async def test_draw_and_reroll(start_service: StartService, discord: FakeDiscord
     middle, edge = colours(card)
     assert middle[0] > middle[2]
     assert edge[2] > edge[0]
-    assert "Seed: 7" in card.text
+    assert "seed 7 ·" in card.text
 
     second = await finished(discord, await (await ada.press(card, "Reroll")).answer())
     assert colours(second)[1][2] > colours(second)[1][0]
@@ -87,7 +87,7 @@ async def test_killed_while_it_draws_it_delivers_once(start_service: StartServic
     service = await serve(start_service, discord)
     ada = discord.person("Ada")
     cards = [await (await ada.draw(f"a yellow star {i}", count=2)).answer() for i in range(2)]
-    await discord.world.until(lambda: any("Drawing" in v or "Done" in v for c in cards for v in c.versions), "it", 60)
+    await discord.world.until(lambda: any(c.attachments or "Drawing" in c.text for c in cards), "it", 60)
     await asyncio.to_thread(service.kill)
     await again(service, discord)
     for card in cards:

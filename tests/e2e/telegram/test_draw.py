@@ -29,7 +29,7 @@ async def test_from_a_prompt_to_a_picture_reroll_restart_and_its_seed(
     await telegram.until(lambda: "█" in card.words)
     gate.open()
     await telegram.until(lambda: card.photo is not None)
-    assert "Seed: 7" in card.words
+    assert "seed 7 ·" in card.words
     assert "7" in card.code()
     assert any("█" in words for words in card.past)
     assert len(ann.by_bot()) == 1
@@ -38,7 +38,7 @@ async def test_from_a_prompt_to_a_picture_reroll_restart_and_its_seed(
     second = await telegram.until(lambda: next(iter(photos(ann)[1:]), None))
     assert query.answered
     assert second.reply_to is card
-    assert "Seed: 7 " not in second.words
+    assert "seed 7 ·" not in second.words
 
     await bot.stop()
     await bot.start()
@@ -280,7 +280,7 @@ async def test_the_smart_dashes_of_telegrams_apps_are_flags(start: Start, telegr
     await start()
     telegram.writes(ann, ann.members[ann.id], "a cat —seed 7 —size 192x192")
     (card,) = await telegram.until(lambda: photos(ann))
-    assert "Seed: 7" in card.words
+    assert "seed 7 ·" in card.words
     assert "192" in card.words
 
 

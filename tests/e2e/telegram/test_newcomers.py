@@ -50,7 +50,7 @@ async def test_a_stranger_waits_for_the_owner_and_gets_the_picture(
     assert await bot.count("ledger") == 0
     telegram.presses(digest, eve.members[eve.id], "easel:allow:1")
     await telegram.until(lambda: card.photo is not None)
-    assert "Seed: 7" in card.words
+    assert "seed 7 ·" in card.words
     await telegram.until(lambda: "easel:allow:1" not in str(digest.labels) and "1" in digest.words)
     await telegram.until(lambda: any("let you in" in m.words for m in ann.by_bot()))
     telegram.writes(ann, person, "a pear")

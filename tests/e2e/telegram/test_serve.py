@@ -83,7 +83,7 @@ async def test_claim_draw_and_restart(start_service: StartService, real: Telegra
     await real.until(lambda: card.photo is not None, PATIENCE)
     assert card.photo is not None
     assert min(card.photo.size()) > 192
-    assert "Seed: 7" in card.words
+    assert "seed 7 ·" in card.words
     middle, edge = middle_and_edge(card)
     assert middle[0] > max(middle[1:])
     assert edge[2] > max(edge[:2])
@@ -95,7 +95,7 @@ async def test_claim_draw_and_restart(start_service: StartService, real: Telegra
     assert await asyncio.to_thread(service.stop) == 0
     await asyncio.to_thread(service.start, ready=False)
     real.presses(card, person, "easel:seed:1:0")
-    third = await real.until(lambda: next((m for m in photos(ann)[2:] if "Seed: 7" in m.words), None), PATIENCE)
+    third = await real.until(lambda: next((m for m in photos(ann)[2:] if "seed 7 ·" in m.words), None), PATIENCE)
     await real.until(lambda: len(photos(ann)) == 4, PATIENCE)
     assert third.photo is not None
     assert furthest(third, card) <= 8

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
+from discord.ui import LayoutView
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.discord.render import EMBED_CHARS, embed_of, escape, view_of
-from bot.core.cards import Button, ButtonPress, Card, Fact, Tone
-from tests.fakes.discord_spec import check_message
+from adapters.discord.pictures import Upload
+from adapters.discord.render import COLOURS, escape, plain_of, view_of
+from bot.core.cards import Button, ButtonPress, Card, Fact, Instant, Tone
+from tests.fakes.discord_spec import (
+    ACTION_ROW,
+    BUTTON,
+    IS_COMPONENTS_V2,
+    MEDIA_GALLERY,
+    TEXT_DISPLAY,
+    check,
+    check_message,
+    nested,
+)
 
 words = st.text(max_size=3000)
 TRICKS = st.lists(
@@ -68,61 +80,111 @@ def test_mentions_are_broken_too() -> None:
     assert "<@" not in escape("<@12345678901234567>", 100)
 
 
+INSTANTS = st.lists(st.builds(Instant, words, st.integers(0, 2**33)), max_size=3).map(tuple)
 cards = st.builds(
     Card,
     tone=st.sampled_from(Tone),
     status=words,
     prompt=words | TRICKS,
     asker=words,
+    job_id=st.none() | st.just(7),
     progress=st.none() | st.floats(0, 1),
     notes=st.lists(words, max_size=12).map(tuple),
     facts=st.lists(st.builds(Fact, words, words), max_size=30).map(tuple),
+    summary=st.lists(words, max_size=9).map(tuple),
+    instants=INSTANTS,
+    buttons=st.integers(0, 30).map(lambda n: (tuple(Button("x", ButtonPress("seed", 7, i)) for i in range(n)),)),
 )
+FILES = tuple(Upload(f"{n}.png", b"x", "an apple", spoiler=n == 1) for n in range(10))
 
 
-@given(cards)
-def test_every_card_fits(card: Card) -> None:
-    embed = embed_of(card)
-    if embed is not None:
-        assert len(embed) <= EMBED_CHARS
-        assert len(embed.description or "") <= 4096
-        check_message({"embeds": [embed.to_dict()]}, set(), creates=True)
+def sent(view: LayoutView, files: tuple[Upload, ...] = ()) -> list[dict[str, Any]]:
+    """The components of a view, which Discord takes."""
+    components: list[dict[str, Any]] = view.to_components()  # type: ignore[no-untyped-call]  # discord.py's has no annotations
+    check("POST", "/channels/{channel_id}/messages", {"components": components, "flags": IS_COMPONENTS_V2})
+    check_message({"components": components}, {f.sent_as for f in files}, creates=True, v2=True)
+    return components
 
 
-def test_a_card_says_all_it_has() -> None:
+def written(card: Card, files: tuple[Upload, ...] = ()) -> list[str]:
+    """The texts of a card in their order, with a mark where its pictures are."""
+    found = []
+    for part in nested(sent(view_of(card, files), files)):
+        if part["type"] == TEXT_DISPLAY:
+            found += part["content"].split("\n")
+        elif part["type"] == MEDIA_GALLERY:
+            found.append(f"{len(part['items'])} pictures")
+    return found
+
+
+@given(cards, st.integers(0, 10), st.none() | st.just(5))
+async def test_every_card_fits(card: Card, files: int, mention: int | None) -> None:
+    sent(view_of(card, FILES[:files], mention=mention), FILES[:files])
+    sent(plain_of(card, mention=mention))
+
+
+async def test_a_finished_card_has_its_prompt_first_and_one_small_line_of_facts() -> None:
     card = Card(
-        Tone.RUNNING, "Drawing.", "an apple", "Ada", 7, 0.5, ("Note one.",), (Fact("Seed", "7"), Fact("Empty", ""))
+        Tone.DONE,
+        "Done: 2 pictures.",
+        "an *apple*",
+        "Ada",
+        7,
+        notes=("Note one.",),
+        facts=(Fact("Seed", "7"),),
+        quiet=True,
+        summary=("seeds 7–8", "8 steps"),
     )
-    embed = embed_of(card)
-    assert embed is not None
-    lines = (embed.description or "").split("\n")
-    assert lines == ["**Drawing\\.**", "▰" * 8 + "▱" * 8, "> an apple", "Note one\\."]
-    assert [(f.name, f.value) for f in embed.fields] == [("Seed", "7")]
-    assert embed.footer.text == "Ada"
+    assert written(card, FILES[:2]) == [
+        "**an \\*apple\\***",
+        "2 pictures",
+        "-# Note one\\.",
+        "-# seeds 7–8 · 8 steps",
+        "-# Ada",
+    ]
+    (container,) = sent(view_of(card, FILES[:2]), FILES[:2])
+    assert container["accent_color"] == COLOURS[Tone.DONE].value
+    (gallery,) = (part for part in container["components"] if part["type"] == MEDIA_GALLERY)
+    assert [(i["media"]["url"], i["description"], i["spoiler"]) for i in gallery["items"]] == [
+        ("attachment://0.png", "an apple", False),
+        ("attachment://SPOILER_1.png", "an apple", True),
+    ]
 
 
-def test_pictures_alone_need_no_embed() -> None:
-    assert embed_of(Card(Tone.INFO, "")) is None
+async def test_a_running_card_says_how_far_it_is() -> None:
+    card = Card(Tone.RUNNING, "Drawing.", "an apple", "Ada", 7, 0.5)
+    assert written(card) == ["**an apple**", "Drawing\\.", "▰" * 8 + "▱" * 8, "-# Ada"]
+
+
+async def test_a_card_about_no_job_begins_with_its_sentence() -> None:
+    card = Card(Tone.INFO, "Your quota.", notes=("Note.",), facts=(Fact("Left", "7"), Fact("Empty", "")))
+    assert written(card) == ["**Your quota\\.**", "Note\\.", "Left: 7"]
+
+
+async def test_moments_are_shown_as_each_reader_counts_them() -> None:
+    moments = (Instant("in 2 hours", 1_800_000_000.5), Instant("in 3 days", 1_800_259_200))
+    card = Card(Tone.INFO, "More come back in 2 hours (+1).", notes=("Due in 3 days.", "None."), instants=moments)
+    assert written(card) == ["**More come back <t:1800000000:R> \\(\\+1\\)\\.**", "Due <t:1800259200:R>\\.", "None\\."]
+
+
+async def test_files_that_are_no_pictures_are_files() -> None:
+    files = (Upload("data.zip", b"x", "", is_picture=False),)
+    (container,) = sent(view_of(Card(Tone.INFO, "Your data."), files), files)
+    assert container["components"][1]["file"]["url"] == "attachment://data.zip"
 
 
 @pytest.mark.parametrize("count", [1, 5, 6, 24, 25, 30])
 async def test_buttons_come_in_rows_of_five(count: int) -> None:
     row = tuple(Button(f"{i}", ButtonPress("seed", 7, i), danger=i == 0) for i in range(count))
-    view = view_of(Card(Tone.DONE, "Done.", buttons=(row,)))
-    assert view is not None
-    rows = view.to_components()
-    check_message({"components": rows, "content": "x"}, set(), creates=True)
-    assert sum(len(r["components"]) for r in rows) == min(count, 25)
-    assert rows[0]["components"][0]["custom_id"] == "easel:seed:7:0"
-    assert rows[0]["components"][0]["style"] == 4
+    (container,) = sent(view_of(Card(Tone.DONE, "Done.", buttons=(row,))))
+    rows = [part["components"] for part in container["components"] if part["type"] == ACTION_ROW]
+    assert [len(r) for r in rows] == [5] * (min(count, 25) // 5) + [count % 5] * (count % 5 > 0 and count < 25)
+    assert rows[0][0]["custom_id"] == "easel:seed:7:0"
+    assert rows[0][0]["style"] == 4
 
 
 async def test_views_are_not_kept() -> None:
     view = view_of(Card(Tone.DONE, "Done.", buttons=((Button("x" * 200, ButtonPress("reroll", 7)),),)))
-    assert view is not None
     assert view.is_finished()
-    assert len(view.to_components()[0]["components"][0]["label"]) == 80
-
-
-def test_no_buttons_no_view() -> None:
-    assert view_of(Card(Tone.DONE, "Done.")) is None
+    (button,) = (part for part in nested(sent(view)) if part["type"] == BUTTON)
+    assert len(button["label"]) == 80

@@ -12,6 +12,7 @@ from bot.core.cards import Button, ButtonPress, Card, Tone
 from bot.delivery.service import MissedNotice
 from bot.studio import ButtonResult, ShownJob
 from tests.fakes.discord import FakeDiscord, Person
+from tests.fakes.discord_spec import TEXT_DISPLAY
 from tests.fakes.discord_world import Message
 from tests.unit.adapters.discord.scripted import Scripted, waiting
 from tests.unit.adapters.discord.test_pictures import picture
@@ -25,6 +26,11 @@ def ada(fake: FakeDiscord) -> Person:
     return fake.person("Ada")
 
 
+def is_plain(message: Message) -> bool:
+    """Whether it is one text, without a container, files and buttons."""
+    return [c["type"] for c in message.components] == [TEXT_DISPLAY] and not message.attachments
+
+
 @pytest.mark.parametrize("status", [400, 403])
 async def test_a_refused_answer_is_a_plain_sentence(
     fake: FakeDiscord, ada: Person, caplog: pytest.LogCaptureFixture, status: int
@@ -32,8 +38,8 @@ async def test_a_refused_answer_is_a_plain_sentence(
     refusals = [(status, 50035)]
     fake.rest.refuse = lambda name: refusals.pop() if "/callback" in name and refusals else None
     answer = await (await ada.run("help")).answer()
-    assert "Say what to draw" in answer.content
-    assert answer.embeds == []
+    assert "Say what to draw" in answer.text
+    assert is_plain(answer)
     assert answer.only_for is ada.user
     assert "code 50035" in caplog.text
 
@@ -48,7 +54,8 @@ async def test_a_refused_answer_after_a_deferral_is_a_plain_sentence(
     fake.rest.refuse = lambda name: refusals.pop() if name.startswith("PATCH /webhooks") and refusals else None
     scripted.delay.set()
     answer = await asked.answer()
-    assert "last drawings" in answer.content
+    assert "last drawings" in answer.text
+    assert is_plain(answer)
     assert answer.only_for is ada.user
 
 
@@ -66,8 +73,9 @@ async def test_a_job_whose_card_is_refused_is_bound_to_the_sentence(
     refusals = [(400, 50035)]
     fake.rest.refuse = lambda name: refusals.pop() if "/callback" in name and refusals else None
     answer = await (await ada.draw("an apple")).answer()
-    assert "Next in line" in answer.content
-    assert "apple" not in answer.content, "what people wrote may be what was refused"
+    assert "Next in line" in answer.text
+    assert is_plain(answer)
+    assert "apple" not in answer.text, "what people wrote may be what was refused"
     await fake.world.until(lambda: bool(scripted.bindings), "the message is known")
     assert scripted.bindings[0][1].message == str(answer.id)
 
@@ -105,7 +113,7 @@ def broken(*_: object, **__: object) -> None:
 async def test_a_card_that_can_not_be_made_is_answered(
     ada: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("adapters.discord.render.embed_of", broken)
+    monkeypatch.setattr("adapters.discord.render.view_of", broken)
     answer = await (await ada.run("history")).answer()
     assert "Something went wrong" in answer.text
     assert answer.only_for is ada.user

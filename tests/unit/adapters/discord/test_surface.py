@@ -13,6 +13,7 @@ from bot.core.cards import Card, Fact, Tone
 from bot.core.messages import Address
 from bot.core.ports import Gone, RetryLater, Unclear
 from tests.fakes.discord import FakeDiscord, Person
+from tests.fakes.discord_spec import MEDIA_GALLERY, TEXT_DISPLAY, nested
 from tests.fakes.discord_world import Message
 from tests.unit.adapters.discord.scripted import PROFILE, Scripted
 from tests.unit.adapters.discord.test_pictures import picture
@@ -308,11 +309,42 @@ async def test_a_card_that_is_refused_in_every_form_but_words_is_words(
     refusals = [(400, 50035), (400, 50035)]
     fake.rest.refuse = lambda name: refusals.pop() if name.startswith("PATCH") and refusals else None
     await surface.edit(address, done)
-    assert message.content.startswith("Discord did not take the pictures") or "Done" in message.content
-    assert message.embeds == []
+    assert [c["type"] for c in message.components] == [TEXT_DISPLAY]
+    assert "Done" in message.text
+    assert "did not accept the pictures" in message.text
+    assert "apple" not in message.text, "what people wrote may be what was refused"
     await surface.edit(address, done)
-    assert message.content == ""
+    assert "an apple" in message.text
     assert len(message.attachments) == 2
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_card_of_the_form_before_components_is_converted(
+    fake: FakeDiscord, surface: DiscordSurface, shown: tuple[Message, Address], done: Card, *, ended: bool
+) -> None:
+    message, address = shown
+    message.flags, message.components = 0, []
+    message.content, message.embeds = f"<@{address.user}>", [{"description": "Drawing.", "footer": {"text": "Ada"}}]
+    if ended:
+        fake.expire_tokens()
+    await surface.edit(address, done)
+    assert message.has_layout
+    assert (message.content, message.embeds) == ("", [])
+    assert "Drawing" not in message.text
+    assert [c["type"] for c in nested(message.components)].count(MEDIA_GALLERY) == 1
+
+
+async def test_a_late_card_keeps_its_mention_and_notifies_once(
+    fake: FakeDiscord, ada: Person, surface: DiscordSurface, shown: tuple[Message, Address], done: Card
+) -> None:
+    fake.expire_tokens()
+    others = replace(done, prompt="@everyone <@&1> look", asker="@here")
+    address = await surface.send(replace(shown[1], message=None), others, "9:end")
+    sent = ada.sees()[-1]
+    assert sent.pings == {str(ada.user.id)}
+    assert sent.text.endswith(f"-# <@{ada.user.id}>")
+    await surface.edit(address, done)
+    assert sent.text.endswith(f"-# <@{ada.user.id}>")
 
 
 @pytest.mark.parametrize("ended", [False, True])

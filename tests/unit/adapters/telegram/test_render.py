@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.telegram.render import ANSWER_LIMIT, CAPTION_LIMIT, TEXT_LIMIT, answer, clip, keyboard, words
-from bot.core.cards import Button, ButtonPress, Card, Fact, Tone
+from bot.core.cards import Button, ButtonPress, Card, Fact, Instant, Tone
 from tests.fakes.telegram_limits import length
 from tests.fakes.telegram_world import Chat, Msg, Person
 
@@ -23,6 +23,9 @@ CARDS = st.builds(
     progress=st.none() | st.floats(-1, 2),
     notes=st.lists(TYPED, max_size=3).map(tuple),
     facts=st.lists(st.builds(Fact, label=st.text(max_size=20), value=TYPED), max_size=9).map(tuple),
+    job_id=st.none() | st.just(7),
+    summary=st.lists(TYPED, max_size=3).map(tuple),
+    instants=st.lists(st.builds(Instant, TYPED, st.integers(0, 2**31)), max_size=2).map(tuple),
 )
 
 
@@ -49,6 +52,28 @@ def test_a_prompt_that_fits_is_shown_whole_and_as_code() -> None:
     assert "a *red* <b>apple</b> for @somebody" in message.code()
     assert "7" in message.code()
     assert "Seed: 7" in message.words
+
+
+def test_a_finished_card_has_its_prompt_first_and_one_line_of_facts() -> None:
+    card = Card(
+        Tone.DONE,
+        "Done: 1 picture.",
+        "an apple",
+        job_id=7,
+        notes=("A note.",),
+        facts=(Fact("Seed", "7"),),
+        quiet=True,
+        summary=("seed 7", "8 steps"),
+    )
+    assert words(card, CAPTION_LIMIT)[0].splitlines() == ["an apple", "A note.", "seed 7 · 8 steps"]
+
+
+def test_moments_are_shown_as_each_reader_counts_them() -> None:
+    moment = Instant("in 2 hours", 1_800_000_000.5)
+    text, entities = words(Card(Tone.INFO, "One more in 2 hours (+1).", instants=(moment,)), TEXT_LIMIT)
+    (time,) = (e for e in entities if e.type == "date_time")
+    assert text[time.offset : time.offset + time.length] == "in 2 hours"
+    assert (time.unix_time, time.date_time_format) == (1_800_000_000, "r")
 
 
 def test_what_is_cut_off_in_the_middle_stays_code() -> None:

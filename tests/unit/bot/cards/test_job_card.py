@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 
 from bot.cards.i18n import LOCALES
 from bot.cards.job_card import card_of, error_key, refused, unclear
-from bot.core.cards import ButtonPress, Card, PendingImages, Tone
-from bot.core.errors import BadInput
+from bot.core.cards import ButtonPress, Card, Instant, PendingImages, Tone
+from bot.core.errors import BadInput, Key, OverQuota
 from bot.core.jobs import Job, JobState
 from bot.core.pictures import Picture
 from bot.core.ports import Eta, QueuePosition
@@ -215,6 +216,65 @@ def test_a_start_from_a_picture_and_an_upscaling_are_facts() -> None:
         make_job(JobState.PAINTED, image="pictures/a.png", strength=0.35, upscale=2.0, count=1), make_pictures(1)
     )
     assert facts(found).items() >= {"Upscaled": "2×", "Strength": "0.35"}.items()
+
+
+@pytest.mark.parametrize(
+    ("changes", "seeds", "line"),
+    [
+        ({}, (7, 8), "seeds 7–8 · 8 steps · 256×144 · Easel demo · 1.2 s"),
+        ({"steps": 1}, (7, 9), "seeds 7, 9 · 1 step · 256×144 · Easel demo · 1.2 s"),
+        ({"locale": "zh_CN"}, (7,), "种子 7 · 8 步 · 256×144 · Easel demo · 1.2 秒"),
+        ({"negative": "hats"}, (7,), "seed 7 · 8 steps · 256×144 · Easel demo · 1.2 s"),
+        (
+            {
+                "guidance": 4.5,
+                "sampler": "Heun",
+                "style": "ink",
+                "loras": (LoraRequest("oil", 0.8),),
+                "image": "inputs/a.png",
+                "strength": 0.6,
+                "variation": 0.25,
+                "upscale": 2.0,
+            },
+            (7,),
+            (
+                "seed 7 · 8 steps · guidance 4.5 · Heun · strength 0.6 · variation 0.25 · upscaled 2× · 256×144 · Easel demo"
+                " · style ink · Oil 0.8 · 1.2 s"
+            ),
+        ),
+        (
+            {"control": "canny", "control_weight": 0.7, "image": "inputs/a.png"},
+            (7,),
+            "seed 7 · 8 steps · control canny 0.7 · 256×144 · Easel demo · 1.2 s",
+        ),
+        (
+            {"references": ("a.png", "b.png")},
+            (7,),
+            "seed 7 · 8 steps · from 2 pictures · 256×144 · Easel demo · 1.2 s",
+        ),
+    ],
+)
+def test_the_line_of_facts_has_what_differs_from_the_usual(
+    changes: dict[str, Any], seeds: tuple[int, ...], line: str
+) -> None:
+    drawn = tuple(replace(p, seed=seed) for p, seed in zip(make_pictures(len(seeds)), seeds, strict=True))
+    found = card(make_job(JobState.PAINTED, **changes), drawn, loras=(LoraInfo("oil", "Oil"),))
+    assert " · ".join(found.summary) == line
+
+
+def test_what_a_finished_card_shows_is_not_said_too() -> None:
+    assert card(make_job(JobState.PAINTED), make_pictures(2)).headline == ""
+    for made in (card(make_job(JobState.PAINTED)), card(make_job(JobState.FAILED)), card(make_job(JobState.QUEUED))):
+        assert made.headline == made.status != ""
+        assert made.summary == () or made.status == "Done, but the pictures are no longer kept."
+
+
+def test_a_refusal_with_a_wait_names_its_moment() -> None:
+    refusal = OverQuota("refusal.quota.left", wanted=2, n=1, limit=5, window=Key("window.day"), returns=1, wait=7200)
+    for locale, words in zip(LOCALES, ("in 2 hours", "2 小时后"), strict=True):
+        found = refused(refusal, locale, now=1000.0)
+        assert found.instants == (Instant(words, 8200.0),)
+        assert words in found.status
 
 
 def test_the_models_own_negative_prompt_is_called_so() -> None:

@@ -35,6 +35,7 @@ AREAS = (
     "quota",
     "refusal",
     "state",
+    "summary",
     "unavailable",
     "window",
 )
