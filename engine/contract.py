@@ -354,6 +354,7 @@ class EngineState:
         busy_seconds: How long the device has worked, of ``warm_seconds``.
         warm_seconds: Seconds from when it was warm to its last picture.
         prompts_encoded: Prompts that went through a text encoder since then; the others were cached.
+        resident: Names of the models that are on the device; requests for others mean a load.
     """
 
     phase: Phase
@@ -371,6 +372,12 @@ class EngineState:
     busy_seconds: float = 0.0
     warm_seconds: float = 0.0
     prompts_encoded: int = 0
+    resident: tuple[str, ...] = ()
+
+    @property
+    def without_load(self) -> frozenset[str]:
+        """Names of the models for which no other model has to be loaded, or that are being loaded already."""
+        return frozenset(self.resident if self.phase is Phase.IDLE else (*self.resident, self.model))
 
 
 class SafetyVerdict(StrEnum):

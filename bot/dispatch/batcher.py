@@ -6,7 +6,7 @@ Enough is with the engine that it never waits, and little enough that the queue 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,9 +153,13 @@ class Batcher:
         """Return the jobs with the engine that it sets aside as soon as something urgent comes."""
         return frozenset(c.ticket.job_id for batch in self._in_flight.bulk() for c in batch.charges.values())
 
-    def lead(self, loaded: str) -> WorkItem | None:
-        """Return the item that begins the next batch; None while there is none. ``loaded``: the model on the device."""
-        return None if self._paused else self._queue.lead(self._in_flight.fits, loaded)
+    def lead(self, resident: Collection[str]) -> WorkItem | None:
+        """Return the item that begins the next batch; None while there is none.
+
+        Args:
+            resident: The models on the device.
+        """
+        return None if self._paused else self._queue.lead(self._in_flight.fits, resident)
 
     def take(self, per_step: int, lead: WorkItem) -> tuple[WorkItem, ...]:
         """Take the batch that ``lead`` begins out of the queue; ``per_step`` of its pictures share a step."""
@@ -317,4 +321,4 @@ class BatchClaims:
         return recipes_of(job.id, job.request, inputs.data_folder(self._folder))
 
     def _lead(self) -> WorkItem | None:
-        return self._batcher.lead(self._engine.state().model)
+        return self._batcher.lead(self._engine.state().without_load)

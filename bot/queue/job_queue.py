@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
 from typing import TypeVar
@@ -26,7 +26,7 @@ LOOK_AHEAD = 32
 """Most queues that are checked for an item that the engine has room for, or that can share the batch."""
 
 MAX_PASSES = 4
-"""Most batches that pass the one whose turn it is because another model is loaded; then the model is changed."""
+"""Most batches that pass the one whose turn it is because its model is not on the device; then that is loaded."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -80,9 +80,9 @@ class JobQueue:
         self._on_change()
         return True
 
-    def lead(self, fits: Fits, loaded: str = "") -> WorkItem | None:
+    def lead(self, fits: Fits, resident: Collection[str] = ()) -> WorkItem | None:
         """See ``Scheduler.lead``."""
-        return self._scheduler.lead(fits, loaded)
+        return self._scheduler.lead(fits, resident)
 
     def take(self, limit: int, lead: WorkItem) -> tuple[WorkItem, ...]:
         """See ``Scheduler.take``."""
@@ -184,12 +184,13 @@ class Scheduler:
         urgent = self._lane(self._by_job[job_id]) is Lane.INTERACTIVE
         return len(self._lanes[Lane.INTERACTIVE]) if urgent else len(self)
 
-    def lead(self, fits: Fits, loaded: str = "") -> WorkItem | None:
+    def lead(self, fits: Fits, resident: Collection[str] = ()) -> WorkItem | None:
         """Return the item that begins the next batch; None when none waits or none may go now. Changes nothing.
 
         Args:
             fits: Whether the engine has room for an item now.
-            loaded: The model that is on the device; empty where that is unknown.
+            resident: The models on the device; empty where they are unknown. A model change costs something only where the
+                other model is none of them.
         """
         if self._since_aged >= AGED_EVERY - 1 and self._by_age:
             oldest = next(iter(self._by_age))
@@ -201,17 +202,24 @@ class Scheduler:
             # The engine has enough bulk work and will get to it: urgent work does not have to wait for that.
         # Bulk items go only when nothing urgent waits, even where they fit and the urgent ones do not.
         lane = Lane.INTERACTIVE if self._lanes[Lane.INTERACTIVE] else Lane.BULK
-        return self._lead_of(lane, fits, loaded)
+        return self._lead_of(lane, fits, resident)
 
-    def _lead_of(self, lane: Lane, fits: Fits, loaded: str) -> WorkItem | None:
+    def _lead_of(self, lane: Lane, fits: Fits, resident: Collection[str]) -> WorkItem | None:
         heads = (queue.head for queue in islice(self._lanes[lane].walk(), LOOK_AHEAD))
         first = next((item for item in heads if fits(item, lane)), None)
-        if first is None or not loaded or first.ticket.model == loaded:
+        if first is None or not resident or first.ticket.model in resident:
             return first
         if self._passes[first.ticket.job_id] >= MAX_PASSES:
             return first
-        of_loaded = (queue.head for queue in islice(self._by_model.get((lane, loaded), ()), LOOK_AHEAD))
-        return next((item for item in of_loaded if fits(item, lane)), first)
+        near = (queue.head for queue in islice(self._lanes[lane].walk(), LOOK_AHEAD))
+        for item in near:
+            if item.ticket.model in resident and fits(item, lane):
+                return item
+        for model in sorted(resident):
+            for queue in islice(self._by_model.get((lane, model), ()), LOOK_AHEAD):
+                if fits(queue.head, lane):
+                    return queue.head
+        return first
 
     def take(self, limit: int, lead: WorkItem) -> tuple[WorkItem, ...]:
         """Take the batch that ``lead``, which ``lead()`` has returned, begins: at most ``limit`` pictures.

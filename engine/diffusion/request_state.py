@@ -297,16 +297,22 @@ class StepScheduler:
         first.passed += 1
         return other
 
-    @staticmethod
-    def _may_pass(request: RequestState, current: RequestState, *, joined: bool) -> bool:
+    def _may_pass(self, request: RequestState, current: RequestState, *, joined: bool) -> bool:
         """Whether a request may be drawn before the current one, which then waits."""
         if request is current or current.passed >= _bound(current):
             return False
-        if (request.recipe.model, request.precision) != (current.recipe.model, current.precision):
+        if request.precision != current.precision:
+            return False
+        if request.recipe.model != current.recipe.model and not self._both_resident(request, current):
             return False
         if request.lane is not current.lane:
             return request.lane is Lane.INTERACTIVE
         return not joined and not request.begun and request.work <= current.work * SHORTER
+
+    def _both_resident(self, one: RequestState, other: RequestState) -> bool:
+        """Whether two requests for different models can take turns without a load."""
+        models = {one.recipe.model, other.recipe.model}
+        return not one.precision and models <= set(self.loaded)
 
     @staticmethod
     def _may_join(request: RequestState, current: RequestState) -> bool:

@@ -25,6 +25,7 @@ from engine.families import previews
 from engine.families.control import ControlInput, ControlNet
 from engine.families.denoise_state import DenoiseState, Embedding, InitImage, kept_outside_mask
 from engine.families.family import EmbedPrompt, Family
+from engine.families.nonblocking import copies_for
 from engine.families.step_cache import StepCache
 from engine.samplers import Sampler
 
@@ -39,6 +40,7 @@ class BatchedFamily(Family[DenoiseState]):
         step_cache: Decides which steps are extrapolated instead of computed. The default one computes all steps.
         clip_skip: See ``Profile.clip_skip``; the loader sets the model's.
         controls: The loaded ControlNets by kind.
+        copies: Entered while a scheduler computes, so that its copies to the device do not block.
     """
 
     def __init__(self, pipe: Any, device: torch.device) -> None:
@@ -46,6 +48,7 @@ class BatchedFamily(Family[DenoiseState]):
         self.step_cache = StepCache()
         self.clip_skip = 0
         self.controls: dict[str, ControlNet] = {}
+        self.copies = copies_for(device)
         self._rgb: Tensor | None = None
 
     def guided(self, guidance: float) -> bool:
@@ -251,12 +254,13 @@ class BatchedFamily(Family[DenoiseState]):
         predicted = [found[i : i + 1] for i in range(len(states))]
         for place, i in enumerate(guided, len(states)):
             predicted[i] = self.guide(predicted[i], found[place : place + 1], states[i].recipe.guidance)
-        for state, prediction in zip(states, predicted, strict=True):
-            self.step_cache.record(state, prediction)
-            self._advance(state, prediction)
-            while (extrapolated := self.step_cache.extrapolate(state)) is not None:
-                self._advance(state, extrapolated)
-                state.cached = self.step_cache.every
+        with self.copies:
+            for state, prediction in zip(states, predicted, strict=True):
+                self.step_cache.record(state, prediction)
+                self._advance(state, prediction)
+                while (extrapolated := self.step_cache.extrapolate(state)) is not None:
+                    self._advance(state, extrapolated)
+                    state.cached = self.step_cache.every
 
     def _predict(
         self, states: Sequence[DenoiseState], rows: Sequence[int], given: tuple[list[Tensor], Tensor, list[Embedding]]
@@ -354,14 +358,17 @@ def _scaled(state: DenoiseState) -> Tensor:
 
 
 def _noised(state: DenoiseState, latents: Tensor, step: int) -> Tensor:
-    """Return clean latents with the picture's noise added for step ``step`` (0-based)."""
+    """Return clean latents with the picture's noise added for step ``step`` (0-based).
+
+    The scheduler is asked for the shares of both, on the host, where it keeps its tables: it would copy them to the device.
+    """
     scheduler, time = state.scheduler, state.timesteps[step : step + 1]
-    add = getattr(scheduler, "scale_noise", None)
-    if add is not None:
-        found: Tensor = add(latents, time, state.noise)
+    one, zero = torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)
+    if hasattr(scheduler, "scale_noise"):
+        signal, noise = scheduler.scale_noise(one, time, zero), scheduler.scale_noise(zero, time, one)
     else:
-        found = scheduler.add_noise(latents, state.noise, time)
-    return found
+        signal, noise = scheduler.add_noise(one, zero, time), scheduler.add_noise(zero, one, time)
+    return latents * float(signal) + state.noise * float(noise)
 
 
 def denoised_latents(state: DenoiseState, prediction: Tensor) -> Tensor | None:

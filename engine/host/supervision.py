@@ -98,7 +98,7 @@ class EngineStatus:
     def lost(self, problem: str) -> None:
         """The process has ended and is started again."""
         self._settled.clear()
-        self.state = replace(self.state, phase=Phase.LOST, problem=problem, memory=0)
+        self.state = replace(self.state, phase=Phase.LOST, problem=problem, memory=0, resident=())
 
     def restarted(self) -> None:
         """The process is started again now."""
@@ -144,6 +144,8 @@ class EngineStatus:
                     log.info("there was no work for long: the device's memory is given back")
                 self.state = replace(self.state, phase=Phase.IDLE, memory=memory, problem=problem)
                 self._settled.set()
+            case wire.Resident(models):
+                self.state = replace(self.state, resident=models)
             case wire.Notice(text):
                 log.warning("%s", text)
             case _:
@@ -168,5 +170,5 @@ class EngineStatus:
 
     def _end(self, phase: Phase, error: EngineError) -> None:
         self.error = error
-        self.state = replace(self.state, phase=phase, problem=str(error), memory=0)
+        self.state = replace(self.state, phase=phase, problem=str(error), memory=0, resident=())
         self._settled.set()

@@ -133,6 +133,17 @@ class Idle:
 
 
 @dataclass(frozen=True, slots=True)
+class Resident:
+    """From the child: these models are on the device now.
+
+    Attributes:
+        models: Names of their profiles, the least recently used first.
+    """
+
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """From the child: something happened that the operator should know.
 
@@ -238,6 +249,7 @@ Message: TypeAlias = (
     | Warming
     | Warm
     | Idle
+    | Resident
     | Notice
     | Broken
     | Heartbeat

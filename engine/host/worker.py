@@ -76,6 +76,7 @@ class Worker:
             loras=self._loras,
         )
         self._loader = loader
+        self._resident: tuple[str, ...] = ()
         self._models.load_default()
         pixels, seconds = self._warm_up(setup.models[0])
         if loader.on_cpu and hasattr(os, "nice"):
@@ -83,6 +84,7 @@ class Worker:
         self._busy_timer.restart()
         # From now on a model is warm as soon as it is loaded.
         loads.announce(pixels, seconds)
+        self._report_resident()
 
     def step(self) -> None:
         """Take new requests, and draw one step; wait if there is nothing to do."""
@@ -95,9 +97,10 @@ class Worker:
                 self._upscaler.unload()
             self._models.unload()
             self._send(wire.Idle(self._loader.memory()))
-            return
-        self._executor.add(new)
-        self._executor.step()
+        else:
+            self._executor.add(new)
+            self._executor.step()
+        self._report_resident()
 
     def _warm_up(self, spec: ModelSpec) -> tuple[int, float]:
         """Draw a picture that is thrown away; return its pixels and the seconds of its last step.
@@ -126,6 +129,13 @@ class Worker:
         if outputs.error is not None:
             raise LoadError(outputs.error)
         return recipe.width * recipe.height, outputs.seconds
+
+    def _report_resident(self) -> None:
+        """Tell the parent which models are on the device, if these are others than it knows."""
+        resident = tuple(self._models.resident)
+        if set(resident) != set(self._resident):
+            self._resident = resident
+            self._send(wire.Resident(resident))
 
     def _report_image(self, ticket: int, image: Image) -> None:
         encoded = self._executor.prompts.encoded

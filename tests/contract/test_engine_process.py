@@ -159,6 +159,7 @@ async def test_without_work_its_memory_is_given_back_and_comes_again(tmp_path: P
             first = (await all_of(engine, recipe("a")))[-1]
             assert isinstance(first, Image)
             await until(lambda: engine.state().phase is Phase.IDLE)
+            await until(lambda: not engine.state().without_load)
             again = (await all_of(engine, recipe("a")))[-1]
             assert isinstance(again, Image)
             assert again.data == first.data
@@ -182,6 +183,7 @@ async def test_models_of_the_operator_take_turns_and_a_bad_one_takes_nobody_with
             events = await all_of(engine, *rows, recipe("e", model="nobody"))
             ends = {e.recipe_id: e for e in events if isinstance(e, Image | Failed)}
             assert {n for n, e in ends.items() if isinstance(e, Image)} == {"a", "b", "d"}
+            await until(lambda: set(engine.state().resident) == {"demo", "small"})
             for name in ("c", "e"):
                 end = ends[name]
                 assert isinstance(end, Failed)

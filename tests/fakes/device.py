@@ -145,7 +145,7 @@ class Device:
             self.predicted.append(waiting.eta)
 
     def _hand_over(self) -> None:
-        while (lead := self.batcher.lead(next(iter(self.scheduler.loaded), ""))) is not None:
+        while (lead := self.batcher.lead(self.scheduler.loaded)) is not None:
             request = self.jobs[lead.ticket.job_id].job.request
             room = batch_of(request.width * request.height)
             works = self.batcher.take(room, lead)

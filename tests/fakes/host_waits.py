@@ -1,4 +1,7 @@
-"""Counts where the host would wait for a device. Tensors on ``meta``, which have no values, stand for those of a card."""
+"""Counts where the host would wait for a device. Tensors on ``meta``, which have no values, stand for those of a card.
+
+A copy to the device is not waited for where it is asked not to block and starts from memory that ``HostWaits.pin`` gave.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,16 @@ from torch.utils._pytree import tree_leaves
 
 DEVICE = torch.device("meta")
 
-_VALUES = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "unique_dim", "bincount")
+_VALUES = (
+    "_local_scalar_dense",
+    "_linalg_check_errors",
+    "nonzero",
+    "masked_select",
+    "equal",
+    "_unique2",
+    "unique_dim",
+    "bincount",
+)
 """Operations whose result, or its size, the host has to know."""
 
 
@@ -27,7 +39,14 @@ class HostWaits(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[str] = []
+        self._pinned: dict[int, Tensor] = {}  # by address, kept so that it is not given again
         self._numbers = _Numbers(self.found)
+
+    def pin(self, tensor: Tensor) -> Tensor:
+        """Stand for ``Tensor.pin_memory``."""
+        copied = tensor.clone()
+        self._pinned[copied.data_ptr()] = copied
+        return copied
 
     def __enter__(self) -> HostWaits:
         """Count from now on."""
@@ -46,7 +65,7 @@ class HostWaits(TorchDispatchMode):
         """Run one operation. A copy to the host has zeros, and a value that the host reads is 1."""
         kwargs = kwargs or {}
         name = str(func.overloadpacket.__name__)
-        wait, result = _wait(name, args, kwargs)
+        wait, result = _wait(name, args, kwargs, self._pinned)
         if wait:
             self.found.append(wait)
         return func(*args, **kwargs) if result is None else result
@@ -69,7 +88,7 @@ class _Numbers(TorchFunctionMode):
         return made
 
 
-def _wait(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, Any]:
+def _wait(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], pinned: Mapping[int, Tensor]) -> tuple[str, Any]:
     """Return what makes the host wait, empty if nothing does, and its result if ``meta`` has none."""
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     if not tensors:
@@ -83,11 +102,13 @@ def _wait(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[st
         return name, first  # the number of elements decides the size
     if name == "_to_copy":
         target = torch.device(kwargs.get("device") or first.device)
-        if target.type == first.device.type or (kwargs.get("non_blocking") and target == DEVICE):
+        pinned_there = target == DEVICE and kwargs.get("non_blocking") and first.data_ptr() in pinned
+        if target.type == first.device.type or pinned_there:
             return "", None
         back = torch.zeros(first.shape, dtype=kwargs.get("dtype") or first.dtype) if target != DEVICE else None
         return f"copy from {first.device.type} to {target.type}", back
     if name == "copy_" and first.device != tensors[1].device:
-        blocking = not (kwargs.get("non_blocking") or args[2:3] == (True,))
+        asked = kwargs.get("non_blocking") or args[2:3] == (True,)
+        blocking = not (asked and first.device == DEVICE and tensors[1].data_ptr() in pinned)
         return f"copy from {tensors[1].device.type} to {first.device.type}" if blocking else "", None
     return "", None

@@ -83,7 +83,7 @@ class Queue(RuleBasedStateMachine):
 
     @rule(loaded=KINDS)
     def claim(self, loaded: str) -> None:
-        lead = self.scheduler.lead(lambda *_: True, loaded)
+        lead = self.scheduler.lead(lambda *_: True, (loaded,))
         assert (lead is None) == (not self.lines), "somebody waits and nobody is begun"
         if lead is None:
             return

@@ -37,9 +37,9 @@ class Line:
         self.scheduler.put(WorkItem(ticket, tuple(range(count)), solo=solo))
         return self._ids
 
-    def take(self, limit: int = 1, loaded: str = "m") -> list[tuple[int, int]]:
+    def take(self, limit: int = 1, resident: tuple[str, ...] = ("m",)) -> list[tuple[int, int]]:
         """Take the next batch; returns each piece's job and pictures."""
-        lead = self.scheduler.lead(self.fits, loaded)
+        lead = self.scheduler.lead(self.fits, resident)
         taken = () if lead is None else self.scheduler.take(limit, lead)
         self.draw(taken)
         return [(work.ticket.job_id, len(work.indexes)) for work in taken]
@@ -48,7 +48,7 @@ class Line:
         """Return the people whose items begin the next batches of one picture."""
         found = []
         for _ in range(batches):
-            lead = self.scheduler.lead(self.fits, "m")
+            lead = self.scheduler.lead(self.fits, ("m",))
             assert lead is not None
             taken = self.scheduler.take(1, lead)
             self.draw(taken)
@@ -267,29 +267,42 @@ def test_an_item_that_does_not_fit_is_passed() -> None:
     assert line.take() == []
 
 
-def test_the_loaded_model_passes_others_a_limited_number_of_times() -> None:
+def test_a_resident_model_passes_others_a_limited_number_of_times() -> None:
     line = Line()
     other = line.put(1, model="b")
     served = []
     for person in range(2, 12):
         line.put(person, model="a")
-        served += line.take(loaded="a")
+        served += line.take(resident=("a",))
     assert [job_id for job_id, _ in served].index(other) == MAX_PASSES
 
 
-def test_another_model_is_taken_when_no_item_needs_the_loaded_one() -> None:
+def test_another_model_is_taken_when_no_item_needs_a_resident_one() -> None:
     line = Line()
     first = line.put(1, model="b")
     line.put(2, model="a")
-    assert line.take(loaded="c") == [(first, 1)]
+    assert line.take(resident=("c",)) == [(first, 1)]
 
 
-def test_the_loaded_model_is_found_however_far_back() -> None:
+def test_models_that_are_resident_together_take_turns_as_if_they_were_one() -> None:
+    line = Line()
+    jobs = [line.put(person, model="ab"[person % 2]) for person in range(6)]
+    served = [job for _ in jobs for job, _ in line.take(resident=("a", "b"))]
+    assert served == jobs, "no turn is lost to a change that costs nothing"
+
+
+def test_resident_models_pass_one_that_has_to_be_loaded_in_their_turns() -> None:
+    line = Line()
+    other, second, first = line.put(1, model="c"), line.put(2, model="b"), line.put(3, model="a")
+    assert [line.take(resident=("a", "b")) for _ in range(3)] == [[(second, 1)], [(first, 1)], [(other, 1)]]
+
+
+def test_a_resident_model_is_found_however_far_back() -> None:
     line = Line()
     for person in range(1, 3 * LOOK_AHEAD):
         line.put(person, model="b", place=person)
     last = line.put(999, model="a", place=999)
-    assert line.take(loaded="a") == [(last, 1)]
+    assert line.take(resident=("a",)) == [(last, 1)]
 
 
 def test_the_search_for_an_item_is_limited() -> None:

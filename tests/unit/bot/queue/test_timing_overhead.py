@@ -66,7 +66,7 @@ class Line:
         self.queue.put(Ticket(self.jobs, self.jobs, 1, (*batch_key(REQUEST), self.jobs)))
 
     def begin(self) -> InFlightBatch:
-        lead = self.batcher.lead("")
+        lead = self.batcher.lead(())
         assert lead is not None
         works = self.batcher.take(1, lead)
         return self.batcher.begin([(work, recipes_of(work.ticket.job_id, REQUEST)) for work in works], 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -27,8 +28,8 @@ def request(ticket: int, steps: int = 8, key: BatchKey = SMALL, lane: Lane = Lan
     return RequestState(ticket, recipe, lane, key.precision)
 
 
-def scheduler(*open_: RequestState, most: int = 8, loaded: str = "") -> StepScheduler:
-    made = StepScheduler(lambda _: most, (loaded,))
+def scheduler(*open_: RequestState, most: int = 8, loaded: Sequence[str] = ()) -> StepScheduler:
+    made = StepScheduler(lambda _: most, loaded)
     for one in open_:
         made.add(one)
     return made
@@ -76,7 +77,7 @@ def test_a_short_one_finds_its_place_in_a_full_batch_of_long_ones() -> None:
 
 def test_what_has_begun_in_one_precision_ends_before_another_is_loaded() -> None:
     first, second = request(1, 2), request(2, 4)
-    made = scheduler(first, second, loaded="m")
+    made = scheduler(first, second, loaded=("m",))
     step(made)
     made.preempt(first)
     first.begun, first.precision = False, "fp32"
@@ -85,7 +86,7 @@ def test_what_has_begun_in_one_precision_ends_before_another_is_loaded() -> None
 
 def test_another_precision_waits_for_a_few_and_no_more() -> None:
     first = request(1, 2, replace(SMALL, precision="fp32"))
-    made = scheduler(first, loaded="m")
+    made = scheduler(first, loaded=("m",))
     for ticket in range(2, 20):
         late = request(ticket, 1, BatchKey("m", 8 * ticket, 8))
         late.begun = True
@@ -95,7 +96,7 @@ def test_another_precision_waits_for_a_few_and_no_more() -> None:
 
 
 def test_nobody_passes_in_another_precision() -> None:
-    made = scheduler(request(1, 50, lane=Lane.BULK), loaded="m")
+    made = scheduler(request(1, 50, lane=Lane.BULK), loaded=("m",))
     step(made)
     made.add(request(2, 1, replace(SMALL, precision="fp32")))
     assert step(made) == [1]
@@ -149,15 +150,25 @@ def test_what_is_alone_shares_no_step() -> None:
 
 
 def test_the_model_is_not_changed_for_a_short_one() -> None:
-    made = scheduler(request(1, 50), loaded="m")
+    made = scheduler(request(1, 50), loaded=("m",))
     step(made)
     made.add(request(2, 1, OTHER))
     assert step(made) == [1]
 
 
+def test_a_short_one_for_another_model_goes_first_where_both_are_on_the_device() -> None:
+    made = scheduler(request(1, 50), loaded=("m", OTHER.model))
+    step(made)
+    made.add(request(2, 1, OTHER))
+    assert step(made) == [2]
+    made.remove(2)
+    made.add(request(3, 1, replace(OTHER, precision="fp32")))
+    assert step(made) == [1], "another precision means a load"
+
+
 def test_the_loaded_model_goes_before_but_not_for_ever() -> None:
     other = request(1, 1, OTHER)
-    made = scheduler(other, loaded="m")
+    made = scheduler(other, loaded=("m",))
     first: list[int] = []
     for ticket in range(2, 9):
         made.add(request(ticket, 1))
@@ -189,7 +200,7 @@ class Comings(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.made = scheduler(most=3, loaded="m")
+        self.made = scheduler(most=3, loaded=("m",))
         self.open: dict[int, RequestState] = {}
         self.coming = 0
         self.last: list[RequestState] = []

@@ -3,7 +3,27 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.host.supervision import StepTimer
+from engine.contract import EngineLost, Phase
+from engine.host import wire
+from engine.host.supervision import EngineStatus, StepTimer
+
+
+def test_which_models_need_no_load() -> None:
+    status = EngineStatus("demo")
+    assert status.state.without_load == {"demo"}, "it is loaded first"
+    for message in (
+        wire.Warm("demo", "fp4", "", "", 7, 0.1),
+        wire.Resident(("demo", "xl")),
+        wire.Warming("sd", "abacus"),
+    ):
+        status.update(message)
+    assert status.state.without_load == {"demo", "xl", "sd"}, "sd is being loaded"
+    status.update(wire.Resident(()))
+    status.update(wire.Idle(7))
+    assert (status.state.phase, status.state.without_load) == (Phase.IDLE, frozenset())
+    status.update(wire.Resident(("demo",)))
+    status.closed(EngineLost("gone"))
+    assert status.state.resident == ()
 
 
 def test_nothing_seen_is_nothing_expected() -> None:
