@@ -328,10 +328,10 @@ def out_of_memory(bench: Bench) -> None:
         family: Any = engine.manager.family(RequestState(0, RECIPE).key)
         step = family.step
 
-        def limited(states: Sequence[Any]) -> None:
+        def limited(states: Sequence[Any], **more: Any) -> None:
             if len(states) > 2:  # a processor has no limit of its own
                 raise torch.OutOfMemoryError("not enough memory (injected)")
-            step(states)
+            step(states, **more)
 
         eight = [replace(RECIPE, id=str(n), seed=n, width=512, height=512) for n in range(8)]
         if bench.device.type == "cuda":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -29,13 +29,13 @@ from engine.diffusion.memory import apply
 from engine.diffusion.memory.estimate import EMBEDDINGS
 from engine.diffusion.request_state import (
     BatchKey,
-    BatchTuner,
     DecodedImage,
     OutputHandler,
     RequestState,
     StepProgress,
     StepScheduler,
 )
+from engine.diffusion.step_tuning import BatchTuner, SplitTuner, StepKind
 from engine.families.denoise_state import Embedding, PictureState
 from engine.families.family import Family, PromptCache
 
@@ -143,6 +143,8 @@ class StepExecutor:
         self._clock = clock
         self._tiled: WeakSet[Family[Any]] = WeakSet()
         self._tuner = BatchTuner()
+        self._splits = SplitTuner()
+        self._sizes: dict[tuple[str, int, int], int] = {}
         self._retries: defaultdict[tuple[str, str, str], Backoff] = defaultdict(
             lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE, clock)
         )
@@ -152,6 +154,11 @@ class StepExecutor:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def sizes(self) -> Mapping[tuple[str, int, int], int]:
+        """How many pictures share a step, by model, width and height."""
+        return self._sizes
 
     def add(self, requests: Iterable[RequestState]) -> None:
         """Take requests on. Each one that is not dropped ends in one call of ``on_image`` or ``on_failure``."""
@@ -212,12 +219,19 @@ class StepExecutor:
             else:
                 request.restart("")
 
-    def _max_batch(self, key: BatchKey) -> int:
-        limit = catalogue.batch_of(key.pixels)
+    def _max_batch(self, request: RequestState) -> int:
+        key = request.key
+        start, most = catalogue.batch_of(key.pixels), self._models.max_batch(key)
         cap = self._caps.get(key)
-        capped = cap.most if cap is not None and cap.backoff.resting else limit
-        limits = (capped, self._tuner.max_batch(key.pixels, limit), self._models.max_batch(key))
-        return max(1, min(limits))
+        if cap is not None and cap.backoff.resting:
+            most = min(most, cap.most)
+        # LoRAs and ControlNets have a speed of their own, which is not measured.
+        untuned = key.loras or key.control
+        return max(1, min(start, most) if untuned else self._tuner.max_batch(self._kind(request), start, most))
+
+    def _kind(self, request: RequestState) -> StepKind:
+        key = request.key
+        return StepKind(key.model, key.width, key.height, self._models.precision(key), request.weight > 1)
 
     def _begin(self, request: RequestState, family: Family[Any]) -> bool:
         """Prepare a request for its first step; False if it needs more time, or has failed."""
@@ -275,8 +289,12 @@ class StepExecutor:
         for request, state in zip(batch, states, strict=True):
             state.wants_preview = self._outputs.wants_preview(request.ticket)
         try:
+            lengths = family.lengths(states)
+            split = (self._kind(batch[0]), lengths)
+            apart = bool(lengths) and self._splits.apart(split)
             with self._busy_timer.measure() as elapsed, self._loras.active(family, batch[0].loras or NO_LORAS):
-                self._step_clock.run(partial(family.step, states), self._recorder(batch))
+                step = partial(family.step, states, apart=apart)
+                self._step_clock.run(step, self._recorder(batch, split, apart=apart))
         except torch.AcceleratorError:
             raise
         except Exception as e:  # noqa: BLE001  # see above
@@ -290,13 +308,19 @@ class StepExecutor:
             self._split(batch, error)
         return False
 
-    def _recorder(self, batch: Sequence[RequestState]) -> Callable[[float], None]:
+    def _recorder(
+        self, batch: Sequence[RequestState], split: tuple[StepKind, tuple[int, ...]], *, apart: bool
+    ) -> Callable[[float], None]:
         """Return what records the seconds of a step."""
-        key, count = batch[0].key, len(batch)
+        (kind, lengths), count = split, len(batch)
+        comparable = not (batch[0].key.loras or batch[0].key.control)
+        alike = all((r.weight > 1) == kind.guided for r in batch)
 
         def record(seconds: float) -> None:
-            if not (key.loras or key.control):  # these have a speed of their own
-                self._tuner.record(key.pixels, count, seconds)
+            if comparable and lengths:
+                self._splits.record(split, seconds, apart=apart)
+            if comparable and alike:
+                self._tuner.record(kind, count, seconds)
 
         return record
 
@@ -314,6 +338,9 @@ class StepExecutor:
             request.steps = state.steps - state.done
             progress.append(StepProgress(request.ticket, state.done, state.steps))
         self._outputs.on_step(progress, seconds)
+        key = batch[0].key
+        if not (key.loras or key.control):
+            self._sizes[key.model, key.width, key.height] = self._max_batch(batch[0])
         now = time.monotonic()
         for request, state in zip(batch, states, strict=True):
             if state.wants_preview and not state.finished and now - request.previewed_at >= PREVIEW_SECONDS:

@@ -198,8 +198,7 @@ class Loader:
         if fitted.tile_vae:
             # Tiling stays on, since pictures of another size may be in progress.
             apply.tile(loaded.family.pipe, True)
-        worth = catalogue.batch_of(width * height)
-        return min(fitted.batch, loaded.family.max_batch or worth, worth)
+        return min(fitted.batch, loaded.family.max_batch or fitted.batch)
 
     def safer(self, precision: str) -> str | None:
         """See ModelLoader."""

@@ -210,23 +210,17 @@ BULK_SHARE = 2
 SHORTER = 0.5
 """A request goes first if its work is at most this share of what is left of the current one."""
 
-MIN_SAMPLES = 3
-"""Steps that must have been measured before their time counts."""
-
-WORSE = 1.10
-"""A batch is too large if each picture takes this many times as long as in a smaller batch."""
-
 
 @dataclass(slots=True)
 class StepScheduler:
     """All open requests, in the order of their arrival.
 
     Attributes:
-        max_batch: Returns how many requests with a batch key may share a step; at least 1.
+        max_batch: Returns how many requests may share a step with this one; at least 1.
         loaded: Names of the models on the device. Another model is loaded only if no request for one of them may go first.
     """
 
-    max_batch: Callable[[BatchKey], int]
+    max_batch: Callable[[RequestState], int]
     loaded: Collection[str] = ()
     _open: dict[int, RequestState] = field(default_factory=dict)
     _current: RequestState | None = None
@@ -275,7 +269,7 @@ class StepScheduler:
         mates = [r for r in self._open.values() if r is not current and r.key == key and self._may_join(r, current)]
         # A request that has begun stays in, or it would wait for each newcomer.
         mates.sort(key=lambda r: (r.lane is Lane.BULK, not r.begun))
-        most = self.max_batch(key) // (BULK_SHARE if current.lane is Lane.BULK else 1)
+        most = self.max_batch(current) // (BULK_SHARE if current.lane is Lane.BULK else 1)
         return [current, *mates[: max(1, most) - 1]]
 
     def _head(self) -> RequestState:
@@ -326,36 +320,3 @@ def _differ_in_precision(one: RequestState, other: RequestState) -> bool:
 
 def _bound(request: RequestState) -> int:
     return MAX_PASSED_BULK if request.lane is Lane.BULK else MAX_PASSED
-
-
-@dataclass(slots=True)
-class _Sample:
-    count: int = 0
-    each: float = 0.0
-
-
-@dataclass(slots=True)
-class BatchTuner:
-    """Seconds that a step takes for each picture, by pixels and batch size."""
-
-    _samples: dict[tuple[int, int], _Sample] = field(default_factory=dict)
-
-    def record(self, pixels: int, count: int, seconds: float) -> None:
-        """Record how long a step of ``count`` pictures took."""
-        sample = self._samples.setdefault((pixels, count), _Sample())
-        sample.count += 1
-        each = seconds / count
-        # Disturbances only make a step slower, so the quickest is the truest. It fades slowly, since devices get warm.
-        sample.each = each if sample.count == 1 else min(each, sample.each * 1.01)
-
-    def max_batch(self, pixels: int, limit: int) -> int:
-        """Return how many pictures should share a step: ``limit``, or fewer if that was measured to be faster."""
-        known = {
-            n: sample.each
-            for (p, n), sample in self._samples.items()
-            if p == pixels and n <= limit and sample.count >= MIN_SAMPLES
-        }
-        if limit not in known:
-            return limit
-        best = min(known, key=lambda n: known[n])
-        return best if best < limit and known[limit] > known[best] * WORSE else limit

@@ -10,7 +10,9 @@ import copy
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Any
 
@@ -31,6 +33,16 @@ from engine.samplers import Sampler
 
 _PARALLEL = 1 - 1e-6
 """Cosine above which two noises are parallel, so that no plane contains both."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One prediction of a step: of a picture's latents, towards its prompt or ``away`` from its negative one."""
+
+    state: DenoiseState
+    latents: Tensor
+    embedding: Embedding
+    away: bool = False
 
 
 class BatchedFamily(Family[DenoiseState]):
@@ -239,21 +251,35 @@ class BatchedFamily(Family[DenoiseState]):
         state.control_weight = torch.tensor([state.recipe.control_weight], device=self.device)
         return net.name
 
+    def padded_length(self, embedding: Embedding) -> int:  # noqa: ARG002
+        """Return the tokens that a prompt takes in the denoiser; equal for all where other lengths need no mask."""
+        return 0
+
+    def lengths(self, states: Sequence[DenoiseState]) -> tuple[int, ...]:
+        """See Family."""
+        prompts = [e for s in states for e in (s.prompt, s.negative) if e is not None]
+        found = Counter(self.padded_length(e) for e in prompts)
+        return tuple(sorted(found.values())) if len(found) > 1 else ()
+
     @torch.no_grad()
-    def step(self, states: Sequence[DenoiseState]) -> None:
+    def step(self, states: Sequence[DenoiseState], *, apart: bool = False) -> None:
         """Take one step of each picture, and the steps after it that the step cache extrapolates.
 
         When the step raises, none of the pictures has changed.
         """
         inputs = [_scaled(s) for s in states]
-        guided = [i for i, s in enumerate(states) if s.negative is not None]
-        rows = [*range(len(states)), *guided]
-        embeddings = [*(s.prompt for s in states), *(e for s in states if (e := s.negative) is not None)]
-        times = torch.stack([states[i].times[states[i].done] for i in rows])
-        found = self._predict(states, rows, ([inputs[i] for i in rows], times, embeddings))
-        predicted = [found[i : i + 1] for i in range(len(states))]
-        for place, i in enumerate(guided, len(states)):
-            predicted[i] = self.guide(predicted[i], found[place : place + 1], states[i].recipe.guidance)
+        rows = [_Row(s, x, s.prompt) for s, x in zip(states, inputs, strict=True)]
+        rows += [
+            _Row(s, x, s.negative, away=True) for s, x in zip(states, inputs, strict=True) if s.negative is not None
+        ]
+        found: dict[tuple[int, bool], Tensor] = {}
+        for call in self._calls(rows) if apart else [rows]:
+            predictions = self._predict(call)
+            found |= {(id(row.state), row.away): predictions[i : i + 1] for i, row in enumerate(call)}
+        predicted = []
+        for state in states:
+            towards, away = found[id(state), False], found.get((id(state), True))
+            predicted.append(towards if away is None else self.guide(towards, away, state.recipe.guidance))
         with self.copies:
             for state, prediction in zip(states, predicted, strict=True):
                 self.step_cache.record(state, prediction)
@@ -262,18 +288,26 @@ class BatchedFamily(Family[DenoiseState]):
                     self._advance(state, extrapolated)
                     state.cached = self.step_cache.every
 
-    def _predict(
-        self, states: Sequence[DenoiseState], rows: Sequence[int], given: tuple[list[Tensor], Tensor, list[Embedding]]
-    ) -> Tensor:
-        """Return the predictions of rows, which name their states: one for each state, then one for each guided one."""
-        recipes = [states[i].recipe for i in rows]
-        conditions = [c for i in rows if (c := states[i].condition) is not None]
+    def _calls(self, rows: Sequence[_Row]) -> Iterable[list[_Row]]:
+        """Return the rows in groups of one padded length."""
+        calls: dict[int, list[_Row]] = {}
+        for row in rows:
+            calls.setdefault(self.padded_length(row.embedding), []).append(row)
+        return calls.values()
+
+    def _predict(self, rows: Sequence[_Row]) -> Tensor:
+        """Return the predictions of rows, those for negative prompts last."""
+        states = [row.state for row in rows]
+        recipes = [state.recipe for state in states]
+        times = torch.stack([state.times[state.done] for state in states])
+        given = ([row.latents for row in rows], times, [row.embedding for row in rows])
+        conditions = [c for state in states if (c := state.condition) is not None]
         if not conditions:
             return self.forward(*given, recipes)
         module = self.controls[recipes[0].control].module
-        weights = torch.cat([w for i in rows if (w := states[i].control_weight) is not None])
+        weights = torch.cat([w for state in states if (w := state.control_weight) is not None])
         if module.config.get("global_pool_conditions"):
-            weights[len(states) :] = 0  # as diffusers' guess mode, which such a ControlNet needs
+            weights[sum(not row.away for row in rows) :] = 0  # as diffusers' guess mode, which such a ControlNet needs
         return self.forward_controlled(*given, recipes, ControlInput(module, conditions, weights))
 
     @torch.no_grad()

@@ -166,12 +166,20 @@ class Family(ABC, Generic[S]):
         """
         raise BadRecipe(f"{self.spec.title} draws without control pictures; leave --control out.")
 
+    def lengths(self, states: Sequence[S]) -> tuple[int, ...]:  # noqa: ARG002
+        """Return how many rows of a step have each padded length of prompts; empty where all have the same.
+
+        Rows of different lengths need an attention mask, or a call for each length.
+        """
+        return ()
+
     @abstractmethod
-    def step(self, states: Sequence[S]) -> None:
+    def step(self, states: Sequence[S], *, apart: bool = False) -> None:
         """Take one step of each picture, or more where the model skips some.
 
         Args:
             states: Unfinished pictures of the same size, at most ``max_batch``.
+            apart: Call the denoiser for each of the ``lengths`` apart, without a mask.
         """
 
     @abstractmethod

@@ -94,6 +94,7 @@ class ProcessEngine:
         self._calls: dict[int, _PaintCall] = {}
         self._status = EngineStatus(self._profiles[0].name)
         self._timer = StepTimer()
+        self._sizes: dict[tuple[str, int, int], int] = {}
         self._child: ChildProcess[wire.Message] | None = None
         self._last_lines: Sequence[str] = ()
         self._task: asyncio.Task[None] | None = None
@@ -140,7 +141,7 @@ class ProcessEngine:
 
     def batch(self, recipe: Recipe) -> int:
         """How many recipes of this model and size should be drawn in one call."""
-        return catalogue.batch(recipe)
+        return self._sizes.get((recipe.model, recipe.width, recipe.height)) or catalogue.batch(recipe)
 
     def state(self) -> EngineState:
         """What the engine is doing now."""
@@ -238,6 +239,8 @@ class ProcessEngine:
                 for ticket, step, of in zip(tickets, done, steps, strict=True):
                     if (call := self._calls.get(ticket)) is not None:
                         call.events.put_nowait((ticket, Step(call.open[ticket].id, step, of)))
+            case wire.StepSize(model, width, height, pictures):
+                self._sizes[model, width, height] = pictures
             case wire.PreviewReady(ticket, event) | wire.ImageReady(ticket, event):
                 if (call := self._calls.get(ticket)) is not None:
                     call.events.put_nowait((ticket, event))
@@ -279,6 +282,7 @@ class ProcessEngine:
     async def _run_child(self) -> wire.Broken | ChildFailed:
         """Run one child to its end and return why it ended."""
         self._status.started()
+        self._sizes.clear()
         self._last_lines = ()
         closing = self._timeouts.closing
         try:
@@ -331,5 +335,5 @@ class ProcessEngine:
             self._child.expect_within(None)
             return
         largest = max(open_recipes, key=lambda r: r.seen_pixels)
-        step = self._timer.limit(largest.seen_pixels, min(len(open_recipes), catalogue.batch(largest)))
+        step = self._timer.limit(largest.seen_pixels, min(len(open_recipes), self.batch(largest)))
         self._child.expect_within(max(self._timeouts.silence, self._timeouts.steps * step))

@@ -144,6 +144,23 @@ class Resident:
 
 
 @dataclass(frozen=True, slots=True)
+class StepSize:
+    """From the child: so many pictures of a size share a step now, since that was measured to be worth it.
+
+    Attributes:
+        model: Name of the model's profile.
+        width: Pixels.
+        height: Pixels.
+        pictures: How many.
+    """
+
+    model: str
+    width: int
+    height: int
+    pictures: int
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """From the child: something happened that the operator should know.
 
@@ -250,6 +267,7 @@ Message: TypeAlias = (
     | Warm
     | Idle
     | Resident
+    | StepSize
     | Notice
     | Broken
     | Heartbeat

@@ -77,6 +77,7 @@ class Worker:
         )
         self._loader = loader
         self._resident: tuple[str, ...] = ()
+        self._sizes: dict[tuple[str, int, int], int] = {}
         self._models.load_default()
         pixels, seconds = self._warm_up(setup.models[0])
         if loader.on_cpu and hasattr(os, "nice"):
@@ -101,6 +102,7 @@ class Worker:
             self._executor.add(new)
             self._executor.step()
         self._report_resident()
+        self._report_sizes()
 
     def _warm_up(self, spec: ModelSpec) -> tuple[int, float]:
         """Draw a picture that is thrown away; return its pixels and the seconds of its last step.
@@ -136,6 +138,13 @@ class Worker:
         if set(resident) != set(self._resident):
             self._resident = resident
             self._send(wire.Resident(resident))
+
+    def _report_sizes(self) -> None:
+        """Tell the parent how many pictures share a step, where that has changed."""
+        for size, pictures in self._executor.sizes.items():
+            if self._sizes.get(size) != pictures:
+                self._sizes[size] = pictures
+                self._send(wire.StepSize(*size, pictures))
 
     def _report_image(self, ticket: int, image: Image) -> None:
         encoded = self._executor.prompts.encoded

@@ -107,7 +107,7 @@ class Device:
             calibration=self.calibration,
             clock=self.clock,
         )
-        self.scheduler = StepScheduler(lambda key: batch_of(key.pixels))
+        self.scheduler = StepScheduler(lambda request: batch_of(request.key.pixels))
         self._rows: dict[int, _Row] = {}
         self._works: dict[InFlightBatch, tuple[WorkItem, ...]] = {}
         self._numbers = itertools.count(1)

@@ -243,8 +243,8 @@ class SimulatedCard:
             with self.computing():
                 return call(*args, **more), self.fault(where)
 
-        def stepped(states: Any) -> None:
-            _, fault = run("step", step, states)
+        def stepped(states: Any, **more: Any) -> None:
+            _, fault = run("step", step, states, **more)
             if fault == "nan":
                 states[0].latents = states[0].latents * float("nan")
 

@@ -168,7 +168,7 @@ class Generic(Family[CallState]):
         self._states.add(state)
         return state
 
-    def step(self, states: Sequence[CallState]) -> None:
+    def step(self, states: Sequence[CallState], *, apart: bool = False) -> None:  # noqa: ARG002
         """See Family. The pipelines' calls go on one after another, each to the end of its step."""
         for state in states:
             assert state.call is not None

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from accelerate import init_empty_weights
 from diffusers import FlowMatchHeunDiscreteScheduler, ZImageControlNetModel
+from diffusers.models.transformers.transformer_z_image import SEQ_MULTI_OF
 from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift
 from torch import Tensor, nn
 
@@ -123,6 +124,11 @@ class ZImage(BatchedFamily):
             for name, part in net.module.named_children():
                 if name.startswith("control_"):  # the others are the transformer's
                     clamp_sums(part)
+
+    def padded_length(self, embedding: Embedding) -> int:
+        """See BatchedFamily. The transformer pads to multiples of 32 with a token of its own, which needs no mask."""
+        multiple: int = SEQ_MULTI_OF
+        return math.ceil(len(embedding.tensors[0]) / multiple)
 
     def _given(
         self, inputs: Sequence[Tensor], times: Tensor, embeddings: Sequence[Embedding]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from engine.diffusion.executor import FIRST_CAP, FIRST_PAUSE, StepExecutor
 from engine.diffusion.fingerprint import with_extras
 from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.request_state import RequestState
+from engine.diffusion.step_tuning import MIN_SAMPLES
 from engine.families.denoise_state import DenoiseState, InitImage
 from engine.families.family import EmbedPrompt
 from tests.fakes.clock import FakeClock
@@ -618,3 +620,31 @@ def test_more_share_a_step_again_a_while_after_memory_ran_out(toy: Toy, ends: En
         short[0] = False
         assert drawn(17, 18, 19, 20) == 4
     assert all(isinstance(end, Image) for end in ends.ends.values())
+
+
+def test_rows_of_different_lengths_are_measured_both_ways(
+    toy: Toy, ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Apart, the toy is quicker; on a CPU a clock tells."""
+    now, ways = [0.0], []
+    monkeypatch.setattr("engine.diffusion.device.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(toy, "padded_length", lambda prompt: int(prompt.tensors[0].isnan().item()))
+    step = toy.step
+
+    def slow(states: Sequence[Any], *, apart: bool = False) -> None:
+        step(states, apart=apart)
+        ways.append(apart)
+        now[0] += 1.0 if apart else 2.0
+
+    monkeypatch.setattr(toy, "step", slow)
+    paint(toy, ends, replace(TOY, prompt="nan", steps=12), replace(TOY, steps=12))
+    assert ways == [False] * MIN_SAMPLES + [True] * (12 - MIN_SAMPLES)
+    ways.clear()
+    paint(toy, ends, replace(TOY, steps=2), replace(TOY, steps=2))
+    assert ways == [False] * 2, "of one length, there is nothing to choose"
+
+
+def test_how_many_share_a_step_is_told(toy: Toy, ends: Ends) -> None:
+    with painting(OneModel({"fp32": toy}, fits=3), ends) as executor:
+        to_the_end(executor, *(RequestState(n, replace(TOY, seed=n)) for n in (1, 2)))
+        assert executor.sizes == {("toy", TOY.width, TOY.height): 3}

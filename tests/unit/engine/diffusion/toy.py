@@ -69,7 +69,7 @@ class Toy(BatchedFamily):
         times, nothing = torch.arange(recipe.steps), torch.zeros(1)
         return DenoiseState(recipe, prompt, negative, None, times, torch.Generator(), nothing, nothing, init_image)
 
-    def step(self, states: Sequence[DenoiseState]) -> None:
+    def step(self, states: Sequence[DenoiseState], *, apart: bool = False) -> None:
         seeds = [s.recipe.seed for s in states]
         self.batches.append(seeds)
         self.on_step(seeds, states[0].done + 1)

@@ -60,6 +60,7 @@ MESSAGES = st.one_of(
     st.builds(wire.Warming, TEXT, TEXT),
     st.builds(wire.Warm, TEXT, TEXT, TEXT, TEXT, NUMBERS, SECONDS, NUMBERS, SECONDS),
     st.builds(wire.Idle, NUMBERS),
+    st.builds(wire.StepSize, TEXT, NUMBERS, NUMBERS, NUMBERS),
     st.builds(wire.Resident, st.tuples(TEXT, TEXT)),
     st.just(wire.Heartbeat()),
     st.builds(wire.Broken, TEXT, TEXT, st.booleans()),

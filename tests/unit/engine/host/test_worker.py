@@ -51,7 +51,7 @@ def test_what_the_upscaler_takes_is_kept_from_the_models(monkeypatch: pytest.Mon
 
 
 def test_a_model_that_loads_and_cannot_draw_is_named_without_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
-    def step(*_: Any) -> None:
+    def step(*_: Any, **__: Any) -> None:
         raise RuntimeError("shape '[1, 64]' is invalid for input of size 128")
 
     monkeypatch.setattr(BatchedFamily, "step", step)

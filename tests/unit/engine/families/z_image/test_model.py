@@ -80,6 +80,34 @@ def test_alone_or_joining_later_or_set_aside_it_is_the_same_picture(model: ZImag
         assert np.abs(pixels(model.finish(drawing).numpy()) - expected).max() <= 1
 
 
+def test_rows_of_different_lengths_run_apart_without_a_mask_to_the_same_pictures(
+    model: ZImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt of one more than 32 tokens, guided away from a short one, beside another short one."""
+    long = replace(GUIDED, prompt=" ".join(["a cat in space"] * 12), steps=2)
+    recipes = [long, replace(RED, steps=2)]
+    masks: list[bool] = []
+    attention = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(*args: Any, **more: Any) -> Any:
+        masks.append(more.get("attn_mask") is not None)
+        return attention(*args, **more)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    found = {}
+    for apart in (False, True):
+        states = [begun(model, recipe) for recipe in recipes]
+        assert model.lengths(states) == (1, 2)
+        assert model.lengths(states[1:]) == (), "one call of one length"
+        masks.clear()
+        while not states[0].finished:
+            model.step(states, apart=apart)
+        assert any(masks) is not apart
+        found[apart] = [pixels(model.finish(state).numpy()) for state in states]
+    for together, apart_ in zip(*found.values(), strict=True):
+        assert np.abs(together - apart_).max() <= 1
+
+
 def test_set_aside_it_goes_on_to_the_same_bytes(model: ZImage) -> None:
     whole = drawn(model, begun(model, GUIDED))
     one, other = begun(model, GUIDED), begun(model, replace(RED, width=96))
