@@ -66,6 +66,10 @@ class DiscordSurface:
         """What Discord can do."""
         return ABILITIES
 
+    def wait(self, address: Address) -> float:  # noqa: ARG002 - one answer for all addresses
+        """Return 0: discord.py waits for the limits of each route."""
+        return 0.0
+
     async def edit(self, address: Address, card: Card) -> Address:
         """Edit the message to show the card: by the interaction's token until it expires, then by the bot's token.
 

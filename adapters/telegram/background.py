@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 
 from aiogram import Bot
@@ -24,6 +25,10 @@ from bot.studio import Studio
 log = logging.getLogger(__name__)
 
 TRIES = 4
+ACTION_SECONDS = 5.0
+"""How long an action is shown (https://core.telegram.org/bots/api#sendchataction)."""
+_ACTIONS_AT_ONCE = 16
+_REMEMBERED = 1024
 _SECONDS = 10
 
 
@@ -86,6 +91,55 @@ class BackgroundCalls:
             log.warning("%s: %s", failure, gone)
         except Exception:
             log.exception("%s", failure)
+
+
+class ChatActions:
+    """Shows in chats that the bot is at work ("typing…"): at most every five seconds in a chat, and never durable.
+
+    Actions are no messages, so they take none of the limits of messages. A chat that Telegram has asked to leave alone
+    gets none, and after a refusal for too many no chat gets one for a while.
+
+    Args:
+        bot: The API client.
+        rate_limiter: Knows which chats are to be left alone.
+        background: Runs the calls.
+        clock: Seconds; only differences count.
+    """
+
+    def __init__(
+        self,
+        bot: Bot,
+        rate_limiter: RateLimiter,
+        background: BackgroundCalls,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bot = bot
+        self._rate_limiter = rate_limiter
+        self._background = background
+        self._clock = clock
+        self._again_at: dict[int, float] = {}
+        self._away_until = 0.0
+        self._slots = asyncio.Semaphore(_ACTIONS_AT_ONCE)
+
+    def show(self, chat_id: int, action: str, thread: int | None = None) -> None:
+        """Show the action for the next five seconds, or until the bot's next message, where the limits allow it."""
+        now = self._clock()
+        if now < self._away_until or self._again_at.get(chat_id, 0.0) > now or self._rate_limiter.held(chat_id):
+            return
+        if len(self._again_at) > _REMEMBERED:
+            self._again_at = {key: at for key, at in self._again_at.items() if at > now}
+        self._again_at[chat_id] = now + ACTION_SECONDS
+        self._background.start(self._send(chat_id, action, thread), "a chat action could not be shown")
+
+    async def _send(self, chat_id: int, action: str, thread: int | None) -> None:
+        async with self._slots:
+            try:
+                await self._bot.send_chat_action(chat_id, action, message_thread_id=thread, request_timeout=_SECONDS)
+            except TelegramRetryAfter as error:
+                self._away_until = self._clock() + error.retry_after
+            except CALL_ERRORS as error:
+                # The chat may be closed to the bot; the message that follows finds another way.
+                log.debug("no chat action: %s", describe(error, self._bot.token))
 
 
 class FailureNotices:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -117,6 +118,10 @@ class PollingOptions:
 class ApiRetrier:
     """Repeats calls until Telegram answers, and reports meanwhile, in the log and in /readyz, why it does not.
 
+    Telegram refuses valid tokens at times, and other programs end, so no refusal of the bot itself is final. The pauses
+    between such refusals grow also when calls succeed in between: two programs that read one bot's updates refuse each
+    other in turn.
+
     Args:
         bot: The API client.
         studio: Gives the sentences, and records the connection's problems.
@@ -127,16 +132,24 @@ class ApiRetrier:
         self._bot = bot
         self._studio = studio
         self._options = options
+        self._refused = options.refused()
+        self._refused_at = 0.0
+        self._webhook_removed = False
 
     async def call(self, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call until it succeeds; it must be safe to repeat.
 
-        Telegram refuses valid tokens at times, and other programs end. So no refusal of the bot itself is final.
-
         Raises:
             TelegramAPIError: Telegram refused the call itself.
         """
-        unreachable, refused = self._options.unreachable(), self._options.refused()
+        return await self._repeat(call, ())
+
+    async def persist(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call until it succeeds, whatever Telegram answers: without it the platform would be off."""
+        return await self._repeat(call, CALL_ERRORS)
+
+    async def _repeat(self, call: Callable[[], Awaitable[T]], unexpected: tuple[type[BaseException], ...]) -> T:
+        unreachable, refusals = self._options.unreachable(), 0
         while True:
             try:
                 result = await call()
@@ -144,42 +157,59 @@ class ApiRetrier:
                 log.info("Telegram asks to wait %d s", error.retry_after)
                 pause: float = error.retry_after
             except REFUSED as error:
-                pause = self._report_refusal("telegram.problem.refused", error, refused)
+                pause, refusals = self._report_refusal("telegram.problem.refused", error), refusals + 1
             except TelegramConflictError as error:
-                if "webhook" in error.message.lower():
-                    pause = self._report_refusal("telegram.problem.webhook", error, refused)
-                    await self._remove_webhook()
-                else:
-                    pause = self._report_refusal("telegram.problem.conflict", error, refused)
+                pause, refusals = await self._conflict(error), refusals + 1
             except UNREACHABLE as error:
-                why = describe(error, self._bot.token)
-                if unreachable.tries:  # a single failure is not reported: it usually passes
-                    self._report(self._studio.text("telegram.problem.unreachable", "en", why=why))
-                pause = unreachable.fail()
-                log.warning("Telegram can't be reached (%s); again in %.0f s", why, pause)
+                pause = self._report_unreachable(error, unreachable)
+            except unexpected as error:
+                pause = self._report_unreachable(error, unreachable)
             else:
-                if unreachable.tries or refused.tries:
+                if unreachable.tries or refusals:
                     log.info("Telegram answers again")
                 self._report(None)
                 return result
             await asyncio.sleep(pause)
 
-    def _report_refusal(self, key: str, error: TelegramAPIError, backoff: ExponentialBackoff) -> float:
+    async def _conflict(self, error: TelegramConflictError) -> float:
+        """Another program reads the updates, or they go to a webhook. A webhook is removed once: its owner may be alive."""
+        if "webhook" not in error.message.lower():
+            return self._report_refusal("telegram.problem.conflict", error)
+        pause = self._report_refusal("telegram.problem.webhook", error)
+        if not self._webhook_removed:
+            self._webhook_removed = await self._remove_webhook()
+        return pause
+
+    def _report_refusal(self, key: str, error: TelegramAPIError) -> float:
         """Report a refusal of the bot itself; returns the seconds to wait."""
+        now = time.monotonic()
+        if now - self._refused_at > 2 * self._refused.longest:
+            self._refused.succeed()
+        self._refused_at = now
         problem = self._studio.text(key, "en")
-        level = logging.WARNING if backoff.tries else logging.CRITICAL
-        reason, pause = describe(error, self._bot.token), backoff.fail()
+        level = logging.WARNING if self._refused.tries else logging.CRITICAL
+        reason, pause = describe(error, self._bot.token), self._refused.fail()
         log.log(level, "Telegram is off: %s Telegram says: %s. Again in %.1f s.", problem, reason, pause)
         self._report(problem)
+        return pause
+
+    def _report_unreachable(self, error: BaseException, backoff: ExponentialBackoff) -> float:
+        """Report that a call failed; returns the seconds to wait. A single failure is not reported: it usually passes."""
+        why = describe(error, self._bot.token)
+        if backoff.tries:
+            self._report(self._studio.text("telegram.problem.unreachable", "en", why=why))
+        pause = backoff.fail()
+        log.warning("Telegram can't be reached (%s); again in %.0f s", why, pause)
         return pause
 
     def _report(self, problem: str | None) -> None:
         self._studio.connection_problem(NAME, problem)
 
-    async def _remove_webhook(self) -> None:
+    async def _remove_webhook(self) -> bool:
         try:
             await self._bot.delete_webhook(drop_pending_updates=False, request_timeout=_SECONDS)
         except CALL_ERRORS as error:
             log.warning("the webhook could not be removed: %s", describe(error, self._bot.token))
-        else:
-            log.warning("the webhook of this bot was removed")
+            return False
+        log.warning("the webhook of this bot was removed")
+        return True

@@ -1,4 +1,4 @@
-"""Telegram's rate limits per chat, enforced on our side."""
+"""Telegram's rate limits, enforced on our side: per chat, per group and minute, and over all chats."""
 
 from __future__ import annotations
 
@@ -21,8 +21,17 @@ class _Chat:
     running: int = 0
 
 
+@dataclass(slots=True)
+class _Turn:
+    messages: int
+    until: float
+    """When the turn is given up, since the chat has not come back for it."""
+
+
 class RateLimiter:
-    """One message a second in a chat and twenty a minute in a group, edits included.
+    """One message a second in a chat, twenty a minute in a group, thirty a second over all chats; edits included.
+
+    Chats that the overall limit puts off are let through in the order in which they came.
 
     Source: https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this
 
@@ -31,24 +40,37 @@ class RateLimiter:
             arrivals.
         per_minute: Messages in one group within a minute.
         reserve: How many of those are reserved for messages other than progress.
+        overall: Messages in all chats within ``second``.
+        second: Length of that window, in seconds; a little above one, as ``gap``.
         clock: Seconds; only differences count.
     """
 
     def __init__(
         self,
+        *,
         gap: float = 1.05,
         per_minute: int = 20,
         reserve: int = 8,
+        overall: int = 30,
+        second: float = 1.05,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.gap = gap
         self._per_minute = per_minute
         self._reserve = reserve
+        self._overall = overall
+        self._second = second
         self._clock = clock
         self._chats: dict[int, _Chat] = {}
+        self._sent: deque[float] = deque()  # of all chats, within the last second
+        self._running = 0
+        self._turns: dict[int, _Turn] = {}  # the chats that wait for the overall limit, in their order
 
     def scarce(self, chat_id: int) -> bool:
-        """Whether progress updates should be skipped here, to keep the rest of the minute for finished jobs."""
+        """Whether progress updates should be skipped here, to keep the limits for finished jobs and first cards."""
+        now = self._clock()
+        if any(turn.until > now for turn in self._turns.values()):
+            return True
         return chat_id < 0 and len(self._chat(chat_id).sent) >= self._per_minute - self._reserve
 
     @contextmanager
@@ -58,26 +80,39 @@ class RateLimiter:
         Raises:
             RetryLater: The rate limit forbids the call now.
         """
-        chat = self._chat(chat_id)
-        wait = self._wait(chat, messages, group=chat_id < 0)
+        wait = self.wait(chat_id, messages)
         if wait > 0:
             raise RetryLater(wait)
+        chat = self._chat(chat_id)
+        self._turns.pop(chat_id, None)
         chat.running += 1
+        self._running += messages
         try:
             yield
         finally:
             chat.running -= 1
+            self._running -= messages
             now = self._clock()
             chat.sent.extend([now] * messages)
             chat.free_at = max(chat.free_at, now + self.gap)
+            self._sent.extend([now] * messages)
+
+    def wait(self, chat_id: int, messages: int = 1) -> float:
+        """Return the seconds after which a call to the chat may be made; 0 for now. It keeps the chat's turn."""
+        now, chat = self._clock(), self._chat(chat_id)
+        wait = self._wait_in_chat(chat, messages, now, group=chat_id < 0)
+        return wait if wait > 0 else self._wait_overall(chat_id, messages, now)
 
     def hold(self, chat_id: int, seconds: float) -> None:
         """Allow no call to this chat for some seconds, as Telegram asked."""
         chat = self._chat(chat_id)
         chat.free_at = max(chat.free_at, self._clock() + seconds)
 
-    def _wait(self, chat: _Chat, messages: int, *, group: bool) -> float:
-        now = self._clock()
+    def held(self, chat_id: int) -> bool:
+        """Whether Telegram has asked to leave this chat alone."""
+        return self._chat(chat_id).free_at > self._clock() + self.gap
+
+    def _wait_in_chat(self, chat: _Chat, messages: int, now: float, *, group: bool) -> float:
         if chat.running:
             return self.gap
         wait = chat.free_at - now
@@ -85,6 +120,29 @@ class RateLimiter:
             over = len(chat.sent) + messages - self._per_minute
             if over > 0:
                 wait = max(wait, chat.sent[min(over, len(chat.sent)) - 1] + _MINUTE - now)
+        return wait
+
+    def _wait_overall(self, chat_id: int, messages: int, now: float) -> float:
+        while self._sent and self._sent[0] <= now - self._second:
+            self._sent.popleft()
+        self._turns = {key: turn for key, turn in self._turns.items() if turn.until > now or key == chat_id}
+        turn = self._turns.get(chat_id)
+        ahead = 0
+        for key, earlier in self._turns.items():
+            if key == chat_id:
+                break
+            ahead += earlier.messages
+        busy = len(self._sent) + self._running
+        over = busy + ahead + messages - self._overall
+        if over <= 0 or (not busy and not ahead):
+            return 0.0
+        rounds, place = divmod(over - 1, self._overall)
+        # A call that runs still is counted from its end, which is not known: at the earliest now.
+        leaves = self._sent[place] if place < len(self._sent) else now
+        wait = leaves + self._second * (1 + rounds) - now
+        if turn is None:
+            turn = self._turns[chat_id] = _Turn(messages, 0.0)
+        turn.messages, turn.until = messages, now + wait + self._second
         return wait
 
     def _chat(self, chat_id: int) -> _Chat:

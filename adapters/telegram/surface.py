@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from aiogram import Bot
+from aiogram.enums import ChatAction
 from aiogram.exceptions import TelegramBadRequest, TelegramMigrateToChat, TelegramRetryAfter
 from aiogram.types import (
     BufferedInputFile,
@@ -23,11 +24,12 @@ from aiogram.types import (
 )
 from PIL import Image
 
+from adapters.telegram.background import ChatActions
 from adapters.telegram.errors import TokenRefusals, picture_errors, translate_errors
 from adapters.telegram.identity import private_chat, reply_to, whole
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words
-from bot.core.cards import Card
+from bot.core.cards import Card, Tone
 from bot.core.messages import Address
 from bot.core.pictures import PictureFile
 from bot.core.ports import Abilities, Gone, NoPictures, RetryLater
@@ -95,13 +97,15 @@ class TelegramSurface:
 
     def __init__(self, profiles: Callable[[], Sequence[Profile]], rate_limiter: RateLimiter) -> None:
         self._client: Bot | None = None
+        self._actions: ChatActions | None = None
         self._profiles = profiles
         self._rate_limiter = rate_limiter
         self._refusals = TokenRefusals()
 
-    def use(self, bot: Bot | None) -> None:
-        """Use this client from now on; None while there is none."""
+    def use(self, bot: Bot | None, actions: ChatActions | None = None) -> None:
+        """Use this client from now on, and show by ``actions`` that pictures are drawn; None while there is none."""
         self._client = bot
+        self._actions = actions
 
     def abilities(self) -> Abilities:
         """One photo in a card, one message a second; Telegram has no idempotency key for sending."""
@@ -113,11 +117,16 @@ class TelegramSurface:
             max_file=DOCUMENT_BYTES,
         )
 
+    def wait(self, address: Address) -> float:
+        """See ``bot.core.ports.Surface``."""
+        return self._rate_limiter.wait(int(private_chat(address).chat if address.private else address.chat))
+
     async def edit(self, address: Address, card: Card) -> Address:
         """See ``bot.core.ports.Surface``."""
         if address.message is None:
             raise Gone("no message to edit")
         chat_id, message_id = int(address.chat), int(address.message)
+        self._show_action(address, card)
         if not card.final and self._rate_limiter.scarce(chat_id):
             return address
         shown = await self._photo(card)
@@ -164,7 +173,9 @@ class TelegramSurface:
             except TelegramMigrateToChat as error:
                 with self._turn(error.migrate_to_chat_id):
                     sent = await call(error.migrate_to_chat_id)
-        return replace(address, chat=str(sent.chat.id), message=str(sent.message_id))
+        shown_at = replace(address, chat=str(sent.chat.id), message=str(sent.message_id))
+        self._show_action(shown_at, card)
+        return shown_at
 
     async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> tuple[str, ...]:
         """See ``bot.core.ports.Surface``."""
@@ -233,6 +244,10 @@ class TelegramSurface:
                 return
             with self._turn(chat_id):
                 await _redact(self._bot, chat_id, message_id, card)
+
+    def _show_action(self, address: Address, card: Card) -> None:
+        if self._actions is not None and card.tone is Tone.RUNNING:
+            self._actions.show(int(address.chat), ChatAction.UPLOAD_PHOTO, whole(address.thread))
 
     @property
     def _bot(self) -> Bot:

@@ -62,6 +62,12 @@ class Surface(Protocol):
     def abilities(self) -> Abilities:
         """Return what this surface can do."""
 
+    def wait(self, address: Address) -> float:
+        """Return the seconds after which the platform's limits allow a message to ``address``; 0 for now.
+
+        It is asked before the intent of a send is stored. A send may raise RetryLater all the same.
+        """
+
     async def edit(self, address: Address, card: Card) -> Address:
         """Make the message at ``address`` show the card; a repetition changes nothing. Returns the address it has now.
 

@@ -125,6 +125,10 @@ class FakeSurface:
     def abilities(self) -> Abilities:
         return self.able
 
+    def wait(self, address: Address) -> float:
+        """Return 0."""
+        return 0.0
+
     async def edit(self, address: Address, card: Card) -> Address:
         fault = await self._before(Call.FINAL if card.final else Call.PROGRESS, card.job_id)
         assert address.message is not None

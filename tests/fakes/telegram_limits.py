@@ -29,20 +29,23 @@ def length(text: str) -> int:
 
 @dataclass
 class Flood:
-    """About one message a second in a chat and twenty a minute in a group; edits count like messages.
+    """About one message a second in a chat, twenty a minute in a group and thirty a second over all; edits count too.
 
     Attributes:
         gap: Shortest time between two messages in one chat, in seconds.
         per_minute: Messages in one group within ``minute`` seconds.
         minute: Length of that window.
+        overall: Messages in all chats within ``gap``.
         clock: Seconds; only differences count.
     """
 
     gap: float = 1.0
     per_minute: int = 20
     minute: float = 60.0
+    overall: int = 30
     clock: Callable[[], float] = time.monotonic
     _sent: dict[int, deque[float]] = field(default_factory=dict)
+    _all: deque[float] = field(default_factory=deque)
 
     def admit(self, chat_id: int, messages: int, *, group: bool) -> int | None:
         """Count messages; or return the whole seconds to wait, and count nothing."""
@@ -55,7 +58,12 @@ class Flood:
             wait = sent[-1] + self.gap - now
         if group and len(sent) + messages > self.per_minute and sent:
             wait = max(wait, sent[min(messages, len(sent)) - 1] + self.minute - now)
+        while self._all and self._all[0] <= now - self.gap:
+            self._all.popleft()
+        if self._all and len(self._all) + messages > self.overall:
+            wait = max(wait, self._all[min(messages, len(self._all)) - 1] + self.gap - now)
         if wait > 0:
             return math.ceil(wait)
         sent.extend([now] * messages)
+        self._all.extend([now] * messages)
         return None

@@ -40,7 +40,7 @@ class TelegramHarness(PlatformHarness):
         self.settings = TelegramSettings(
             _env_file=None, token=telegram.token, api_url=telegram.url, owners=OWNER, access=access
         )
-        self.rate_limiter = RateLimiter(gap=GAP * 2)
+        self.rate_limiter = RateLimiter(gap=GAP * 2, second=GAP * 2)
         self.options = PollingOptions(poll=20, unreachable=SHORT, refused=SHORT, failing=SHORT)
 
     async def start(self) -> None:

@@ -115,6 +115,50 @@ async def test_a_webhook_that_was_left_over_is_removed(
     assert [p for name, p in telegram.calls if name == "deleteWebhook"] == [{"drop_pending_updates": False}]
 
 
+async def test_a_webhook_that_comes_again_is_removed_once_and_then_waited_out(
+    start: Start, telegram: TelegramStandIn, ann: Chat
+) -> None:
+    telegram.world.webhook = "https://example.org/old"
+    bot = await start()
+    await telegram.until(lambda: telegram.polled)
+    # Another program sets its own: the two must not take the updates from each other for ever.
+    telegram.world.webhook = "https://example.org/other"
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    await telegram.until(lambda: telegram.refused.count(("getUpdates", 409)) >= 4)
+    await problems(bot, "webhook")
+    telegram.world.webhook = ""
+    await telegram.until(lambda: photos(ann))
+    await problems(bot, "")
+    assert len([name for name, _ in telegram.calls if name == "deleteWebhook"]) == 1
+
+
+@pytest.mark.parametrize("method", ["getMe", "getUpdates"])
+@pytest.mark.parametrize(("status", "description"), [(400, "Bad Request: logged out"), (403, "Forbidden: no")])
+async def test_no_refusal_turns_the_platform_off(
+    start: Start, telegram: TelegramStandIn, ann: Chat, method: str, status: int, description: str
+) -> None:
+    telegram.refuse(method, status, description, times=3)
+    bot = await start()
+    await problems(bot, description)
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    await telegram.until(lambda: photos(ann))
+    await problems(bot, "")
+
+
+async def test_the_first_sign_comes_before_the_answer(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    bot = await start()
+    await telegram.until(lambda: telegram.polled)
+    group = telegram.group("Painters", telegram.person("Bob"))
+    bob = next(iter(group.members.values()))
+    telegram.privacy = False
+    full = Failing(bot, 99, Unavailable("unavailable.disk_full"))
+    bot.studio.post_notice = full.never  # type: ignore[method-assign, assignment]
+    telegram.writes(ann, ann.members[ann.id], "a cat")
+    telegram.writes(group, bob, "I like cats")
+    telegram.writes(group, bob, "/draw@easel_bot a cat")
+    await telegram.until(lambda: ann.actions == ["typing"] and group.actions == ["typing"])
+
+
 async def test_menus_that_telegram_puts_off_are_set_later(start: Start, telegram: TelegramStandIn) -> None:
     telegram.refuse("setMyCommands", 429, "Too Many Requests: retry after 1", retry_after=1)
     await start()

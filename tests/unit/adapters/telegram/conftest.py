@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,3 +82,9 @@ def picture(folder: Path, width: int = 192, height: int = 128, name: str = "7-0.
     path = folder / name
     Image.new("RGB", (width, height), (200, 30, 30)).save(path)
     return PictureFile(path, name, "image/png", width, height, alt="a red apple")
+
+
+async def idle() -> None:
+    """Let everything that can go on go on."""
+    for _ in range(20):
+        await asyncio.sleep(0)

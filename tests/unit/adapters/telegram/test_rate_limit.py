@@ -95,3 +95,57 @@ def test_quiet_chats_are_forgotten() -> None:
             pass
         clock.now += 1
     assert len(rate_limiter._chats) < 1200
+
+
+CROWD = st.lists(st.tuples(st.integers(1, 40), st.sampled_from([0.0, 0.0, 0.01, 0.4])), max_size=150)
+
+
+@settings(deadline=None)
+@given(CROWD)
+def test_over_all_chats_no_second_has_more_than_thirty(calls: list[tuple[int, float]]) -> None:
+    clock = Hand()
+    rate_limiter, flood = RateLimiter(gap=0.0, clock=clock), Flood(clock=clock)
+    waits: list[float] = []
+    for chat, before in calls:
+        clock.now += before
+        try:
+            with rate_limiter.slot(chat):
+                # A chat may get messages at any rate here: only the limit over all chats is looked at.
+                flood._sent.clear()
+                assert flood.admit(chat, 1, group=False) is None
+        except RetryLater as busy:
+            waits.append(busy.seconds)
+    assert all(0 < wait <= 3 * 1.05 for wait in waits)
+
+
+def test_chats_that_the_overall_limit_puts_off_keep_their_order() -> None:
+    clock = Hand()
+    rate_limiter = RateLimiter(clock=clock)
+    waits = [rate_limiter.wait(chat) or _send(rate_limiter, chat) for chat in range(1, 101)]
+    assert waits[:30] == [0.0] * 30
+    assert sorted(waits) == waits
+    assert waits[-1] == pytest.approx(3 * 1.05)
+    clock.now += 1.06
+    # One that comes now does not pass those that were promised this second.
+    assert rate_limiter.wait(999) > 0
+    sent = [
+        chat for chat in range(1, 101) if chat > 30 and rate_limiter.wait(chat) == 0 and not _send(rate_limiter, chat)
+    ]
+    assert sent == list(range(31, 61))
+
+
+def test_progress_is_left_out_while_a_chat_waits_for_the_overall_limit() -> None:
+    clock = Hand()
+    rate_limiter = RateLimiter(clock=clock)
+    for chat in range(1, 31):
+        _send(rate_limiter, chat)
+    assert not rate_limiter.scarce(77)
+    assert rate_limiter.wait(31) > 0
+    assert rate_limiter.scarce(77)
+    clock.now += 5.0
+    assert not rate_limiter.scarce(77)
+
+
+def _send(rate_limiter: RateLimiter, chat: int) -> float:
+    with rate_limiter.slot(chat):
+        return 0.0

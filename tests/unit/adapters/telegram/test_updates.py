@@ -1,4 +1,4 @@
-"""Which updates are handled at the same time, in which order, and from which one on Telegram is asked again."""
+"""Which updates are handled at the same time and in which order, and how they are read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from aiogram.types import CallbackQuery, Chat, Message, Update, User
 
-from adapters.telegram.service import UpdateScheduler, UpdateWindow
+from adapters.telegram.updates import UpdateScheduler, read_update
+from tests.unit.adapters.telegram.conftest import bot_for, idle
 
 
 class Handlers:
@@ -42,24 +43,18 @@ def pressed(update_id: int, person: int) -> Update:
     return Update(update_id=update_id, callback_query=query)
 
 
-async def idle() -> None:
-    """Let everything that can go on go on."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-async def test_people_do_not_wait_for_each_other_and_keep_their_own_order() -> None:
+async def test_people_do_not_wait_for_each_other_nor_for_what_they_wrote_elsewhere() -> None:
     handlers = Handlers()
     async with asyncio.TaskGroup() as group:
         turns = UpdateScheduler(handlers)
-        for update in (written(1, 501), written(2, 501, chat=-9), written(3, 502)):
+        for update in (written(1, 501), written(2, 501), written(3, 501, chat=-9), written(4, 502)):
             turns.begin(update, group)
         await idle()
-        assert handlers.begun == [1, 3]
+        assert handlers.begun == [1, 3, 4]
         handlers.end(1)
         await idle()
-        assert handlers.begun == [1, 3, 2]
-        handlers.end(2, 3)
+        assert handlers.begun == [1, 3, 4, 2]
+        handlers.end(2, 3, 4)
     assert turns._last == {}
 
 
@@ -109,84 +104,25 @@ async def test_a_group_that_moves_is_handled_alone() -> None:
     assert handlers.begun == [1, 2, 3]
 
 
-def test_nothing_is_confirmed_before_what_came_earlier_is_saved() -> None:
-    window = UpdateWindow()
-    assert [window.begin(n) for n in (7, 8, 9)] == [True, True, True]
-    assert window.offset == 7
-    window.finish(8)
-    assert window.offset == 7
-    # Telegram tells them again, and none is begun twice.
-    assert [window.begin(n) for n in (7, 8, 9, 10)] == [False, False, False, True]
-    window.finish(7)
-    assert window.offset == 9
-    window.finish(10)
-    window.finish(9)
-    assert window.offset == 11
+USER = {"id": 501, "is_bot": False, "first_name": "x"}
+CHAT = {"id": -1, "type": "group", "title": "x"}
 
 
-def test_ids_that_begin_anew_are_followed() -> None:
-    """After a week without updates Telegram chooses the next id at random."""
-    window = UpdateWindow()
-    window.begin(9_000_000)
-    window.finish(9_000_000)
-    assert window.begin(17)
-    window.finish(17)
-    assert window.offset == 18
+def test_a_member_with_other_fields_than_the_library_knows_is_read() -> None:
+    bot = bot_for("http://127.0.0.1:1")
+    administrator = {"status": "administrator", "user": USER, "can_do_something_new": True}
+    change = {"chat": CHAT, "from": USER, "date": 0, "old_chat_member": administrator, "new_chat_member": administrator}
+    for status, there in (("administrator", True), ("kicked", False), ("unheard of", False)):
+        change["new_chat_member"] = {"status": status, "user": USER}
+        read = read_update({"update_id": 1, "my_chat_member": change}, bot)
+        assert read is not None
+        assert read.my_chat_member is not None
+        assert (read.my_chat_member.new_chat_member.status == "member") is there
 
 
-async def test_telegram_is_asked_at_once_when_nothing_is_open_or_much_is_finished() -> None:
-    window = UpdateWindow()
-    window._pause = 60.0
-    async with asyncio.timeout(10):
-        await window.ready()
-        for n in range(100):
-            window.begin(n)
-        window._pause = 60.0
-        asking = asyncio.create_task(window.ready())
-        await idle()
-        assert not asking.done()
-        for n in range(10):
-            window.finish(n)
-        await asking
-    assert window.offset == 10
-
-
-async def test_telegram_is_asked_now_and_then_while_something_takes_long() -> None:
-    window = UpdateWindow()
-    window.begin(1)
-    window._pause = 0.001
-    async with asyncio.timeout(10):
-        for _ in range(3):
-            await window.ready()
-    assert window._pause == 0.008
-    window.begin(2)
-    assert window._pause == 0.1
-
-
-def test_an_update_is_begun_once_though_it_is_told_again() -> None:
-    window = UpdateWindow()
-    assert [window.begin(7), window.begin(8), window.begin(7)] == [True, True, False]
-    window.finish(7)
-    assert window.offset == 8
-    # The answer was under way when it was finished.
-    assert not window.begin(7)
-    assert window.offset == 8
-
-
-def test_nothing_is_confirmed_before_what_came_earlier_is_finished() -> None:
-    window = UpdateWindow()
-    for update_id in (7, 8, 9):
-        window.begin(update_id)
-    window.finish(8)
-    assert window.offset == 7
-    window.finish(7)
-    assert window.offset == 9
-
-
-def test_ids_that_begin_anew_are_taken() -> None:
-    window = UpdateWindow()
-    window.begin(1_000_000)
-    window.finish(1_000_000)
-    assert window.begin(5)
-    window.finish(5)
-    assert window.offset == 6
+def test_what_can_not_be_read_has_nothing_but_its_id() -> None:
+    bot = bot_for("http://127.0.0.1:1")
+    assert read_update({"update_id": 7, "message": {"message_id": "what?"}}, bot) == Update(update_id=7)
+    assert read_update({"update_id": 7, "my_chat_member": "what?"}, bot) == Update(update_id=7)
+    assert read_update({"message": {}}, bot) is None
+    assert read_update([], bot) is None
