@@ -267,7 +267,8 @@ class ImageInfo:
         notes: Codes of what the person should know, such as ``prompt_cut``.
         device: Kind of the device, such as ``cpu`` or ``cuda NVIDIA GeForce RTX 3090``; empty if unknown.
         setup: Short digest of what else decides the pixels: the model's files by name, its LoRAs, its scheduler; the
-            upscaler of the initial image, the step cache and weights in the prompt, if they were used. Empty if unknown.
+            upscaler of the initial image, the step cache and weights in the prompt, if they were used; how weights are
+            quantised, and by which version of what. Empty if unknown.
     """
 
     width: int

@@ -36,7 +36,9 @@ from engine.diffusion.device import release, title  # noqa: E402
 from engine.diffusion.executor import StepExecutor  # noqa: E402
 from engine.diffusion.image_encoder import ImageEncoder  # noqa: E402
 from engine.diffusion.loader import Loader  # noqa: E402
+from engine.diffusion.memory import w8a8  # noqa: E402
 from engine.diffusion.memory.apply import quantise_linear  # noqa: E402
+from engine.diffusion.memory.probe import probe_device  # noqa: E402
 from engine.diffusion.memory.stream import blocks, nbytes, stream  # noqa: E402
 from engine.diffusion.model_manager import LoadedModel, ModelManager  # noqa: E402
 from engine.diffusion.request_state import RequestState, StepProgress  # noqa: E402
@@ -270,17 +272,62 @@ def steps_of_each_family(bench: Bench) -> Iterator[Callable[[], None]]:
                 theirs = bench.seconds(lambda: bare(pipe, family, prompt, side, STEPS))
             name = f"{family}, {side}x{side}, {str(bench.dtype).removeprefix('torch.')}: steps a second"
             bench.row(name, f"{STEPS / ours:.2f}", f"bare loop {STEPS / theirs:.2f}")
-            if family == "sdxl":
-                before = nbytes(pipe.unet)
-                quantise_linear(pipe.unet)
-                state = made.begin(recipe, prompt, prompt)
-                with torch.no_grad():
-                    bench.seconds(lambda: [made.step([state]) for _ in range(_WARM)])
-                    quick = bench.seconds(lambda: [made.step([state]) for _ in range(STEPS)])
-                size = f"{nbytes(pipe.unet) / 2**20:.1f} MiB of weights, {before / 2**20:.1f} before"
-                bench.row(f"{family} in int8: steps a second", f"{STEPS / quick:.2f}", size)
 
         yield check
+
+
+def eight_bits_of_each_family(bench: Bench) -> Iterator[Callable[[], None]]:
+    """Yield a check for each family: steps a second as it is, with weights in int8, and in eight bits (W8A8)."""
+    for family in ("z_image", "sdxl", "sd15"):
+
+        def check(family: str = family) -> None:
+            for form in ("", "int8 weights", *(f"{form} W8A8" for form in w8a8.FORMATS)):
+                short = form.removesuffix(" W8A8")
+                if short in w8a8.FORMATS and short not in able(bench.device):
+                    bench.row(f"{family} in {form}", "not on this card", "int8 from 7.5, fp8 from 8.9")
+                    continue
+                _steps_in(bench, family, form)
+                release(bench.device)
+
+        yield check
+
+
+def able(device: torch.device) -> frozenset[str]:
+    """Return the formats of eight bits in which a device multiplies; on a processor all are tried."""
+    products = probe_device(device).products
+    return products if device.type == "cuda" else frozenset(w8a8.FORMATS)
+
+
+def _steps_in(bench: Bench, family: str, form: str) -> None:
+    """Add rows with the steps a second of a family's denoiser, not compiled and compiled."""
+    pipe = pipeline(bench, family)
+    part = getattr(pipe, _FULL[family][0])
+    if form == "int8 weights":
+        quantise_linear(part)
+    elif form:
+        least = 16 if bench.small else w8a8.LEAST_SIDE
+        w8a8.convert(part, form.removesuffix(" W8A8"), bench.device, least)
+    made = model_class(family)(pipe, bench.device)
+    prompt = embedding(bench, pipe, family)
+    side = 64 if bench.small else {"sd15": 512}.get(family, 1024)
+    guidance = 0.0 if family == "z_image" else 5.0
+    recipe = Recipe("a", family, "", "", side, side, 4 * (_WARM + STEPS), guidance, 1)
+    state = made.begin(recipe, prompt, prompt if guidance else None)
+
+    def speed() -> str:
+        with torch.no_grad():
+            bench.seconds(lambda: [made.step([state]) for _ in range(_WARM)])
+            return f"{STEPS / bench.seconds(lambda: [made.step([state]) for _ in range(STEPS)]):.2f}"
+
+    name = f"{family} {'in ' + form if form else 'as it is'}: steps a second"
+    bench.row(name, speed(), f"{nbytes(part) / 2**20:.1f} MiB of weights")
+    # Each compilation takes half a minute on a card.
+    if form == "int8 weights" or (bench.small and (family, form) != ("z_image", "int8 W8A8")):
+        return
+    backend = "inductor" if bench.device.type == "cuda" else "aot_eager"
+    part.compile_repeated_blocks(backend=backend, dynamic=True)
+    bench.row(f"{name}, compiled by {backend}", speed())
+    torch.compiler.reset()
 
 
 def streamed(bench: Bench) -> None:
@@ -410,6 +457,8 @@ def checks(bench: Bench) -> Iterator[tuple[str, Callable[[], None]]]:
     yield "int8", lambda: quantised(bench)
     for family, check in zip(models.SMALL, steps_of_each_family(bench), strict=True):
         yield f"steps of {family}", check
+    for family, check in zip(("z_image", "sdxl", "sd15"), eight_bits_of_each_family(bench), strict=True):
+        yield f"eight bits of {family}", check
 
 
 def run(bench: Bench, seconds: float) -> None:

@@ -107,7 +107,8 @@ def _table(title: str, rows: Iterator[tuple[str, list[str]]]) -> Iterator[str]:
 
 def _cell(profile: Profile, side: int, gib: int, ram: int, *, bf16: bool = True, gguf: int = 0) -> str:
     free, host = gib * GIB - TAKEN, ram * GIB - TAKEN_OF_HOST
-    device = Device("cuda", "a card", gib * GIB, free, host, host, bf16=bf16, fp8=True, stream=True)
+    products = frozenset({"int8"})
+    device = Device("cuda", "a card", gib * GIB, free, host, host, bf16=bf16, fp8=True, stream=True, products=products)
     libraries = frozenset({TORCHAO, GGUF})
     try:
         found = plan(profile, side, side, device, "auto", libraries, gguf=gguf, stored=STORED.get(profile.name))

@@ -90,6 +90,9 @@ class ModelProvider(Protocol):
     def setup(self, model: str) -> str:
         """Digest of what decides a picture's pixels besides its recipe (``engine.diffusion.fingerprint``)."""
 
+    def quantisation(self, model: str) -> str:
+        """How the weights of a model on the device are quantised and by what; empty where they are not."""
+
     def max_batch(self, key: BatchKey) -> int:
         """How many pictures with this key fit the device together; at least 1."""
 
@@ -446,7 +449,8 @@ class StepExecutor:
         digests = () if request.loras is None else request.loras.digests
         zoomed = state.init_image is not None and state.init_image.zoomed
         precision = self._models.precision(request.key)
-        image = DecodedImage(pixels, precision, state.prompt_cut, request.extras, zoomed, digests)
+        extras = " ".join(filter(None, (request.extras, self._models.quantisation(model))))
+        image = DecodedImage(pixels, precision, state.prompt_cut, extras, zoomed, digests)
         flat = is_one_colour(pixels)
         if request.retried:
             if request.flat is None or not flat:

@@ -135,7 +135,8 @@ class Loader:
             held = bytes_by_device(family.pipe).get(made.on, 0)
             alone = replace(made, budget=made.budget + _held(beside, made.on))
             memory = ModelMemory(alone, _gguf_bytes(found.files), max(held, made.weight_bytes))
-            return LoadedModel(spec, family, made.precision, made.sentence, found.revision, memory)
+            how = apply.quantisation(made)
+            return LoadedModel(spec, family, made.precision, made.sentence, found.revision, memory, how)
         # Outside of the except block, which keeps the tensors of the failed load alive.
         devices.release(self.device)
         raise error

@@ -16,6 +16,7 @@ from engine.contract import UnknownModel
 from engine.diffusion.lora_deltas import Delta, Geometry, LayerDelta, geometry, joined, spread
 from engine.diffusion.lora_targets import Place, Targets
 from engine.diffusion.loras import Adapter
+from engine.diffusion.memory.w8a8 import W8A8Linear
 
 
 @dataclass(slots=True, eq=False)
@@ -154,7 +155,9 @@ def base_weight(module: nn.Module, device: torch.device) -> Tensor | None:
     layer, weight = geometry(module), _own(module, "weight")
     if layer is None or weight is None:
         return None
-    if type(weight).__name__ == "GGUFParameter":
+    if isinstance(module, W8A8Linear):
+        weight = module.dequantised(torch.float32)
+    elif type(weight).__name__ == "GGUFParameter":
         # Imports gguf, which is an optional dependency.
         from diffusers.quantizers.gguf.utils import dequantize_gguf_tensor  # noqa: PLC0415
 

@@ -36,6 +36,7 @@ class LoadedModel:
         plan: How it was fitted to the device, in one sentence.
         revision: Commit of its files; empty if they have none.
         memory: What it takes of the device and of main memory; known to the loader that made it.
+        quantisation: How its weights are quantised and by what; empty where they are not.
     """
 
     spec: ModelSpec
@@ -44,6 +45,7 @@ class LoadedModel:
     plan: str = ""
     revision: str = ""
     memory: ModelMemory | None = None
+    quantisation: str = ""
 
 
 class LoadError(Exception):
@@ -247,6 +249,11 @@ class ModelManager:
     def setup(self, model: str) -> str:
         """Digest of the model's files by name, its LoRAs and its scheduler."""
         return self._setups[model]
+
+    def quantisation(self, model: str) -> str:
+        """How the weights of a model on the device are quantised and by what; empty where they are not."""
+        found = self._resident.get(model)
+        return "" if found is None else found.model.quantisation
 
     def reference_pixels(self, model: str) -> int:
         """Most pixels of a reference picture: the area of the model's largest square."""

@@ -66,7 +66,7 @@ class DecodedImage:
         pixels: (height, width, 3).
         precision: Number format that it was drawn in.
         prompt_cut: The end of its prompt was left out.
-        extras: See ``RequestState.extras``.
+        extras: ``RequestState.extras``, and how the model's weights are quantised.
         zoomed: See ``InitImage.zoomed``.
         loras: See ``engine.contract.Image``.
     """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from diffusers.hooks import HookRegistry, apply_layerwise_casting
 from engine.diffusion.memory.estimate import TILE
 from engine.diffusion.memory.stream import stream
 from engine.diffusion.memory.types import Plan
+from engine.diffusion.memory.w8a8 import W8A8Linear, convert
 from engine.families.spec import DENOISERS, TEXT_ENCODER
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -56,9 +59,28 @@ def quantise_linear(module: torch.nn.Module) -> None:
 
 def is_quantised(module: torch.nn.Module) -> bool:
     """Whether a library has quantised this part's weights."""
-    return any(type(p) is not torch.nn.Parameter for p in module.parameters()) or (
+    return (
         getattr(module, "hf_quantizer", None) is not None
+        or any(type(p) is not torch.nn.Parameter for p in module.parameters())
+        or any(isinstance(layer, W8A8Linear) for layer in module.modules())
     )
+
+
+def quantisation(plan: Plan) -> str:
+    """Return how weights are quantised and by what, for the record of a picture; empty where they are not.
+
+    Two pictures of the same model in the same precision differ where this differs.
+    """
+    torchao, nf4 = (f"{name} {version(name)}" if find_spec(name) else "" for name in ("torchao", "bitsandbytes"))
+    by = {"int8": torchao, "nf4": nf4}.get(plan.precision, "")
+    found = []
+    if plan.w8a8:
+        found.append(f"{plan.precision} w8a8 torch {torch.__version__} {by}".strip())
+    elif plan.precision in ("int8", "nf4", "fp8"):
+        found.append(f"{plan.precision} weights {by}".strip())
+    if plan.text_encoder == "int8":
+        found.append(f"text int8 weights {torchao}")
+    return ", ".join(found)
 
 
 def _part_config(name: str, how: str, plan: Plan) -> Any:
@@ -115,7 +137,10 @@ def settle(pipe: Any, plan: Plan, device: torch.device, *, reorder: bool = True)
             quantise_linear(modules[name])
     for name, module in modules.items():
         storage, compute = _formats(name, plan)
-        if storage != compute and not is_quantised(module):
+        cast_too = storage != compute and not is_quantised(module)
+        if plan.w8a8 and name in DENOISERS:
+            convert(module, plan.precision, device)
+        if cast_too:
             cast(module, DTYPES[storage], DTYPES[compute])
     if plan.offload == "model":
         take_turns([m for n, m in modules.items()], device)
@@ -183,7 +208,13 @@ def cast(module: torch.nn.Module, storage: torch.dtype, compute: torch.dtype) ->
     Layers that diffusers excludes (norms, small embeddings) are kept in the compute dtype.
     """
     skip = (*(getattr(module, "_skip_layerwise_casting_patterns", None) or ()), "pos_embed", "patch_embed", "norm")
-    apply_layerwise_casting(module, storage_dtype=storage, compute_dtype=compute, skip_modules_pattern=skip)
+    apply_layerwise_casting(
+        module,
+        storage_dtype=storage,
+        compute_dtype=compute,
+        skip_modules_pattern=skip,
+        skip_modules_classes=(W8A8Linear,),
+    )
     for layer in module.modules():
         registry = getattr(layer, "_diffusers_hook", None)
         if isinstance(registry, HookRegistry) and registry.get_hook("layerwise_casting") is not None:

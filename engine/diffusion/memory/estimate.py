@@ -33,6 +33,12 @@ _WORKSPACE = 1024
 EMBEDDINGS = 64 * 2**20
 """Bytes of a GPU that cached embeddings of prompts take: 25 of the longest of Z-Image, or hundreds of usual ones."""
 
+CHUNK = 16 * 2**20
+"""Elements of a layer's result that are multiplied in eight bits at once (``engine.diffusion.memory.w8a8``)."""
+
+_CHUNK_BYTES = 12 * CHUNK
+"""Bytes that such a layer takes for a while: sums in int32 and float32, and inputs in fp16 and in eight bits."""
+
 _VAE = 83_653_863
 """Parameters of the AutoencoderKL of Stable Diffusion, which the figures above were counted on."""
 
@@ -137,7 +143,7 @@ class Estimate:
                 found += weights(parameters, how, placement.compute, self.footprint.linear_share.get(name, 0.0))
         return found
 
-    def step(self, width: int, height: int, batch: int, compute: str) -> int:
+    def step(self, width: int, height: int, batch: int, compute: str, *, w8a8: bool = False) -> int:
         """Return the bytes alive while the denoiser takes one step with a batch, including its guided half.
 
         Each reference picture is taken to be as large as the picture.
@@ -152,7 +158,7 @@ class Estimate:
         if self._dense:
             pairs = (pixels / known.attention_side**2 + known.prompt_tokens) ** 2
             found += pairs * known.attention_heads * BYTES[compute] * rows
-        return round(found)
+        return round(found + (min(found, _CHUNK_BYTES) if w8a8 else 0))
 
     def decode(self, width: int, height: int, precision: str, *, tiled: bool) -> int:
         """Return the bytes alive while the VAE decodes one picture. Encoding takes less."""

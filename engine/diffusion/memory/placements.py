@@ -189,7 +189,8 @@ def _precisions(estimate: Estimate, device: Device, requested: str, libraries: f
 
 def _placement(estimate: Estimate, device: Device, precision: str, text: str, offload: str) -> Placement:
     made = _formats(estimate, device, precision, clamped=text != "int8")
-    return Placement(precision, made.storage, made.compute, made.text_compute, made.vae, text, offload)
+    w8a8 = precision in device.products and offload != "sequential"  # whose hooks move parameters alone
+    return Placement(precision, made.storage, made.compute, made.text_compute, made.vae, text, offload, w8a8)
 
 
 def _moves(precision: str, offload: str) -> bool:
@@ -234,7 +235,7 @@ def need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, ti
     else:
         denoiser = estimate.denoiser(placement.storage, placement.compute)
     vae = estimate.vae(placement.vae)
-    step = estimate.step(size.width, size.height, batch, placement.compute)
+    step = estimate.step(size.width, size.height, batch, placement.compute, w8a8=placement.w8a8)
     decode = estimate.decode(size.width, size.height, placement.vae, tiled=tiled)
     decode += estimate.workspace(size.width, size.height, tiled=tiled)
     prompt = estimate.prompt(placement.text_compute)

@@ -141,6 +141,7 @@ def _batched(estimate: Estimate, placement: Placement, size: Size, budget: int, 
         vae=placement.vae,
         text_encoder=placement.text_encoder,
         offload=placement.offload,
+        w8a8=placement.w8a8,
         tile_vae=tiled,
         batch=batch,
         device_bytes=takes.device,
@@ -154,7 +155,11 @@ def _batched(estimate: Estimate, placement: Placement, size: Size, budget: int, 
 def _on_cpu(request: PlanRequest, before: tuple[str, ...]) -> Plan:
     device, size = request.device, request.size
     estimate = Estimate(request.profile)
-    cpu = device if device.kind == CPU else replace(device, kind=CPU, bf16=False, fp8=False, free=device.host_free)
+    cpu = (
+        device
+        if device.kind == CPU
+        else replace(device, kind=CPU, bf16=False, fp8=False, products=frozenset(), free=device.host_free)
+    )
     budget = cpu.host_free - _own(cpu)
     least = 0
     for placement, why in cpu_placements(request, cpu):

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import torch
 
+from engine.diffusion.memory import w8a8
 from engine.diffusion.memory.types import BITSANDBYTES, CPU, CUDA, GGUF, MPS, TORCHAO, Device
 
 _SIDE = 256
@@ -61,6 +62,7 @@ def _probe(device: torch.device) -> Device:
             bf16=torch.cuda.is_bf16_supported(including_emulation=False),
             fp8=_casts(device, torch.float8_e4m3fn),
             stream=True,
+            products=_products(device),
         )
     if device.type == MPS:
         total = torch.mps.recommended_max_memory()
@@ -127,6 +129,14 @@ def _casts(device: torch.device, dtype: torch.dtype) -> bool:
         return float(torch.ones(1, device=device).to(dtype).to(torch.float32)) == 1.0
     except (RuntimeError, TypeError, NotImplementedError):
         return False
+
+
+@cache
+def _products(device: torch.device) -> frozenset[str]:
+    """Return the formats of eight bits in which a card multiplies: those that it should, where the product is right."""
+    name, capability = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
+    able = w8a8.abilities(name, capability, rocm=torch.version.hip is not None)
+    return frozenset(form for form in able if w8a8.multiplies(form, device))
 
 
 @cache

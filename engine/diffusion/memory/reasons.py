@@ -27,6 +27,7 @@ def reasons(request: PlanRequest, placement: Placement, *, tiled: bool) -> Itera
     if placement.compute == "fp16" != placement.vae:
         yield f"The VAE overflows in fp16, so it is kept in {placement.vae}."
     yield from _weights(request, placement)
+    yield from _multiplied(placement)
     yield from _moved(placement)
     if tiled:
         yield TILES
@@ -65,6 +66,14 @@ def _weights(request: PlanRequest, placement: Placement) -> Iterator[str]:
         yield f"Its weights are kept in {placement.precision}{by}, which changes pictures a little."
         if placement.precision == "fp8" and TORCHAO not in request.libraries:
             yield "With easel[quant] they would be kept in int8, which is closer to bf16."
+
+
+def _multiplied(placement: Placement) -> Iterator[str]:
+    if placement.w8a8:
+        yield (
+            f"Large linear layers quantise their inputs to {placement.precision} too and multiply in it (W8A8), "
+            "which this card does faster."
+        )
 
 
 def _moved(placement: Placement) -> Iterator[str]:

@@ -27,6 +27,7 @@ class Device:
         bf16: Whether it computes in bfloat16 natively; emulation does not count.
         fp8: Whether it can store float8_e4m3fn and cast it.
         stream: Whether it can copy weights while it computes.
+        products: The formats of eight bits, ``int8`` and ``fp8``, in which it multiplies faster than in wider ones.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Device:
     bf16: bool
     fp8: bool
     stream: bool
+    products: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Placement:
         offload: What is kept in main memory: ``none``, ``text`` (the text encoders; blocks of layers are copied to the
             device for each new prompt), ``group`` (everything but the VAE; blocks are copied ahead of their use), ``model`` (all parts but the one that is in use) or ``sequential``
             (all layers but the one that is in use).
+        w8a8: Whether the denoiser's large linear layers quantise their inputs to ``precision`` too, and multiply in it.
     """
 
     precision: str
@@ -80,6 +83,7 @@ class Placement:
     vae: str
     text_encoder: str
     offload: str
+    w8a8: bool
 
     @property
     def loaded(self) -> str:
@@ -138,6 +142,10 @@ class Plan(Placement):
     def sentence(self) -> str:
         """The plan in one English sentence."""
         weights = self.precision if self.precision == self.compute else f"{self.precision}, computed in {self.compute}"
+        if self.w8a8:
+            weights = (
+                f"{self.precision}, as are the inputs of linear layers (W8A8), the rest computed in {self.compute}"
+            )
         where = {
             "none": "",
             "text": "; the text encoder waits in main memory",

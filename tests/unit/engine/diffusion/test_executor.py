@@ -431,6 +431,13 @@ def test_a_picture_records_that_its_prompt_has_weights(toy: Toy, ends: Ends) -> 
     assert found == ["setup of toy", weighted, "setup of toy", weighted]
 
 
+def test_a_picture_records_how_weights_are_quantised(toy: Toy, ends: Ends) -> None:
+    guided = replace(TOY, prompt="(a)")
+    paint(OneModel({"int8": toy}, quantised="int8 w8a8 torch 2.13.0"), ends, TOY, guided)
+    assert image(ends.ends[1]).setup == with_extras("setup of toy", "int8 w8a8 torch 2.13.0")
+    assert image(ends.ends[2]).setup == with_extras("setup of toy", "prompt syntax int8 w8a8 torch 2.13.0")
+
+
 def test_a_picture_of_one_colour_that_overflows_in_a_safer_precision_is_handed_over(ends: Ends) -> None:
     models = OneModel({"fp16": flat(9), "bf16": overflows(9), "fp32": Toy()})
     paint(models, ends, replace(TOY, seed=9))

@@ -146,6 +146,7 @@ class OneModel:
     pixels: int = 2**20
     asked: list[str] = field(default_factory=list)
     broken: dict[str, EngineError] = field(default_factory=dict)
+    quantised: str = ""
 
     def __post_init__(self) -> None:
         self.usual = self.usual or next(iter(self.toys))
@@ -164,6 +165,9 @@ class OneModel:
 
     def setup(self, model: str) -> str:
         return f"setup of {model}"
+
+    def quantisation(self, model: str) -> str:
+        return self.quantised
 
     def reference_pixels(self, model: str) -> int:
         return self.pixels

@@ -10,7 +10,7 @@ import psutil
 import pytest
 import torch
 
-from engine.diffusion.memory import probe
+from engine.diffusion.memory import probe, w8a8
 from engine.diffusion.memory.types import Device
 
 
@@ -54,11 +54,19 @@ def test_a_card_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "memory_reserved", lambda d: 3)
     monkeypatch.setattr(cuda, "memory_allocated", lambda d: 1)
     monkeypatch.setattr(cuda, "get_device_name", lambda d: "NVIDIA GeForce RTX 2060")
+    monkeypatch.setattr(cuda, "get_device_capability", lambda d: (7, 5))
     monkeypatch.setattr(cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    monkeypatch.setattr(w8a8, "multiplies", lambda form, device: True)
+    probe._products.cache_clear()
     monkeypatch.setattr(probe, "_casts", lambda device, dtype: True)
     found = probe.probe_device(torch.device("cuda", 0))
     assert (found.free, found.total) == (7, 8), "what PyTorch keeps and does not use is free too"
     assert (found.name, found.bf16, found.stream) == ("NVIDIA GeForce RTX 2060", False, True)
+    assert found.products == {"int8"}
+    probe._products.cache_clear()
+    monkeypatch.setattr(w8a8, "multiplies", lambda form, device: False)
+    assert not probe.probe_device(torch.device("cuda", 0)).products, "its product was wrong"
+    probe._products.cache_clear()
 
 
 def test_what_is_kept_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
