@@ -106,6 +106,7 @@ class PollingOptions:
         unreachable: Makes the pauses while Telegram can't be reached.
         refused: Makes the pauses while Telegram refuses the token, or another program polls.
         failing: Makes the pauses between the tries of an update that can't be saved.
+        webhook_check: Seconds between two looks at what Telegram says of the webhook.
     """
 
     poll: int = 25
@@ -113,6 +114,7 @@ class PollingOptions:
     unreachable: Callable[[], ExponentialBackoff] = _UNREACHABLE
     refused: Callable[[], ExponentialBackoff] = _REFUSED
     failing: Callable[[], ExponentialBackoff] = _FAILING
+    webhook_check: float = 60.0
 
 
 class ApiRetrier:
@@ -147,6 +149,10 @@ class ApiRetrier:
     async def persist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call until it succeeds, whatever Telegram answers: without it the platform would be off."""
         return await self._repeat(call, CALL_ERRORS)
+
+    def report(self, key: str, **params: str) -> None:
+        """Report a problem in /readyz until the next call succeeds."""
+        self._report(self._studio.text(key, "en", **params))
 
     async def _repeat(self, call: Callable[[], Awaitable[T]], unexpected: tuple[type[BaseException], ...]) -> T:
         unreachable, refusals = self._options.unreachable(), 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 
 from aiogram import Bot, Dispatcher
 from aiogram.enums import ChatAction, ChatType
@@ -29,7 +30,8 @@ from adapters.telegram.replies import MissedNotices, ReplyPoster
 from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.surface import TelegramSurface
 from adapters.telegram.updates import UpdateHandler
-from bot.core.errors import Unavailable
+from adapters.telegram.webhook import Webhook, listen
+from bot.core.errors import BadInput, Unavailable
 from bot.settings import Settings
 from bot.studio import Studio
 
@@ -94,6 +96,24 @@ class TelegramService(PlatformService):
         self._rate_limiter = rate_limiter
         self._options = options
         self.surface = TelegramSurface(studio.profiles, rate_limiter)
+        self._listening: socket.socket | None = None
+
+    async def start(self) -> None:
+        """Listen for the webhook, if there is one. Raises BadInput where the port can't be had."""
+        if self._settings.webhook_url is None:
+            return
+        host, port = self._settings.webhook_host, self._settings.webhook_port
+        try:
+            self._listening = await listen(host, port)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise BadInput("telegram.webhook.port", host=host, port=str(port), reason=reason) from None
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
 
     async def run(self) -> None:
         """Serve until cancelled. Returns early, after a critical log line, when the settings can't work."""
@@ -126,7 +146,12 @@ class TelegramService(PlatformService):
                 apologise=failure_notices.send,
                 options=self._options,
             )
-            await Polling(bot, handler, retrier, self._options).run()
+            if self._settings.webhook_url is None:
+                await Polling(bot, handler, retrier, self._options).run()
+            else:
+                assert self._listening is not None, "the service was not started"
+                webhook = Webhook(self._settings.webhook_url, bot, handler, retrier, self._options)
+                await webhook.run(self._listening)
 
     def _off(self, reason: str) -> None:
         log.critical("Telegram is off: %s", reason)

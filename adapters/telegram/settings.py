@@ -29,3 +29,12 @@ class TelegramSettings(ChatSettings):
         description="Who may draw on Telegram: open (anybody), approve (an owner answers a person's or group's first request), or list (only allowed ones).",
     )
     proxy: str | None = Field(None, description="Proxy for Telegram only (http:// or socks5://); empty: EASEL_PROXY.")
+    webhook_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/?#]+/[^?#]*$",
+        description="Public https:// address with a path to which Telegram sends updates, behind your own proxy; empty: Easel asks for updates, which needs no address.",
+    )
+    webhook_host: str = Field(
+        "127.0.0.1", min_length=1, description="Address on which the proxy in front of the webhook finds Easel."
+    )
+    webhook_port: int = Field(7861, ge=1, le=65535, description="Port of that address.")

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import aiohttp
 from aiohttp import web
 
 from tests.fakes.telegram_limits import Flood
@@ -57,6 +58,7 @@ class TelegramStandIn:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.refused: list[tuple[str, int]] = []
         self.world = World(Person(42, "Easel", None, is_bot=True, username="easel_bot"), flood or Flood())
+        self.world.pending = lambda: len(self.updates)
         self.updates: deque[dict[str, Any]] = deque()
         self.confirmed = 0
         self.held: set[str] = set()
@@ -79,13 +81,17 @@ class TelegramStandIn:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
         self._closing = False
+        sending = asyncio.create_task(asyncio.sleep(0))
         try:
             site = web.TCPSite(runner, "127.0.0.1", port)
             await site.start()
             self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            sending = asyncio.create_task(self._send_updates())
             yield self
         finally:
             self._closing = True
+            sending.cancel()
+            await asyncio.wait([sending])
             self._wake()
             await runner.cleanup()
 
@@ -163,6 +169,32 @@ class TelegramStandIn:
                 if self._poll is poll:
                     self._poll = None
         return list(self.updates)[: p.get("limit", 100)]
+
+    async def _send_updates(self) -> None:
+        """Send updates to the webhook that the bot has set, up to ten at a time; those that are not taken come again."""
+        async with aiohttp.ClientSession() as http:
+            while True:
+                if self.world.webhook_secret and self.updates:
+                    some = list(self.updates)[:10]
+                    taken = await asyncio.gather(*(self._send_update(http, update) for update in some))
+                    for update, ok in zip(some, taken, strict=True):
+                        if ok and update in self.updates:
+                            self.updates.remove(update)
+                    self._tell()
+                    if not all(taken):
+                        await asyncio.sleep(0.05)
+                else:
+                    await self._changed.wait()
+
+    async def _send_update(self, http: aiohttp.ClientSession, update: dict[str, Any]) -> bool:
+        headers = {"X-Telegram-Bot-Api-Secret-Token": self.world.webhook_secret}
+        try:
+            async with http.post(self.world.webhook, json=update, headers=headers) as answer:
+                self.world.webhook_error = "" if answer.ok else f"Wrong response from the webhook: {answer.status}"
+                return answer.ok
+        except aiohttp.ClientError:
+            self.world.webhook_error = "Connection refused"
+            return False
 
     @property
     def polled(self) -> bool:

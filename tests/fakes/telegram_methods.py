@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,10 @@ class World:
     ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     webhook: str = ""
     """Where updates are sent; nobody can ask for them while it is set."""
+    webhook_secret: str = ""
+    webhook_kinds: list[str] = field(default_factory=list)
+    webhook_error: str = ""
+    pending: Callable[[], int] = lambda: 0
 
     def add(self, chat: Chat, sender: Person, **content: Any) -> Msg:
         """Put a new message into a chat."""
@@ -62,6 +66,19 @@ class World:
     def getme(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
         """Who the bot is."""
         return self.bot.json()
+
+    def setwebhook(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
+        """From now on updates are sent to an address."""
+        self.webhook, self.webhook_secret = p["url"], p.get("secret_token", "")
+        self.webhook_kinds = p.get("allowed_updates", [])
+        return True
+
+    def getwebhookinfo(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
+        """Where updates are sent, and the last failure."""
+        info = {"url": self.webhook, "has_custom_certificate": False, "pending_update_count": self.pending()}
+        if self.webhook_error:
+            info |= {"last_error_date": int(time.time()), "last_error_message": self.webhook_error}
+        return info
 
     def deletewebhook(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
         """From now on updates are asked for."""

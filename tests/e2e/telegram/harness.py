@@ -47,6 +47,7 @@ class TelegramHarness(PlatformHarness):
         """Open the folder and connect, as a new process does."""
         await self.open()
         self.service = TelegramService(self.settings, self.core, self.studio, self.rate_limiter, self.options)
+        await self.service.start()
         await self.connect(self.service)
 
     async def ended(self) -> None:
