@@ -19,6 +19,7 @@ from engine import catalogue
 from engine.backoff import Backoff
 from engine.contract import MASK_ZOOMED, PROMPT_CUT, SAFER, EngineError, Image, OutOfMemory, Overflow, Preview, Recipe
 from engine.diffusion import init_image
+from engine.diffusion.decoding import SideDecoder, Stream
 from engine.diffusion.device import BusyTimer, StepClock, release, title
 from engine.diffusion.errors import engine_error
 from engine.diffusion.fingerprint import device_kind, with_extras
@@ -96,6 +97,9 @@ class ModelProvider(Protocol):
     def max_batch(self, key: BatchKey) -> int:
         """How many pictures with this key fit the device together; at least 1."""
 
+    def decodes_aside(self, key: BatchKey) -> bool:
+        """Whether there is room to decode a picture while others of its size take a step."""
+
     def make_room(self, model: str) -> bool:
         """Unload another model than this one, since memory ran out; False if there is none."""
 
@@ -117,6 +121,7 @@ class StepExecutor:
         busy_timer: Measures how long the device works.
         upscaler: Enlarges initial images.
         loras: Prepares the LoRAs of requests.
+        stream: Where pictures are decoded while others take steps; None: nowhere.
         clock: Monotonic seconds.
     """
 
@@ -130,6 +135,7 @@ class StepExecutor:
         *,
         upscaler: init_image.ImageUpscaler | None = None,
         loras: LoraLibrary | None = None,
+        stream: Stream | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models = models
@@ -142,6 +148,8 @@ class StepExecutor:
         self._upscaler = upscaler
         self._loras = loras or LoraLibrary()
         self._open: dict[int, RequestState] = {}
+        self._aside = SideDecoder(stream)
+        self._drawn: BatchKey | None = None
         self._caps: dict[BatchKey, _Cap] = {}
         self._clock = clock
         self._tiled: WeakSet[Family[Any]] = WeakSet()
@@ -177,11 +185,17 @@ class StepExecutor:
         """
         for ticket in [t for t in self._open if not self._outputs.is_active(t)]:
             self._close(ticket)
+        self._take_decoded()
         self._scheduler.loaded = self._models.resident
         batch = self._scheduler.schedule()
         if not batch:
+            self._take_decoded(wait=True)
             return
         key = batch[0].key
+        if key != self._drawn:
+            # A model may be unloaded now: none may be in use on the other stream.
+            self._take_decoded(wait=True)
+            self._drawn = key
         try:
             family = self._models.family(key)
         except EngineError as error:
@@ -329,6 +343,7 @@ class StepExecutor:
 
     def _room_made(self, error: EngineError, model: str) -> bool:
         """Give back what failed work left behind; whether another model was unloaded, so that it may succeed now."""
+        self._take_decoded(wait=True)
         release(self._device)
         return isinstance(error, OutOfMemory) and self._models.make_room(model)
 
@@ -385,7 +400,9 @@ class StepExecutor:
             request.alone = True
 
     def _finish(self, request: RequestState, family: Family[Any], state: PictureState) -> None:
-        """Decode a picture, check it, and hand it over or draw it again."""
+        """Decode a picture, check it, and hand it over or draw it again; aside while others take steps, if possible."""
+        if self._finish_aside(request, family, state):
+            return
         try:
             with self._busy_timer.measure() as elapsed:
                 finite = state.finite()
@@ -397,15 +414,44 @@ class StepExecutor:
             error = engine_error(e)
         else:
             request.seconds += elapsed.seconds
-            if request.denoise is None:
-                return  # it begins again
-            if pixels is None:
-                self._overflowed(request)
-            else:
-                self._check(request, state, pixels)
+            if request.denoise is not None:  # else it begins again
+                self._decoded(request, state, pixels)
             return
         release(self._device)
         self._fail(request, error)
+
+    def _finish_aside(self, request: RequestState, family: Family[Any], state: PictureState) -> bool:
+        """Begin to decode a picture on the other stream; whether that was possible."""
+        others = len(self._open) - len(self._aside) > 1
+        masked = state.init_image is not None and state.init_image.mask is not None  # which copies from main memory
+        if not others or masked or not self._models.decodes_aside(request.key):
+            return False
+        try:
+            started = self._aside.start(request, state, partial(family.finish, state))
+        except torch.AcceleratorError:
+            raise
+        except Exception as e:  # noqa: BLE001  # see above
+            log.warning("A picture can't be decoded while others take steps: %r", e)
+            return False
+        if started:
+            self._scheduler.remove(request.ticket)
+        return started
+
+    def _take_decoded(self, *, wait: bool = False) -> None:
+        """Hand over what the other stream has decoded; ``wait`` for all of it."""
+        for found in self._aside.take(wait=wait):
+            request = found.request
+            if self._open.get(request.ticket) is request:  # else it was cancelled
+                request.seconds += found.seconds
+                self._scheduler.add(request)
+                self._decoded(request, found.state, found.pixels)
+
+    def _decoded(self, request: RequestState, state: PictureState, pixels: NDArray[np.uint8] | None) -> None:
+        """Check a decoded picture, and hand it over or draw it again. None: it overflowed."""
+        if pixels is None:
+            self._overflowed(request)
+        else:
+            self._check(request, state, pixels)
 
     def _decode(self, request: RequestState, family: Family[Any], state: PictureState) -> NDArray[np.uint8] | None:
         """Decode a picture; if memory is short, decode it and all later ones in tiles.

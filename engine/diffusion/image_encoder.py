@@ -65,13 +65,23 @@ def to_uint8(pixels: Tensor) -> NDArray[np.uint8] | None:
     Args:
         pixels: (height, width, 3) from 0 to 1, on any device.
     """
-    # Both are NaN where any value is. One pass over the picture is half the work of looking at each value.
-    if not torch.stack(pixels.aminmax()).isfinite().all():
+    found, finite = packed(pixels)
+    if not finite:
         return None
-    # The conversion keeps the strides of the VAE's output, and a copy of contiguous bytes is one transfer.
-    found = pixels.clamp(0, 1).mul_(255).round_().to(torch.uint8).contiguous()
     array: NDArray[np.uint8] = found.cpu().numpy()
     return array
+
+
+def packed(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a picture as bytes, and whether all of its values are finite, both on its device.
+
+    Args:
+        pixels: (height, width, 3) from 0 to 1, on any device.
+    """
+    # Both are NaN where any value is. One pass over the picture is half the work of looking at each value.
+    finite = torch.stack(pixels.aminmax()).isfinite().all()
+    # The conversion keeps the strides of the VAE's output, and a copy of contiguous bytes is one transfer.
+    return pixels.clamp(0, 1).mul_(255).round_().to(torch.uint8).contiguous(), finite
 
 
 def is_one_colour(pixels: NDArray[np.uint8]) -> bool:

@@ -22,10 +22,11 @@ from engine.diffusion import device as devices
 from engine.diffusion.assemble import assemble
 from engine.diffusion.errors import first_line, is_out_of_memory
 from engine.diffusion.memory import apply, probe
-from engine.diffusion.memory.plan import plan, refit, safer
+from engine.diffusion.memory.plan import plan, refit, room_to_decode, safer
 from engine.diffusion.memory.probe import bytes_by_device, trimming
 from engine.diffusion.memory.types import CPU, CUDA, Device, ModelMemory, Plan, gib
 from engine.diffusion.model_manager import LoadedModel, LoadError
+from engine.diffusion.step_tuning import GROWTH
 from engine.families.batched import BatchedFamily
 from engine.families.family import Family
 from engine.families.registry import model_class
@@ -200,6 +201,15 @@ class Loader:
             # Tiling stays on, since pictures of another size may be in progress.
             apply.tile(loaded.family.pipe, True)
         return min(fitted.batch, loaded.family.max_batch or fitted.batch)
+
+    def decodes_aside(
+        self, loaded: LoadedModel, width: int, height: int, fits: int, beside: Sequence[LoadedModel] = ()
+    ) -> bool:
+        """See ModelLoader."""
+        memory = _memory(loaded)
+        batch = min(fits, GROWTH * catalogue.batch_of(width * height))
+        taken = _held(beside, memory.plan.on)
+        return room_to_decode(memory, loaded.spec.profile, width, height, batch=batch, taken=taken)
 
     def safer(self, precision: str) -> str | None:
         """See ModelLoader."""

@@ -127,6 +127,11 @@ class ModelLoader(Protocol):
             OutOfMemory: None does.
         """
 
+    def decodes_aside(
+        self, loaded: LoadedModel, width: int, height: int, fits: int, beside: Sequence[LoadedModel] = ()
+    ) -> bool:
+        """Return whether there is room to decode a picture of this size while as many as fit take a step."""
+
     def safer(self, precision: str) -> str | None:
         """The next precision in which numbers overflow later; None if there is none."""
 
@@ -265,6 +270,14 @@ class ModelManager:
         if found is None or not found.serves(self.precision(key)):
             return 1
         return self._fits.get((key.model, key.width, key.height), 1)
+
+    def decodes_aside(self, key: BatchKey) -> bool:
+        """Whether there is room to decode a picture while others of its size take a step."""
+        found = self._resident.get(key.model)
+        if found is None:
+            return False
+        fits = self.max_batch(key)
+        return self._loader.decodes_aside(found.model, key.width, key.height, fits, self._others(key.model))
 
     def safer_precision(self, key: BatchKey) -> str | None:
         """The next precision in which numbers overflow later; None if there is none."""

@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 
 from engine import upscaler_file
 from engine.contract import BadRecipe, EngineConfig, EngineError, Image, Preview, UnknownModel
+from engine.diffusion.decoding import side_stream
 from engine.diffusion.device import BusyTimer
 from engine.diffusion.executor import StepExecutor
 from engine.diffusion.image_encoder import ImageEncoder
@@ -74,6 +75,7 @@ class Worker:
             self._busy_timer,
             upscaler=self._upscaler,
             loras=self._loras,
+            stream=side_stream(loader.device),
         )
         self._loader = loader
         self._resident: tuple[str, ...] = ()

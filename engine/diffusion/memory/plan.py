@@ -119,6 +119,30 @@ def refit(memory: ModelMemory, profile: Profile, width: int, height: int, *, tak
     )
 
 
+def room_to_decode(
+    memory: ModelMemory, profile: Profile, width: int, height: int, *, batch: int, taken: int = 0
+) -> bool:
+    """Whether a card has room to decode one picture while others of its size take a step.
+
+    Args:
+        memory: The model's memory.
+        profile: The model.
+        width: Pixels.
+        height: Pixels.
+        batch: How many others.
+        taken: Bytes of the card that other models hold.
+    """
+    made = memory.plan
+    if made.on != CUDA or made.offload not in ("none", "text"):
+        return False  # the VAE is not always there
+    estimate = Estimate(profile, made.on)
+    size = Size(width, height, memory.gguf)
+    decode = estimate.decode(width, height, made.vae, tiled=made.tile_vae)
+    decode += estimate.workspace(width, height, tiled=made.tile_vae)
+    others = need(estimate, made, size, batch, tiled=made.tile_vae).device
+    return others + decode <= made.budget - memory.controls - taken
+
+
 def safer(precision: str, device: Device) -> str | None:
     """Return the next precision with a larger range; None where there is none."""
     if precision == "fp32":

@@ -79,6 +79,11 @@ class Loads:
     def crowding(self, loaded: LoadedModel, width: int, height: int, others: Sequence[LoadedModel]) -> int:
         return len(others) if self.roomy and width >= self.roomy else 0
 
+    def decodes_aside(
+        self, loaded: LoadedModel, width: int, height: int, fits: int, beside: Sequence[LoadedModel] = ()
+    ) -> bool:
+        return fits > 1
+
     def fit(self, loaded: LoadedModel, width: int, height: int, beside: Sequence[LoadedModel] = ()) -> int:
         self.fitted.append((width, height))
         crowded = isinstance(loaded.family, Toy) and bool(loaded.family.controls)

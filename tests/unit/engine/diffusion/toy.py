@@ -143,6 +143,7 @@ class OneModel:
     rooms: int = 0
     usual: str = ""
     fits: int = 8
+    aside: bool = False
     pixels: int = 2**20
     asked: list[str] = field(default_factory=list)
     broken: dict[str, EngineError] = field(default_factory=dict)
@@ -174,6 +175,9 @@ class OneModel:
 
     def max_batch(self, key: BatchKey) -> int:
         return self.fits
+
+    def decodes_aside(self, key: BatchKey) -> bool:
+        return self.aside
 
     def make_room(self, model: str) -> bool:
         self.rooms -= 1

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from engine.contract import EngineError, OutOfMemory, Profile
-from engine.diffusion.memory.plan import plan, refit, safer
+from engine.diffusion.memory.plan import plan, refit, room_to_decode, safer
 from engine.diffusion.memory.types import GIB, Device, ModelMemory, Plan, StoredWeights
 from engine.families.sd15.spec import sd15
 from engine.families.sdxl.spec import sdxl
@@ -384,3 +384,18 @@ def test_without_a_card_what_loading_takes_counts_too() -> None:
 
 def test_nothing_changes_where_the_files_are_not_here() -> None:
     assert planned(card(31, host=2)) == planned(card(31, host=2), stored=StoredWeights())
+
+
+def test_a_picture_is_decoded_while_others_take_a_step_where_both_have_room() -> None:
+    def room(gib: float, batch: int = 4, taken: int = 0, profile: Profile = SDXL) -> bool:
+        memory = ModelMemory(planned(card(gib), profile))
+        return room_to_decode(memory, profile, 1024, 1024, batch=batch, taken=taken)
+
+    assert room(24)
+    assert not room(24, batch=200)
+    assert not room(24, taken=14 * GIB)
+    least = min(gib for gib in range(8, 25) if room(gib))
+    assert not room(least - 1)
+    assert planned(card(least - 1), SDXL).offload in ("none", "text"), "it draws there, one thing at a time"
+    assert not room(8), "the VAE is not always on the card"
+    assert not room_to_decode(ModelMemory(planned(processor(64), SDXL)), SDXL, 1024, 1024, batch=1)
