@@ -34,6 +34,7 @@ from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live, PreviewFrame
 from bot.delivery.service import MissedNotice
 from bot.drawing import admission, suggestions
+from bot.drawing.commands import example_buttons
 from bot.drawing.model_rules import EVERYONE, fits
 from bot.drawing.styles import BUILT_IN, Style
 from bot.drawing.suggestions import Suggestion
@@ -182,9 +183,13 @@ class Studio:
 
     async def _invoke(self, invocation: Invocation) -> ButtonResult:
         result = await shield(runner.run(self._ctx, invocation))
+        card = result.card
+        if (job := result.changed or result.shown) is not None:
+            card = (await self._shown(job)).card
+            card = replace(card, pictures=()) if result.apart else card
         return ButtonResult(
             new=None if result.new is None else await self._shown(result.new),
-            card=result.card if result.changed is None else (await self._shown(result.changed)).card,
+            card=card,
             notice=result.notice,
             files=result.files,
             form=result.form,
@@ -387,7 +392,7 @@ class Studio:
         """Return the help card; each surface adds its own examples."""
         profiles = self.profiles()
         usable = (lora.name for lora in self.loras() if fits(lora, profiles[0]) and EVERYONE in lora.who)
-        return history_cards.help_card(
+        card = history_cards.help_card(
             profiles,
             self.styles(),
             tuple(profiles[0].presets),
@@ -395,6 +400,11 @@ class Studio:
             locale,
             lora=next(usable, ""),
         )
+        return replace(card, buttons=(example_buttons(locale),))
+
+    def start(self, locale: str) -> Card:
+        """Return the greeting of a chat, with buttons that draw an example."""
+        return history_cards.start_card(locale, example_buttons(locale))
 
     def refused(self, refusal: Refusal, locale: str, surface: str = "") -> Card:
         """Return a refusal as a private card, in the wording of a surface where it has its own (``i18n.own_key``)."""

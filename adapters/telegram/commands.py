@@ -259,7 +259,8 @@ class MessageCommands:
         router.message.register(self.draw, F.text, CommandFilter(*DRAWING))
         router.message.register(self.history, F.text, CommandFilter("history"))
         router.message.register(self.cancel, F.text, CommandFilter("cancel"))
-        router.message.register(self.help, F.text, CommandFilter("help", "start"))
+        router.message.register(self.start, F.text, CommandFilter("start"))
+        router.message.register(self.help, F.text, CommandFilter("help"))
         router.message.register(self.unknown, private, F.text.startswith("/"))
         router.message.register(self.unknown, private, F.text, CommandFilter())
         router.message.register(self.prompt, private, F.text)
@@ -306,8 +307,14 @@ class MessageCommands:
         )
         await self._replies.post(message, actor, event_update.update_id, notice, kind="cancel")
 
+    async def start(self, message: Message, event_update: Update) -> None:
+        """``/start``: greet, with examples to press."""
+        actor = author_of(message, self._owners)
+        card = self._studio.start(actor.locale)
+        await self._replies.post(message, actor, event_update.update_id, card, kind="start")
+
     async def help(self, message: Message, event_update: Update) -> None:
-        """``/help`` and ``/start``."""
+        """``/help``."""
         actor = author_of(message, self._owners)
         card = self._studio.help(actor.locale)
         examples = self._studio.text("telegram.examples", actor.locale)

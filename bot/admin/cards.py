@@ -150,7 +150,8 @@ def limits_card(limits: EffectiveSettings, locale: str) -> Card:
         Tone.INFO,
         _standing(limits, locale),
         notes=tuple(notes),
-        facts=(*_special(limits, locale), *_options(limits, locale)),
+        # Who has a rule of their own is for admins to know.
+        facts=(*(_special(limits, locale) if limits.admin else ()), *_options(limits, locale)),
         private=True,
         final=True,
     )

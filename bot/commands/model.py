@@ -184,6 +184,8 @@ class CommandResult:
 
     Attributes:
         new: A job that was admitted; its card is shown.
+        shown: A job whose card is shown to the actor alone.
+        apart: The pictures of that card come in messages of their own.
         changed: The job of the pressed card, as it is now; its card is shown again.
         card: Another card: see ``Command.updates``.
         notice: One sentence for the actor alone, in their language.
@@ -192,6 +194,8 @@ class CommandResult:
     """
 
     new: Job | None = None
+    shown: Job | None = None
+    apart: bool = False
     changed: Job | None = None
     card: Card | None = None
     notice: str = ""

@@ -13,10 +13,11 @@ from bot.commands.model import Arg, ArgType, Command, CommandResult, Invocation,
 from bot.commands.parser import job_number
 from bot.context import AppContext
 from bot.core import requests
-from bot.core.cards import Card, Fact, Tone
-from bot.core.errors import NotFound
+from bot.core.cards import Button, ButtonPress, Card, Fact, Tone
+from bot.core.errors import BadInput, NotFound
 from bot.core.jobs import Job
 from bot.core.pictures import Picture
+from bot.core.requests import DrawForm
 from bot.core.texts import shown
 from bot.drawing import admission, job_actions, request_form
 from bot.drawing.admission import RepeatedPress
@@ -25,6 +26,9 @@ from bot.drawing.model_rules import fits, matches, may_use
 from bot.drawing.options import OPTIONS, form_of
 from bot.drawing.suggestions import is_shortened, whole_prompt
 from engine.contract import Capability, LoraInfo, Profile
+
+EXAMPLE = "example"
+"""The action that draws an example of the greeting; its number is the example's."""
 
 
 async def _draw(ctx: AppContext, invocation: Invocation) -> CommandResult:
@@ -84,6 +88,28 @@ async def _again(ctx: AppContext, invocation: Invocation) -> CommandResult:
         new=await job_actions.draw_again(
             ctx, invocation.actor, invocation.place, job_number(invocation), invocation.ref
         )
+    )
+
+
+async def _example(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    """Draw an example of the greeting, in the language of who pressed it."""
+    prompts = example_prompts(invocation.actor.locale)
+    if not 0 < invocation.pressed.job_id <= len(prompts):
+        raise BadInput("refusal.press.unreadable")
+    form = DrawForm(prompt=prompts[invocation.pressed.job_id - 1])
+    return CommandResult(new=await admission.draw(ctx, invocation.actor, invocation.place, form, invocation.ref))
+
+
+def example_prompts(locale: str) -> tuple[str, ...]:
+    """Return prompts for a first try."""
+    return text(locale, "example.1"), text(locale, "example.2")
+
+
+def example_buttons(locale: str) -> tuple[Button, ...]:
+    """Return buttons that draw an example."""
+    return tuple(
+        Button(text(locale, "button.example", prompt=prompt), ButtonPress(EXAMPLE, number))
+        for number, prompt in enumerate(example_prompts(locale), 1)
     )
 
 
@@ -198,6 +224,7 @@ COMMANDS = (
         on_job=True,
         button=JobButton(row=1, offered=_has_prompt),
     ),
+    Command(action=EXAMPLE, permission=Permission.ANYBODY, handler=_example),
     Command(action=job_card.ORIGINAL, permission=Permission.ANYBODY, handler=_original, on_job=True),
     Command(
         action="cancel",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from bot.drawing.styles import list_names
 from engine.contract import NegativePromptSupport, Profile
 
 PAGE = "page"
+SHOW = "show"
+"""The action that shows one job of a page to the viewer."""
 
 _STAR = "★ "
 _PROMPT_CHARS = 60
@@ -23,11 +26,15 @@ _PROMPT_CHARS = 60
 
 @dataclass(frozen=True, slots=True)
 class HistoryLine:
-    """A job in the history; ``seed`` is that of the picture whose thumbnail is on the contact sheet."""
+    """A job in the history; ``seed`` is that of the picture whose thumbnail is on the contact sheet.
+
+    ``own``: it is the viewer's; among favourites there may be others.
+    """
 
     job: Job
     seed: int | None
     favourite: bool = False
+    own: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,11 @@ class Album:
 HISTORY = Album()
 
 
+def columns_of(count: int) -> int:
+    """Return the thumbnails in each row of a page, and the buttons: as square as possible."""
+    return max(1, math.ceil(math.sqrt(count)))
+
+
 def found_album(number: int) -> Album:
     """Return the album of a stored search."""
     return Album(number, "card.found", "card.found.none", "card.found.end", "card.found.older")
@@ -74,19 +86,26 @@ def history_card(
     """Return one page of jobs, newest first.
 
     Args:
-        lines: The jobs, in the order of their thumbnails; the first is number 1.
+        lines: The jobs, in the order of their thumbnails, which have their numbers.
         locale: The person's locale.
         album: What the page belongs to.
         sheet: Their contact sheet, if there is one.
         older: Whether there are older jobs. The button names the last job of this page; the next page begins before it.
         first: Whether this is the newest page. Other pages get a button to it, which names job 0.
     """
+    openers = [
+        Button(text(locale, "button.show", number=line.job.id), ButtonPress(SHOW, line.job.id))
+        for line in lines
+        if line.own
+    ]
+    columns = columns_of(len(lines))
     buttons = []
     if older and lines:
         buttons.append(Button(text(locale, "button.page"), ButtonPress(PAGE, lines[-1].job.id, album.number)))
     if not first:
         buttons.append(Button(text(locale, "button.newest"), ButtonPress(PAGE, 0, album.number)))
-    rows = (tuple(buttons),) if buttons else ()
+    rows = tuple(tuple(openers[i : i + columns]) for i in range(0, len(openers), columns))
+    rows += (tuple(buttons),) if buttons else ()
     if not lines:
         status = text(locale, album.empty if first else album.end)
         notes = (text(locale, "card.found.filters"),) if album == found_album(album.number or 0) else ()
@@ -94,13 +113,20 @@ def history_card(
     return Card(
         Tone.INFO,
         text(locale, album.some, n=len(lines)) if first else text(locale, album.older),
-        facts=tuple(Fact(str(number), _line(line, locale)) for number, line in enumerate(lines, 1)),
+        facts=tuple(Fact(f"#{line.job.id}", _line(line, locale)) for line in lines),
         pictures=() if sheet is None else (sheet,),
         buttons=rows,
         private=True,
         final=True,
         locale=locale,
     )
+
+
+def start_card(locale: str, examples: tuple[Button, ...]) -> Card:
+    """Return the greeting, with buttons that draw an example."""
+    notes = (text(locale, "start.how"), text(locale, "start.help"))
+    status = text(locale, "start.hello")
+    return Card(Tone.INFO, status, notes=notes, buttons=(examples,), private=True, final=True, locale=locale)
 
 
 def help_card(
@@ -155,4 +181,4 @@ def _line(line: HistoryLine, locale: str) -> str:
         words = text(locale, "history.line", prompt=prompt, seed=str(line.seed))
     else:
         words = text(locale, "history.line_state", prompt=prompt, state=Key(f"state.{line.job.state}"))
-    return f"{_STAR if line.favourite else ''}#{line.job.id} {words}"
+    return f"{_STAR if line.favourite else ''}{words}"

@@ -1,4 +1,4 @@
-"""Commands that find one's own pictures again, turn pages of them, and mark favourites."""
+"""Commands that find one's own pictures again, turn pages of them, show one, and mark favourites."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from bot.cards.job_buttons import JobButton
 from bot.commands.model import Arg, ArgType, Command, CommandResult, Invocation, Permission
 from bot.context import AppContext
 from bot.core.cards import Card
+from bot.core.messages import MessageKind
 from bot.history import listing, service
-from bot.history.cards import PAGE
+from bot.history.cards import PAGE, SHOW
+from bot.storage import messages
 
 
 async def _search(ctx: AppContext, invocation: Invocation) -> Card:
@@ -39,6 +41,18 @@ async def _page(ctx: AppContext, invocation: Invocation) -> Card:
     return await listing.history_page(ctx, invocation.actor, before)
 
 
+async def _show(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    """Show one job of a page. Where delivery sends the answer, several pictures come as an album before it."""
+    entry = await service.get_entry(ctx, invocation.actor, invocation.pressed.job_id)
+    ref = invocation.ref
+    apart = len(entry.pictures) > 1 and ref.address is not None and not ref.answered
+    if apart and ref.address is not None:
+        async with ctx.db.write() as tx:
+            await messages.add_files(tx, f"{ref.event}:album", entry.job.id, ref.address, MessageKind.ALBUM)
+        ctx.backlog.messages_added()
+    return CommandResult(shown=entry.job, apart=apart)
+
+
 def _is_history_page(invocation: Invocation) -> bool:
     """Whether the page is of the history, which is one's own data and stays open to the banned. Searches do not."""
     return invocation.pressed.index is None
@@ -50,6 +64,14 @@ COMMANDS = (
     ),
     Command(name="favourites", permission=Permission.ANYBODY, handler=_favourites, personal=True),
     Command(action="favourite", permission=Permission.ANYBODY, handler=_favourite, on_job=True, button=JobButton()),
+    Command(
+        action=SHOW,
+        permission=Permission.ANYBODY,
+        handler=_show,
+        on_job=True,
+        on_private_card=True,
+        while_banned=True,
+    ),
     Command(
         action=PAGE,
         permission=Permission.ANYBODY,

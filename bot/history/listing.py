@@ -49,11 +49,14 @@ class Sheet:
     height: int
 
 
-def contact_sheet(paths: Sequence[Path | None], *, cell: int = CELL, columns: int | None = None) -> Sheet:
-    """Return the pictures' thumbnails, numbered from 1 in reading order. Blocks: run in a thread.
+def contact_sheet(
+    paths: Sequence[Path | None], labels: Sequence[str], *, cell: int = CELL, columns: int | None = None
+) -> Sheet:
+    """Return the pictures' thumbnails in reading order, each with its label. Blocks: run in a thread.
 
     Args:
         paths: The pictures' files; None, and an unreadable file, leave an empty square.
+        labels: One for each picture, such as ``#12``.
         cell: Side of each square in pixels; pictures are scaled to fit it.
         columns: Pictures per row; by default, the grid is as square as possible.
 
@@ -62,39 +65,39 @@ def contact_sheet(paths: Sequence[Path | None], *, cell: int = CELL, columns: in
     """
     if not paths:
         raise ValueError("a contact sheet needs at least one picture")
-    columns = columns or math.ceil(math.sqrt(len(paths)))
-    columns = min(columns, len(paths))
+    columns = min(columns or history_cards.columns_of(len(paths)), len(paths))
     rows = math.ceil(len(paths) / columns)
     step = cell + _GAP
     sheet = Image.new("RGB", (columns * step + _GAP, rows * step + _GAP), _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=max(12, cell // 9))
-    for index, path in enumerate(paths):
+    for index, (path, label) in enumerate(zip(paths, labels, strict=True)):
         left, top = _GAP + index % columns * step, _GAP + index // columns * step
         thumbnail = _thumbnail(path, cell)
         if thumbnail is None:
             draw.rectangle((left, top, left + cell - 1, top + cell - 1), fill=_EMPTY)
         else:
             sheet.paste(thumbnail, (left + (cell - thumbnail.width) // 2, top + (cell - thumbnail.height) // 2))
-        _number(draw, (left, top), str(index + 1), font)
+        _number(draw, (left, top), label, font)
     out = io.BytesIO()
     sheet.save(out, "PNG")
     return Sheet(out.getvalue(), sheet.width, sheet.height)
 
 
-async def store(folder: Path, paths: Sequence[Path | None], alt: str) -> PictureFile:
+async def store(folder: Path, paths: Sequence[Path | None], labels: Sequence[str], alt: str) -> PictureFile:
     """Draw and store the contact sheet of these pictures; None leaves an empty square.
 
     Args:
         folder: The folder of contact sheets.
         paths: The pictures' files, at least one.
+        labels: One for each picture.
         alt: Alternative text.
 
     Raises:
         Unavailable: The disk is full, or the folder can't be written.
     """
     await data_files.clear_old(folder, data_files.SHEET_NAME, RETENTION_SECONDS)
-    sheet = await asyncio.to_thread(contact_sheet, paths)
+    sheet = await asyncio.to_thread(contact_sheet, paths, labels)
     name = f"{hashlib.sha256(sheet.data).hexdigest()[:24]}.png"
     path = await data_files.write(folder, name, sheet.data)
     return PictureFile(
@@ -162,15 +165,20 @@ async def search_page(ctx: AppContext, actor: Actor, number: int, before: int | 
 async def _card(ctx: AppContext, actor: Actor, page: HistoryPage, album: Album, *, first: bool) -> Card:
     # A job whose pictures were deleted meanwhile has nothing to show.
     entries = [entry for entry in page.entries if entry.pictures]
+    own = await history_service.own_among(ctx, actor, [entry.job.id for entry in entries])
     lines = [
-        history_cards.HistoryLine(entry.job, _shown(entry).seed, favourite=bool(entry.favourites)) for entry in entries
+        history_cards.HistoryLine(
+            entry.job, _shown(entry).seed, favourite=bool(entry.favourites), own=entry.job.id in own
+        )
+        for entry in entries
     ]
     sheet, missing = None, 0
     if entries:
         alt = i18n.text(actor.locale, album.some, n=len(lines))
         shown = [_shown(entry).path for entry in entries]
         files = await asyncio.to_thread(lambda: [data_files.regular_file(ctx.pictures, path) for path in shown])
-        sheet = await store(ctx.sheets or ctx.pictures.parent / data_files.SHEETS, files, alt)
+        labels = [f"#{entry.job.id}" for entry in entries]
+        sheet = await store(ctx.sheets or ctx.pictures.parent / data_files.SHEETS, files, labels, alt)
         covered = any(_shown(entry).flag == SPOILER for entry in entries)
         sheet = replace(sheet, spoiler=covered)
         missing = files.count(None)

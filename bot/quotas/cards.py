@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bot.cards.i18n import text
+from bot.cards.i18n import instant, text
 from bot.core.cards import Card, Fact, Tone
 from bot.core.errors import Key
-from bot.core.quotas import Allowance, CreditKind, Dimension, Limit, QuotaRule, QuotaStatus, Reason, RuleTerms, Unit
+from bot.core.quotas import (
+    Allowance,
+    Credit,
+    CreditKind,
+    Dimension,
+    Limit,
+    QuotaRule,
+    QuotaStatus,
+    Reason,
+    RuleTerms,
+    Unit,
+)
 from bot.quotas.rules.limits import format_points
 from bot.quotas.rules.terms import format_pixels
 
@@ -47,12 +58,17 @@ def quota_card(status: QuotaStatus, locale: str, *, name: str = "") -> Card:
         locale: The reader's language.
         name: The person's name if an admin asks about them; empty for the reader's own status.
     """
+    waits = [a.returns_at for a in status.allowances if a.returns_at is not None]
+    waits += [credit.expires_at for credit in status.credits]
     return Card(
         Tone.INFO,
         _left(status, locale, name),
+        summary=_summary(status, locale),
         facts=_facts(locale, _status_facts(status, locale)),
+        instants=tuple(instant(locale, max(0.0, at - status.now), status.now) for at in waits),
         private=True,
         final=True,
+        locale=locale,
     )
 
 
@@ -111,6 +127,31 @@ def _left(status: QuotaStatus, locale: str, name: str) -> str:
     return text(locale, "card.quota.left", n=status.left)
 
 
+def _summary(status: QuotaStatus, locale: str) -> tuple[str, ...]:
+    """Return in one line what is used of each limit, when more comes back, credits, and what waits."""
+    parts = []
+    for allowance in status.allowances:
+        limit, used = limit_text(allowance.limit, locale), _amount(allowance, allowance.used)
+        if allowance.left is None:
+            parts.append(limit)
+            continue
+        parts.append(
+            text(locale, f"quota.used_{'here' if allowance.in_place else 'everywhere'}", used=used, limit=limit)
+        )
+        if allowance.returns_at is not None:
+            returns = _amount(allowance, allowance.returns)
+            parts.append(text(locale, "quota.more", amount=returns, wait=max(0.0, allowance.returns_at - status.now)))
+    parts += [_credit(credit, status.now, locale) for credit in status.credits]
+    if status.terms.at_once is not None:
+        parts.append(text(locale, "quota.waiting", n=status.waiting, most=status.terms.at_once))
+    return tuple(parts) or (text(locale, "quota.unlimited"),)
+
+
+def _credit(credit: Credit, now: float, locale: str) -> str:
+    key = "quota.credit" if credit.kind is CreditKind.BONUS else "quota.borrowed"
+    return text(locale, key, n=credit.left, wait=max(0.0, credit.expires_at - now))
+
+
 def _status_facts(status: QuotaStatus, locale: str) -> list[tuple[str, str]]:
     facts = []
     for allowance in status.allowances:
@@ -118,9 +159,7 @@ def _status_facts(status: QuotaStatus, locale: str) -> list[tuple[str, str]]:
     if not status.allowances:
         facts.append(("fact.quota.limit", text(locale, "quota.unlimited")))
     for credit in status.credits:
-        key = "quota.credit" if credit.kind is CreditKind.BONUS else "quota.borrowed"
-        value = text(locale, key, n=credit.left, wait=max(0.0, credit.expires_at - status.now))
-        facts.append(("fact.quota.credit", value))
+        facts.append(("fact.quota.credit", _credit(credit, status.now, locale)))
     if status.terms != RuleTerms():
         facts.append(("fact.quota.each", terms_text(status.terms, locale)))
     if status.terms.at_once is not None:
@@ -153,7 +192,7 @@ def _amount(allowance: Allowance, amount: int) -> str:
 def _why(reason: Reason, locale: str, name: str) -> str:
     first, *others = reason.rules
     what = _value(first, reason.dimension, locale)
-    by = text(locale, "quota.by.setting" if not first.id else "quota.by.owner" if first.by_owner else "quota.by.place")
+    by = text(locale, "quota.by.owner" if first.by_owner else "quota.by.place")
     scope = _scope(first, locale, name)
     if not reason.overridden:
         line = text(locale, "quota.why", what=what, scope=scope, by=by)
@@ -193,7 +232,7 @@ def _scope(rule: QuotaRule, locale: str, name: str) -> str:
     if scope.person is not None:
         return name or text(locale, "quota.scope.you")
     if scope.role is not None:
-        return text(locale, "quota.scope.role", role=scope.role)
+        return text(locale, "quota.scope.role_of", name=name) if name else text(locale, "quota.scope.role")
     if scope.channel is not None:
         return text(locale, "quota.scope.channel")
     if scope.place is not None:

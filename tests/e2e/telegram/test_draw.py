@@ -30,7 +30,6 @@ async def test_from_a_prompt_to_a_picture_reroll_restart_and_its_seed(
     gate.open()
     await telegram.until(lambda: card.photo is not None)
     assert "seed 7 ·" in card.words
-    assert "7" in card.code()
     assert any("█" in words for words in card.past)
     assert len(ann.by_bot()) == 1
 
@@ -222,7 +221,7 @@ async def test_history_turns_pages(start: Start, telegram: TelegramStandIn, ann:
         await telegram.until(lambda n=n: len(photos(ann)) == n + 1)  # type: ignore[misc]
     telegram.writes(ann, person, "/history")
     sheet = await telegram.until(
-        lambda: next((m for m in photos(ann) if "picture number 9" in m.words and m.labels == ["Older"]), None)
+        lambda: next((m for m in photos(ann) if "picture number 9" in m.words and "Older" in m.labels), None)
     )
     assert "picture number 0" not in sheet.words
     query = telegram.presses(sheet, person, "page")

@@ -60,7 +60,10 @@ async def test_the_quota_says_what_is_left(start: Start, telegram: TelegramStand
     assert "only 1 picture is left" in ann.by_bot()[1].words
     telegram.writes(ann, person, "/quota")
     await telegram.until(lambda: len(ann.by_bot()) == 3)
-    assert "1 more picture" in ann.by_bot()[2].words
+    assert ann.by_bot()[2].words.splitlines() == [
+        "You may ask for 1 more picture now.",
+        "1 of 2 pictures per day used · +1 in 24 hours",
+    ]
     assert await bot.charged() == 1
 
 
@@ -73,13 +76,24 @@ async def test_owners_have_no_quota(start: Start, telegram: TelegramStandIn) -> 
     await telegram.until(lambda: photos(chat))
 
 
-@pytest.mark.parametrize("command", ["/start", "/help", "/start ref_1"])
-async def test_help(start: Start, telegram: TelegramStandIn, ann: Chat, command: str) -> None:
+async def test_help(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
     await start()
-    telegram.writes(ann, ann.members[ann.id], command)
+    telegram.writes(ann, ann.members[ann.id], "/help")
     (card,) = await telegram.until(ann.by_bot)
     assert "--size" in card.words
     assert "/history" in card.words
+
+
+async def test_the_greeting_draws_an_example_at_a_press(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    await start()
+    person = ann.members[ann.id]
+    telegram.writes(ann, person, "/start ref_1")
+    (card,) = await telegram.until(ann.by_bot)
+    assert len(card.words.splitlines()) == 3
+    assert card.labels == [i18n.text("en", "example.1"), i18n.text("en", "example.2")]
+    telegram.presses(card, person, "easel:example:2")
+    (drawn,) = await telegram.until(lambda: photos(ann))
+    assert i18n.text("en", "example.2") in drawn.words
 
 
 async def test_an_unknown_command_is_no_prompt(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:

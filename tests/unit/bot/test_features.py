@@ -80,7 +80,7 @@ async def prepare(world: World, name: str, actor: Actor = ADMIN) -> None:
 @pytest.mark.parametrize("action", COMMANDS.by_action)
 @pytest.mark.parametrize("locale", i18n.LOCALES)
 def test_every_button_has_a_label(action: str, locale: str) -> None:
-    label = i18n.text(locale, f"button.{action}", number=12, few="5/day")
+    label = i18n.text(locale, f"button.{action}", number=12, few="5/day", prompt="a fox in the snow")
     assert label != f"button.{action}"
     # Discord cuts labels at 80 characters; phones show far fewer.
     assert 0 < len(label) <= 20

@@ -147,7 +147,7 @@ async def test_a_search_of_before_still_turns_its_pages(world: World) -> None:
         await drawn(world, WEB, PAGE, f"w{n}")
     card = await typed(world, WEB, "search", words="cat")
     await join(world, ADA, WEB)
-    turned = await world.studio.press(WEB, PAGE, card.buttons[0][0].press, ref("turn"))
+    turned = await world.studio.press(WEB, PAGE, card.buttons[-1][0].press, ref("turn"))
     assert turned.card is not None
     assert len(turned.card.facts) == 1
 

@@ -62,7 +62,7 @@ BUILT = {
     ),
     *(f"refusal.lora.{what}.{surface}" for what in ("unknown", "none_near") for surface in ("cli", "web")),
     *(f"licence.{term}" for term in LicenceTerm),
-    *(f"quota.counted_{where}" for where in ("here", "everywhere")),
+    *(f"quota.{what}_{where}" for what in ("counted", "used") for where in ("here", "everywhere")),
 }
 
 

@@ -1,18 +1,23 @@
-"""The list of LoRAs: those that fit the default model and that the person may use here."""
+"""The list of LoRAs: those that fit the default model and that the person may use here. Examples of the greeting."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
+
+from bot.cards.i18n import LOCALES
 from bot.commands.model import Invocation
 from bot.context import AppContext
+from bot.core.cards import ButtonPress
+from bot.core.errors import BadInput
 from bot.core.people import Actor, Place
-from bot.drawing.commands import SHOWN_LORAS
+from bot.drawing.commands import EXAMPLE, SHOWN_LORAS, example_buttons
 from bot.features import COMMANDS
 from engine.contract import LoraInfo
 from engine.families.z_image.spec import demo
-from tests.unit.bot.conftest import ADA, ALONE, HERE, OWNER, ref, run
+from tests.unit.bot.conftest import ADA, ALONE, HERE, OWNER, World, ref, run
 
 FAMILY = demo().family
 LORAS = (
@@ -45,6 +50,18 @@ async def test_what_fits_and_may_be_used_is_listed(ctx: AppContext) -> None:
         (OWNER, ALONE, {"ink", "oil", "roles", "admins"}),
     ):
         assert (await listed(ctx, actor, place))[1].keys() == names
+
+
+async def test_an_example_is_drawn_in_the_language_of_who_presses_it(world: World) -> None:
+    for locale in LOCALES:
+        actor = replace(ADA, locale=locale)
+        for button in example_buttons(locale):
+            pressed = await world.studio.press(actor, ALONE, button.press, ref(f"{locale} {button.label}"))
+            assert pressed.new is not None
+            assert pressed.new.card.prompt == button.label
+    for number in (0, 3):
+        with pytest.raises(BadInput):
+            await world.studio.press(ADA, ALONE, ButtonPress(EXAMPLE, number), ref("x"))
 
 
 async def test_words_find_names_titles_and_trigger_words(ctx: AppContext) -> None:

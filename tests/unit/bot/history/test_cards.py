@@ -11,9 +11,10 @@ from bot.cards.i18n import LOCALES
 from bot.core.cards import ButtonPress
 from bot.core.jobs import JobState
 from bot.drawing import flags
+from bot.drawing.commands import example_buttons
 from bot.drawing.request_rules import PRESET_RATIOS
 from bot.drawing.styles import BUILT_IN
-from bot.history.cards import HistoryLine, help_card, history_card
+from bot.history.cards import HistoryLine, help_card, history_card, start_card
 from engine.families.sdxl.spec import sdxl
 from engine.families.z_image.spec import demo, z_image_turbo
 from tests.unit.bot.cards.factories import make_job
@@ -23,18 +24,35 @@ def test_history_numbers_its_lines_and_turns_pages() -> None:
     lines = [HistoryLine(make_job(JobState.DELIVERED), 7), HistoryLine(make_job(JobState.FAILED), None)]
     found = history_card(lines, "en", older=True)
     assert [(f.label, f.value) for f in found.facts] == [
-        ("1", "#12 a red apple (seed 7)"),
-        ("2", "#12 a red apple (failed)"),
+        ("#12", "a red apple (seed 7)"),
+        ("#12", "a red apple (failed)"),
     ]
-    assert [[b.press for b in row] for row in found.buttons] == [[ButtonPress("page", 12)]]
+    assert [[b.press for b in row] for row in found.buttons] == [
+        [ButtonPress("show", 12)] * 2,
+        [ButtonPress("page", 12)],
+    ]
+    assert [b.label for b in found.buttons[0]] == ["#12", "#12"]
     assert found.private
 
 
 def test_later_pages_lead_back_to_the_newest() -> None:
     found = history_card([HistoryLine(make_job(JobState.DELIVERED), 7)], "en", older=True, first=False)
-    assert [b.press for b in found.buttons[0]] == [ButtonPress("page", 12), ButtonPress("page", 0)]
+    assert [b.press for b in found.buttons[-1]] == [ButtonPress("page", 12), ButtonPress("page", 0)]
     end = history_card([], "en", first=False)
     assert (end.status, end.buttons[0][0].press) == ("There are no older drawings.", ButtonPress("page", 0))
+
+
+def test_buttons_stand_as_the_thumbnails_do() -> None:
+    lines = [HistoryLine(replace(make_job(JobState.DELIVERED), id=n), 7, own=n != 3) for n in range(9, 0, -1)]
+    found = history_card(lines, "en")
+    assert [[b.label for b in row] for row in found.buttons] == [["#9", "#8", "#7"], ["#6", "#5", "#4"], ["#2", "#1"]]
+
+
+def test_the_greeting_has_three_lines_and_two_examples() -> None:
+    for locale in LOCALES:
+        found = start_card(locale, example_buttons(locale))
+        assert len([found.status, *found.notes]) == 3
+        assert [b.press for b in found.buttons[0]] == [ButtonPress("example", 1), ButtonPress("example", 2)]
 
 
 def test_an_empty_history_says_how_to_begin() -> None:

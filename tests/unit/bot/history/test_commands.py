@@ -11,6 +11,7 @@ import pytest
 from bot.commands.model import Invocation
 from bot.core.cards import ButtonPress, Card
 from bot.core.errors import BadInput, NotFound, OverQuota
+from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.drawing import job_actions
@@ -46,7 +47,7 @@ async def many(world: World, prompt: str, count: int) -> list[int]:
 
 def numbers(card: Card) -> list[int]:
     """The jobs that a page lists, by the numbers that ``again`` takes."""
-    return [int(fact.value.removeprefix("★ ").partition(" ")[0].removeprefix("#")) for fact in card.facts]
+    return [int(fact.label.removeprefix("#")) for fact in card.facts]
 
 
 async def test_a_search_lists_what_fits_with_a_contact_sheet(world: World) -> None:
@@ -55,7 +56,7 @@ async def test_a_search_lists_what_fits_with_a_contact_sheet(world: World) -> No
     await drawn(world, "a cat", actor=BOB)
     card = await typed(world, "search", {"words": "CATS seed:7"})
     assert (numbers(card), card.private, card.final, len(card.pictures)) == ([cat], True, True, 1)
-    assert card.facts[0].value == f"#{cat} a red cat (seed 7)"
+    assert (card.facts[0].label, card.facts[0].value) == (f"#{cat}", "a red cat (seed 7)")
 
 
 async def test_pages_of_a_search_turn_on_after_a_restart(world: World) -> None:
@@ -63,17 +64,38 @@ async def test_pages_of_a_search_turn_on_after_a_restart(world: World) -> None:
     await drawn(world, "a dog")
     first = await typed(world, "search", {"words": "cat"})
     await typed(world, "search", {"words": "dog"})
-    older = first.buttons[0][0].press
+    older = first.buttons[-1][0].press
     assert older == ButtonPress("page", cats[listing.JOBS - 1], 1)
     packed = ButtonPress.unpack(older.pack())
     assert packed == older
     page = (await world.studio.press(ADA, HERE, older, ref("t"))).card
     assert page is not None
     assert numbers(first) + numbers(page) == cats
-    newest = (await world.studio.press(ADA, HERE, page.buttons[0][0].press, ref("n"))).card
+    newest = (await world.studio.press(ADA, HERE, page.buttons[-1][0].press, ref("n"))).card
     assert newest == first
     with pytest.raises(NotFound, match=r"refusal\.search\.over"):
         await world.studio.press(BOB, HERE, older, ref("b"))
+
+
+async def test_each_job_of_a_page_can_be_opened(world: World) -> None:
+    one, two = await drawn(world, "a cat"), await drawn(world, "a dog --count 2")
+    page = await typed(world, "search", {"words": "cat"})
+    assert page.buttons[0][0].press == ButtonPress("show", one)
+    opened = (await world.studio.press(ADA, HERE, page.buttons[0][0].press, ref("o"))).card
+    assert opened is not None
+    assert (opened.job_id, opened.prompt, len(opened.pictures)) == (one, "a cat", 1)
+    # Where delivery answers, several pictures come before their card; elsewhere the card has them.
+    near = EventRef("press:1", Address("chat", "77", user="501"))
+    for where, pictures, albums in ((EventRef("page:1"), 2, 0), (near, 0, 1), (near, 0, 1)):
+        card = (await world.studio.press(ADA, HERE, ButtonPress("show", two), where)).card
+        assert card is not None
+        assert (card.job_id, len(card.pictures), await world.count("messages WHERE kind = 'album'")) == (
+            two,
+            pictures,
+            albums,
+        )
+    with pytest.raises(NotFound):
+        await world.studio.press(BOB, HERE, ButtonPress("show", one), ref("b"))
 
 
 @pytest.mark.parametrize("locale", ["en", "zh_CN"])
@@ -114,10 +136,10 @@ async def test_favourites_are_listed_with_a_star_and_let_go_again(world: World) 
     assert (pressed.notice, pressed.card) == ("Kept in your favourites; /favourites shows them.", None)
     card = await typed(world, "favourites")
     assert numbers(card) == [cat]
-    assert card.facts[0].value.startswith("★ #")
+    assert card.facts[0].value.startswith("★ ")
     assert numbers(await typed(world, "search", {"words": "cat is:favourite"})) == [cat]
     history = await world.studio.history(ADA, HERE)
-    assert [fact.value[0] for fact in history.facts] == ["★", "#"]
+    assert [fact.value[0] for fact in history.facts] == ["★", "a"]
     await world.studio.press(ADA, HERE, keep, ref("2"))
     assert not (await typed(world, "favourites")).facts
     assert not (await typed(world, "search", {"words": "cat is:favourite"})).facts

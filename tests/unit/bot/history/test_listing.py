@@ -27,8 +27,12 @@ def opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
+def labels(count: int) -> list[str]:
+    return [f"#{n}" for n in range(count)]
+
+
 def test_each_picture_is_in_its_place(paths: list[Path]) -> None:
-    sheet = contact_sheet(paths, cell=100, columns=3)
+    sheet = contact_sheet(paths, labels(5), cell=100, columns=3)
     picture = opened(sheet.data)
     assert picture.size == (sheet.width, sheet.height) == (3 * 108 + 8, 2 * 108 + 8)
     for index, colour in enumerate(COLOURS):
@@ -37,19 +41,19 @@ def test_each_picture_is_in_its_place(paths: list[Path]) -> None:
 
 
 def test_shapes_are_kept(paths: list[Path]) -> None:
-    wide = opened(contact_sheet([paths[1]], cell=128).data)
+    wide = opened(contact_sheet([paths[1]], labels(1), cell=128).data)
     # 256x144 in a square of 128: 72 high, in the middle.
     assert wide.getpixel((8 + 64, 8 + 28 + 3)) == COLOURS[1]
     assert wide.getpixel((8 + 64, 8 + 28 - 3)) != COLOURS[1]
 
 
 def test_small_pictures_are_enlarged(paths: list[Path]) -> None:
-    small = opened(contact_sheet([paths[4]], cell=256).data)
+    small = opened(contact_sheet([paths[4]], labels(1), cell=256).data)
     assert small.getpixel((8 + 250, 8 + 250)) == COLOURS[4]
 
 
 def test_numbers_are_written(paths: list[Path]) -> None:
-    picture = opened(contact_sheet([paths[0]], cell=180).data)
+    picture = opened(contact_sheet([paths[0]], labels(1), cell=180).data)
     corner = picture.crop((8, 8, 60, 60)).getcolors(maxcolors=52 * 52)
     assert corner is not None
     assert (255, 255, 255) in {colour for _, colour in corner}
@@ -61,7 +65,9 @@ def test_what_can_not_be_read_leaves_its_place_empty(paths: list[Path], tmp_path
     text = tmp_path / "text.png"
     text.write_text("no picture")
     sheet = opened(
-        contact_sheet([paths[0], broken, text, None, tmp_path / "gone.png", paths[1]], cell=60, columns=6).data
+        contact_sheet(
+            [paths[0], broken, text, None, tmp_path / "gone.png", paths[1]], labels(6), cell=60, columns=6
+        ).data
     )
     centres = [sheet.getpixel((8 + index * 68 + 40, 8 + 40)) for index in range(6)]
     assert centres[0] == COLOURS[0]
@@ -71,4 +77,4 @@ def test_what_can_not_be_read_leaves_its_place_empty(paths: list[Path], tmp_path
 
 def test_nothing_makes_no_sheet() -> None:
     with pytest.raises(ValueError, match="at least one"):
-        contact_sheet([])
+        contact_sheet([], [])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bot.cards.i18n import LOCALES
+from bot.core.cards import Instant
 from bot.core.quotas import (
     Allowance,
     Credit,
@@ -51,12 +52,18 @@ def test_what_is_left_and_when_more_come_back() -> None:
         ("More come back", "1 picture in 2 hours"),
     ]
     assert found.private
+    assert (found.headline, " · ".join(found.summary)) == (
+        "You may ask for 2 more pictures now.",
+        "3 of 5 pictures per day used · +1 in 2 hours",
+    )
+    assert found.instants == (Instant("in 2 hours", NOW + 7200),)
 
 
 def test_in_chinese() -> None:
     week = Allowance(Limit(5, Window.WEEK), 3, 2, NOW + 7200, 1, in_place=True)
     found = quota_card(QuotaStatus(2, (week,), now=NOW), "zh_CN")
     assert [f.value for f in found.facts] == ["每周 5 张", "仅限这里", "3", "2", "2 小时后恢复 1 张"]
+    assert " · ".join(found.summary) == "在这里已用 3（每周 5 张） · 2 小时后 +1"
 
 
 def test_no_limit_and_nothing_used() -> None:
@@ -64,6 +71,7 @@ def test_no_limit_and_nothing_used() -> None:
     assert [f.value for f in quota_card(unlimited, "en").facts] == ["unlimited", "everywhere", "9"]
     assert len(quota_card(QuotaStatus(5, (Allowance(Limit(5), 0, 5),), now=NOW), "en").facts) == 4
     assert quota_card(QuotaStatus(None, ()), "en").facts[0].value == "unlimited"
+    assert quota_card(QuotaStatus(None, ()), "en").summary == quota_card(unlimited, "en").summary == ("unlimited",)
 
 
 def test_points_credits_and_what_each_request_may_be() -> None:
@@ -84,6 +92,14 @@ def test_points_credits_and_what_each_request_may_be() -> None:
         ("Each request", "at most 2 requests waiting at a time, at most 9 steps"),
         ("Waiting now", "1"),
     ]
+    assert found.summary == (
+        "1.5 of 40 points per day used",
+        "+0.25 in 60 minutes",
+        "3 pictures, to be used in 24 hours",
+        "1 borrowed picture, due in 60 minutes",
+        "1 of 2 waiting",
+    )
+    assert [moment.at - NOW for moment in found.instants] == [3600, 86400, 3600]
 
 
 def test_a_rule_in_words() -> None:
@@ -137,15 +153,17 @@ def test_why_names_the_rule_who_set_it_and_what_it_stands_before() -> None:
     assert found.private
     assert found.notes == (
         (
-            "20 pictures per day: the rule for the role 7, set by the owners of this Easel; it is more specific than"
+            "20 pictures per day: the rule for one of your roles, set by the owners of this Easel; it is more specific than"
             " 50 pictures per day for everybody. Of several roles the most generous counts."
         ),
         "unlimited: the rule for this place, set by the admins of this place.",
-        "at most 2 requests waiting at a time: the rule for the role 7, set by the owners of this Easel.",
+        "at most 2 requests waiting at a time: the rule for one of your roles, set by the owners of this Easel.",
         "any number of steps: the rule for this place, set by the admins of this place.",
         "What the owners set and what this place set hold both; the tighter one counts.",
     )
-    assert "EASEL_QUOTA" in why_card([Reason(Dimension.LIMITS, True, (everybody,))], "en").notes[0]
+    # The setting's name is the operator's.
+    note = why_card([Reason(Dimension.LIMITS, True, (everybody,))], "en").notes[0]
+    assert note == "50 pictures per day: the rule for everybody, set by the owners of this Easel."
 
 
 @pytest.mark.parametrize("locale", LOCALES)

@@ -110,7 +110,7 @@ async def test_show_and_why_of_oneself_are_for_everybody(ctx: AppContext) -> Non
     assert (await say(ctx, ADA, HERE, "quota show", person="1")).status == shown.status
     why = await say(ctx, ADA, HERE, "quota why", person="chat:1")
     assert why.notes == (
-        "5 pictures per day: the rule for everybody, set by the setting EASEL_QUOTA.",
+        "5 pictures per day: the rule for everybody, set by the owners of this Easel.",
         "3 pictures per day: the rule for this place, set by the admins of this place.",
         "at most 2 requests waiting at a time: the rule for this place, set by the admins of this place.",
         "What the owners set and what this place set hold both; the tighter one counts.",
