@@ -33,7 +33,7 @@ from bot.delivery import service as delivery_service
 from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live, PreviewFrame
 from bot.delivery.service import MissedNotice
-from bot.drawing import admission, suggestions
+from bot.drawing import admission, job_actions, suggestions
 from bot.drawing.commands import example_buttons
 from bot.drawing.model_rules import EVERYONE, fits
 from bot.drawing.styles import BUILT_IN, Style
@@ -145,6 +145,18 @@ class Studio:
         Raises Refusal.
         """
         return await self._shown(await shield(admission.draw(self._ctx, actor, place, form, ref)))
+
+    async def revise(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> ShownJob | None:
+        """Replace the request of the actor's job whose card answers the message of ``ref.address``, while it waits.
+
+        Returns None if no job of the actor answers that message. Raises Refusal; then the job stays as it was.
+        """
+        job = await shield(admission.revise(self._ctx, actor, place, form, ref))
+        return None if job is None else await self._shown(job)
+
+    async def chat_closed(self, platform: str, chat: str) -> None:
+        """Cancel and refund what waits in a chat that the bot was removed from; each person is told elsewhere."""
+        await shield(job_actions.cancel_in_chat(self._ctx, platform, chat))
 
     async def press(self, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> ButtonResult:
         """Run the command of a button.

@@ -15,7 +15,7 @@ from aiogram.exceptions import TelegramRetryAfter
 from aiogram.types import Message, ReplyParameters, Update
 
 from adapters.telegram.errors import CALL_ERRORS, describe
-from adapters.telegram.identity import locale_of
+from adapters.telegram.identity import locale_of, written
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.render import answer
 from bot.core.errors import Unavailable
@@ -166,8 +166,7 @@ class FailureNotices:
         if update.callback_query is not None:
             query = update.callback_query
             self._background.answer(query.id, self._text(locale_of(query.from_user), error), alert=True)
-        elif update.message is not None and update.message.chat.id not in self._in_flight:
-            message = update.message
+        elif (message := written(update)) is not None and message.chat.id not in self._in_flight:
             self._in_flight.add(message.chat.id)
             text = self._text(locale_of(message.from_user), error)
             self._background.start(self._send(message, text), "nobody could be told of a failure")

@@ -264,6 +264,11 @@ class MessageCommands:
         router.message.register(self.unknown, private, F.text.startswith("/"))
         router.message.register(self.unknown, private, F.text, CommandFilter())
         router.message.register(self.prompt, private, F.text)
+        # A channel's posts are written by its admins alone.
+        router.channel_post.register(self.draw, F.text, CommandFilter(*DRAWING))
+        router.channel_post.register(self.history, F.text, CommandFilter("history"))
+        router.channel_post.register(self.cancel, F.text, CommandFilter("cancel"))
+        router.channel_post.register(self.help, F.text, CommandFilter("help", "start"))
         router.message.register(self.media, F.caption, CommandFilter(*COMMANDS))
         router.message.register(self.media, private, F.content_type.in_(_MEDIA))
         return router

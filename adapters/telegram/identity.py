@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from aiogram.enums import ChatType
-from aiogram.types import CallbackQuery, Chat, InaccessibleMessage, Message, ReplyParameters, User
+from aiogram.types import CallbackQuery, Chat, InaccessibleMessage, Message, ReplyParameters, Update, User
 
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
@@ -18,6 +18,11 @@ def locale_of(user: User | None) -> str:
     """Return the locale for the language of the person's app."""
     code = (user.language_code if user else None) or ""
     return "zh_CN" if code.lower().startswith("zh") else "en"
+
+
+def written(update: Update) -> Message | None:
+    """Return the message of an update: a new or edited one, or a channel's post; None for any other update."""
+    return update.message or update.edited_message or update.channel_post
 
 
 def is_group(chat: Chat) -> bool:

@@ -63,6 +63,7 @@ class RegistryCommands:
         """Return the route of all first words of the table."""
         router = Router(name="registry")
         router.message.register(self.handle, F.text, CommandFilter(*FIRST_WORDS))
+        router.channel_post.register(self.handle, F.text, CommandFilter(*FIRST_WORDS))
         return router
 
     async def handle(self, message: Message, line: TypedCommand, event_update: Update) -> None:

@@ -22,7 +22,9 @@ from adapters.telegram.commands import (
     offer_menus,
     parse_command,
 )
+from adapters.telegram.edits import EditedMessages
 from adapters.telegram.identity import NAME
+from adapters.telegram.membership import Membership
 from adapters.telegram.polling import Polling
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.registry_commands import CallbackQueries, RegistryCommands
@@ -52,7 +54,7 @@ class FirstSigns:
 
     def show(self, update: Update) -> None:
         """Show that the bot is at work, where a message is written in private or begins with one of its commands."""
-        message = update.message
+        message = update.message or update.channel_post
         if message is None:
             return
         if message.chat.type != ChatType.PRIVATE:
@@ -171,7 +173,10 @@ class TelegramService(PlatformService):
             ).router(),
         ):
             router.message.middleware(missed)
+            router.channel_post.middleware(missed)
             dispatcher.include_router(router)
+        dispatcher.include_router(EditedMessages(self._studio, me, self._owners, replies).router())
+        dispatcher.include_router(Membership(self._studio).router())
         dispatcher.include_router(
             CallbackQueries(
                 self._studio, me, self.surface, owners=self._owners, background=background, admins=admins

@@ -8,15 +8,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiogram import Bot, Dispatcher
-from aiogram.types import Message, Update
+from aiogram.types import Update
 from pydantic import ValidationError
 
 from adapters.telegram.client import PollingOptions
+from adapters.telegram.identity import written
 from bot.core.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-KINDS = ["message", "callback_query", "my_chat_member"]
+KINDS = ["message", "edited_message", "channel_post", "callback_query", "my_chat_member"]
 """The kinds of updates that are requested."""
 
 _SLOTS = 8
@@ -164,7 +165,7 @@ class UpdateScheduler:
     async def _turn(self, update: Update, before: set[asyncio.Task[None]]) -> None:
         if before:
             await asyncio.wait(before)
-        if _written(update) is None:
+        if written(update) is None:
             await self._handle(update)
             return
         await self._slots.acquire()
@@ -189,16 +190,12 @@ def is_urgent(update: Update) -> bool:
     return update.callback_query is not None
 
 
-def _written(update: Update) -> Message | None:
-    return update.message
-
-
 def _key(update: Update) -> tuple[str | int, ...]:
     if update.callback_query is not None:
         return "press", update.callback_query.from_user.id
     if update.my_chat_member is not None:
         return "member", update.my_chat_member.chat.id
-    message = _written(update)
+    message = written(update)
     if message is None:
         return "update", update.update_id
     writer = message.sender_chat or message.from_user or message.chat

@@ -361,7 +361,11 @@ async def find_missed(ctx: AppContext, actor: Actor) -> MissedNotice | None:
         missed = await store.missed_by(tx, actor.platform, actor.user_id)
     if missed is None:
         return None
-    parts = (("missed.drawn", missed.drawn), ("missed.failed", missed.failed))
+    parts = (
+        ("missed.drawn", missed.drawn),
+        ("missed.failed", missed.failed),
+        ("missed.cancelled", missed.cancelled),
+    )
     return MissedNotice("\n".join(text(actor.locale, key, n=n) for key, n in parts if n), missed.latest)
 
 

@@ -25,7 +25,8 @@ ENDED = frozenset({JobState.PAINTED, JobState.DELIVERED, JobState.CANCELLED, Job
 RESULT_KINDS = frozenset({MessageKind.CARD, MessageKind.ALBUM})
 """Messages that show a job's result to the person who asked; a DOCUMENT may be for another person."""
 
-_ENDED_SQL = "state IN ('painted', 'delivered', 'failed')"
+_ENDED_SQL = "(state IN ('painted', 'delivered', 'failed') OR state = 'cancelled' AND error <> '')"
+"""A job that its person has cancelled has no reason, and is no news to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +186,9 @@ def is_first_card(message: Message) -> bool:
 
 async def shows_result(tx: Tx, item: MessageItem) -> bool:
     """Whether a message shows the asker the job's result, or offers pictures that may not have arrived."""
+    if item.job is not None and item.job.state is JobState.CANCELLED:
+        # Its person has cancelled it, or a notice says who did and why.
+        return item.message.kind is MessageKind.NOTICE and bool(item.job.error)
     if item.job is None or item.message.kind is not MessageKind.NOTICE:
         return item.message.kind in RESULT_KINDS
     rows = await messages.of_job(tx, item.job.id)
@@ -218,26 +222,29 @@ class MissedJobs:
     Attributes:
         drawn: How many have pictures in the history.
         failed: How many could not be drawn.
+        cancelled: How many were cancelled, and not by their person.
         latest: The largest id among them.
     """
 
     drawn: int
     failed: int
+    cancelled: int
     latest: int
 
 
 _MISSED = RowMapper(
     MissedJobs,
     columns={
-        "drawn": "count(*) FILTER (WHERE state <> 'failed')",
+        "drawn": "count(*) FILTER (WHERE state IN ('painted', 'delivered'))",
         "failed": "count(*) FILTER (WHERE state = 'failed')",
+        "cancelled": "count(*) FILTER (WHERE state = 'cancelled')",
         "latest": "max(jobs.id)",
     },
 )
 
 
 async def mark_missed(tx: aiosqlite.Connection, job_id: int) -> None:
-    """The job's result can be shown nowhere: the person is told at the next command, unless it is cancelled."""
+    """The job's result can be shown nowhere: the person is told at the next command, unless they have cancelled it."""
     await tx.execute_fetchall("UPDATE jobs SET missed = 1 WHERE id = ? AND NOT forgotten", (job_id,))
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.access import newcomers
 from bot.commands import permissions
 from bot.context import AdmissionContext, AppContext, load_admission_context
 from bot.core.errors import AdminsOnly, BadInput, Conflict, Moderated, NotAllowed, Unavailable, Uninvited
 from bot.core.jobs import Job, JobState, ServiceState, ticket_of
-from bot.core.messages import EventRef, MessageState
+from bot.core.messages import EventRef, Message, MessageKind, MessageState
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm, DrawRequest
 from bot.drawing import model_rules
@@ -22,10 +22,14 @@ from bot.moderation import checks
 from bot.moderation import store as moderation_rows
 from bot.places.options import PAUSED
 from bot.quotas import usage
+from bot.quotas.store import ledger
 from bot.quotas.store import rules as rule_rows
 from bot.storage import data_files, inputs, jobs, messages, people
 from bot.storage.database import Tx
 from bot.storage.inputs import Staged
+
+_REVISABLE = 20
+"""Jobs among which the one of an edited message is looked for: it is among the person's last."""
 
 DOUBLE_PRESS_SECONDS = 2.0
 """Two presses of the same button by the same person within this time are one press."""
@@ -63,6 +67,7 @@ class _Admission:
     parent_id: int | None
     files: Sequence[Staged]
     pressed: PressedButton | None
+    replaces: bool = False
 
 
 async def draw(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Job:
@@ -82,6 +87,52 @@ async def draw(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref:
         return await admit(ctx, actor, place, request, ref, files=sources.files)
 
 
+async def revise(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Job | None:
+    """Replace the request of the actor's waiting job whose card answers the same message as ``ref.address``.
+
+    The job is cancelled and refunded, and the new one gets its card, in one transaction.
+
+    Returns:
+        The new job, or the old one if nothing has changed; None if no job of the actor answers that message.
+
+    Raises:
+        Refusal: The job does not wait in the queue any more, or the new request is refused; then the old one stays.
+    """
+    async with ctx.db.read() as tx:
+        if await _answering(tx, actor, ref) is None:
+            return None
+    async with staged_sources(ctx, form) as sources:
+        request = check_form(
+            form,
+            ctx.profiles(),
+            ctx.max_count(actor.platform),
+            ctx.rng,
+            ctx.styles,
+            loras=ctx.loras(),
+            source=sources.source,
+            references=sources.references,
+            edit_model=ctx.edit_model,
+        )
+        return await admit(ctx, actor, place, request, ref, files=sources.files, replaces=True)
+
+
+async def _answering(tx: Tx, actor: Actor, ref: EventRef) -> tuple[Job, Message] | None:
+    """Return the actor's newest job whose card answers the message of ``ref.address``, with that card."""
+    at, person = ref.address, await people.find(tx, actor.platform, actor.user_id)
+    if at is None or at.reply_to is None or person is None:
+        return None
+    for job in await jobs.of_person(tx, person.id, limit=_REVISABLE):
+        for message in await messages.of_job(tx, job.id):
+            near = message.address
+            if message.kind is MessageKind.CARD and (near.platform, near.chat, near.reply_to) == (
+                at.platform,
+                at.chat,
+                at.reply_to,
+            ):
+                return job, message
+    return None
+
+
 async def admit(
     ctx: AppContext,
     actor: Actor,
@@ -92,6 +143,7 @@ async def admit(
     parent_id: int | None = None,
     files: Sequence[Staged] = (),
     pressed: PressedButton | None = None,
+    replaces: bool = False,
 ) -> Job:
     """Admit a checked request.
 
@@ -104,6 +156,7 @@ async def admit(
         parent_id: The job whose button or command made it.
         files: The files of its pictures, kept with the job.
         pressed: The press of a button of ``parent_id``, if it was one.
+        replaces: It takes the place of the actor's waiting job whose card answers the same message.
 
     Returns:
         The stored job; the existing one if the same event came before.
@@ -115,13 +168,14 @@ async def admit(
         NotAllowed: The place is paused, the person is banned or was refused too often recently, or a LoRA is for others.
         RepeatedPress: The person pressed the same button within ``DOUBLE_PRESS_SECONDS``; nothing is stored.
         BadInput: A LoRA of the older request that this one repeats is not here any more.
-        Conflict: The same event came before with another request (only if ``ref`` has a digest).
+        Conflict: The same event came before with another request (only if ``ref`` has a digest), or the job to replace
+            does not wait any more.
         Unavailable: The disk is full, the queue is full or drained, or the database can't be written.
     """
     if await data_files.free_bytes(ctx.pictures) < data_files.MIN_FREE_BYTES:
         raise Unavailable("unavailable.disk_full")
     try:
-        return await _store_and_queue(ctx, _Admission(actor, place, request, ref, parent_id, files, pressed))
+        return await _store_and_queue(ctx, _Admission(actor, place, request, ref, parent_id, files, pressed, replaces))
     except Moderated as refusal:
         # The refusal rolled its transaction back, so it is recorded in another one.
         await checks.record_refusal(ctx, actor, place, ref, request=request, refusal=refusal)
@@ -141,12 +195,20 @@ async def _store_and_queue(ctx: AppContext, admission: _Admission) -> Job:
                 if ref.digest and await jobs.digest_of(tx, job.id) not in {"", ref.digest}:
                     raise Conflict("refusal.event.other")
                 return job
+            replaced = await _withdraw(tx, ctx, admission) if admission.replaces else None
+            if replaced is not None and _is_same(replaced[0].request, admission.request):
+                return replaced[0]
             job = await _check_and_store(tx, ctx, admission)
+            if replaced is not None:
+                await messages.hand_over(tx, replaced[1].id, job.id)
             if job.state is JobState.QUEUED:
                 # The next transaction may start before this job is committed and queued: keep its room.
                 reserved.enter_context(ctx.backlog.reserve())
             for file in admission.files:
                 await inputs.commit(file)
+        if replaced is not None:
+            ctx.backlog.job_cancelled(replaced[0].id)
+            ctx.backlog.job_changed(job.id)
         if job.state is JobState.QUEUED:
             ctx.backlog.enqueue(ticket_of(job))
         else:
@@ -154,6 +216,26 @@ async def _store_and_queue(ctx: AppContext, admission: _Admission) -> Job:
             if job.state is JobState.HELD:
                 ctx.backlog.access_requested()
     return job
+
+
+async def _withdraw(tx: Tx, ctx: AppContext, admission: _Admission) -> tuple[Job, Message]:
+    """Cancel and refund the job that is to be replaced, unless its request stays the same.
+
+    Raises Conflict if it does not wait in the queue.
+    """
+    found = await _answering(tx, admission.actor, admission.ref)
+    if found is None or found[0].state is not JobState.QUEUED:
+        raise Conflict("refusal.revise.late")
+    if not _is_same(found[0].request, admission.request):
+        now = ctx.clock.now()
+        await jobs.move(tx, found[0].id, JobState.QUEUED, JobState.CANCELLED, now=now)
+        await ledger.refund(tx, found[0].id, now=now)
+    return found
+
+
+def _is_same(old: DrawRequest, new: DrawRequest) -> bool:
+    """Whether only the seed differs, which is another one each time where none is typed."""
+    return replace(new, seed=old.seed, variation_seed=old.variation_seed) == old
 
 
 async def _check_and_store(tx: Tx, ctx: AppContext, admission: _Admission) -> Job:
@@ -200,7 +282,7 @@ async def _check_and_store(tx: Tx, ctx: AppContext, admission: _Admission) -> Jo
     if not held:
         await usage.reserve(tx, ctx, context, job, quota_rules)
         _check_queue_room(ctx)
-    if ref.address is not None:
+    if ref.address is not None and not admission.replaces:
         state = MessageState.OPENING if ref.answered else MessageState.WANTED
         await messages.add_card(tx, ref.event, job.id, ref.address, state)
     return job

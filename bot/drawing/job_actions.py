@@ -9,19 +9,22 @@ import asyncio
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
+from bot.cards.i18n import text
 from bot.context import AppContext
 from bot.core import requests
-from bot.core.cards import ButtonPress
+from bot.core.cards import ButtonPress, Card, Tone
 from bot.core.errors import BadInput, NotFound, OverQuota
 from bot.core.jobs import Job, JobState
 from bot.core.messages import EventRef, MessageKind
 from bot.core.people import Actor, Place
 from bot.core.pictures import Picture
 from bot.core.requests import DrawRequest
+from bot.delivery import store as delivery
 from bot.drawing.admission import PressedButton, admit
 from bot.quotas.store import ledger
 from bot.storage import data_files, inputs, jobs, messages, people, pictures
 from bot.storage.database import Tx
+from bot.storage.sql import dump_card
 from engine.contract import Capability, ImageInfo, Profile
 
 REPEATED = "note.again"
@@ -203,6 +206,39 @@ async def cancel(ctx: AppContext, job_id: int) -> tuple[Job, bool]:
         ctx.backlog.job_cancelled(job_id)
         ctx.backlog.job_changed(job_id)
     return after, cancelled
+
+
+LEFT_CHAT = "card.left_chat"
+"""Why the jobs of a chat were cancelled that the bot was removed from: a key of the catalogue."""
+
+
+async def cancel_in_chat(ctx: AppContext, platform: str, chat: str) -> int:
+    """The bot was removed from a chat: cancel and refund the jobs that wait there, and tell each person in private.
+
+    Who can't be told in private is told at the next command. Returns how many jobs were cancelled.
+    """
+    cancelled: list[int] = []
+    async with ctx.db.write() as tx:
+        now = ctx.clock.now()
+        for message in await messages.of_waiting_jobs(tx, platform, chat):
+            job = None if message.job_id is None else await jobs.get(tx, message.job_id)
+            if job is None or job.state not in {JobState.HELD, JobState.QUEUED}:
+                continue
+            await jobs.move(tx, job.id, job.state, JobState.CANCELLED, now=now, error=LEFT_CHAT)
+            await ledger.refund(tx, job.id, now=now)
+            cancelled.append(job.id)
+            address = delivery.private_address(message.address)
+            if address is None:
+                await delivery.mark_missed(tx, job.id)
+            else:
+                card = Card(Tone.STOPPED, text(job.locale, LEFT_CHAT), job.request.typed, final=True, locale=job.locale)
+                await messages.add_notice(tx, f"left:{message.id}", address, dump_card(card), job.id)
+    for job_id in cancelled:
+        ctx.backlog.job_cancelled(job_id)
+        ctx.backlog.job_changed(job_id)
+    if cancelled:
+        ctx.backlog.messages_added()
+    return len(cancelled)
 
 
 def setup_changes(then: ImageInfo, now: ImageInfo) -> tuple[str, ...]:

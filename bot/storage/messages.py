@@ -237,6 +237,22 @@ async def redirect(tx: Tx, message_id: int, address: Address) -> bool:
     return cursor.rowcount == 1
 
 
+async def hand_over(tx: Tx, message_id: int, job_id: int) -> None:
+    """Let the card show another job from now on."""
+    await tx.execute_fetchall("UPDATE messages SET job_id = ? WHERE id = ? AND kind = 'card'", (job_id, message_id))
+
+
+async def of_waiting_jobs(tx: Tx, platform: str, chat: str) -> tuple[Message, ...]:
+    """Return the cards of the held and queued jobs in a chat, oldest first."""
+    return await _select(
+        tx,
+        # The same words as in the partial index jobs_open: SQLite uses it only then.
+        "WHERE kind = 'card' AND platform = ? AND chat = ? AND job_id IN (SELECT id FROM jobs WHERE state IN"
+        " ('held', 'queued') AND state IN ('held', 'queued', 'running', 'painted')) ORDER BY id",
+        (platform, chat),
+    )
+
+
 async def reset_opening(tx: Tx) -> int:
     """After a restart, let delivery send the cards that adapters had to send. Returns how many."""
     cursor = await tx.execute(

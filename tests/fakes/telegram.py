@@ -315,6 +315,42 @@ class TelegramStandIn:
         )
         return query
 
+    def edits(self, message: Msg, text: str) -> None:
+        """Write something else in a message; the bot hears of it as of the message itself."""
+        message.text, message.edits = text, message.edits + 1
+        self.push({"edited_message": message.json()})
+
+    def channel(self, title: str) -> Chat:
+        """A channel with the bot as an admin."""
+        chat = Chat(next(self._groups) - 1_000_000_000_000, "channel", title)
+        self.world.chats[chat.id] = chat
+        return chat
+
+    def posts(self, channel: Chat, text: str) -> Msg:
+        """Post in a channel; nobody can tell who of its admins did."""
+        message = self.world.add(channel, self.world.bot, text=text, sender_chat=channel)
+        self.push({"channel_post": message.json()})
+        return message
+
+    def changes_bot(self, chat: Chat, by: Person, status: str, old: str = "member") -> None:
+        """Add the bot to a chat, remove it (``kicked``, ``left``), or block it in a private chat (``kicked``)."""
+        chat.blocked = status in {"kicked", "left"}
+        members: list[dict[str, Any]] = [{"status": one, "user": self.world.bot.json()} for one in (old, status)]
+        for member in members:
+            if member["status"] == "kicked":
+                member["until_date"] = 0
+        self.push(
+            {
+                "my_chat_member": {
+                    "chat": chat.json(),
+                    "from": by.json(),
+                    "date": 0,
+                    "old_chat_member": members[0],
+                    "new_chat_member": members[1],
+                }
+            }
+        )
+
     def deletes(self, message: Msg) -> None:
         """Delete a message."""
         message.deleted = True

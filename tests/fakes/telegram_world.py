@@ -112,6 +112,8 @@ class Msg:
             "from": self.sender.json(),
             "date": self.date,
         }
+        if self.chat.type == "channel":
+            del message["from"]
         if self.text is not None:
             message["text"] = self.text
             if self.entities:
