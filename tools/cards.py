@@ -1,0 +1,261 @@
+"""Take the pictures of cards in docs/images: python tools/cards.py. Needs Chromium, chromedriver, and Noto's CJK and emoji fonts."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from adapters.discord.pictures import uploads  # noqa: E402 - the tool runs from any folder
+from adapters.discord.render import view_of  # noqa: E402
+from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words  # noqa: E402
+from bot.cards.i18n import LOCALES  # noqa: E402
+from bot.cards.job_card import card_of, error_key, refused  # noqa: E402
+from bot.core.cards import Card  # noqa: E402
+from bot.core.errors import Key, OverQuota  # noqa: E402
+from bot.core.jobs import Job, JobState  # noqa: E402
+from bot.core.pictures import Picture  # noqa: E402
+from bot.core.ports import Eta, QueuePosition  # noqa: E402
+from bot.core.quotas import Allowance, Limit, QuotaStatus  # noqa: E402
+from bot.core.requests import DrawRequest  # noqa: E402
+from bot.drawing.commands import example_buttons  # noqa: E402
+from bot.drawing.styles import BUILT_IN  # noqa: E402
+from bot.features import COMMANDS  # noqa: E402
+from bot.history import listing  # noqa: E402
+from bot.history.cards import HistoryLine, help_card, history_card, start_card  # noqa: E402
+from bot.quotas.cards import quota_card  # noqa: E402
+from engine.contract import OutOfMemory  # noqa: E402
+from engine.families.z_image.spec import demo  # noqa: E402
+from tests.e2e.service import Service  # noqa: E402
+from tests.e2e.web.browser import CHROMIUM, DRIVER, Browser  # noqa: E402
+from tools.cards_html import Bubble, Sheet, discord_message, telegram_message  # noqa: E402
+
+FOLDER = ROOT / "docs/images"
+WIDTH = 1320
+COLOURS = 256
+"""Colours of the PNGs, so that a file stays below 300 kB."""
+PROMPTS = {
+    "en": ("a castle at sunset", "a red apple on a blue background", "a cat in the night sky", "a penguin in the snow"),
+    "zh_CN": ("日落时的城堡", "蓝色背景上的红苹果", "夜空中的猫", "雪地里的企鹅"),
+}
+ENGLISH = PROMPTS["en"]
+NAMES = {"en": "Ann", "zh_CN": "小安"}
+LABELS = {
+    "waiting": ("Waiting", "排队"),
+    "next": ("Next", "下一个"),
+    "running": ("Drawing", "正在画"),
+    "done": ("Done", "完成"),
+    "four": ("Four pictures", "四张图"),
+    "partial": ("Partly done", "部分完成"),
+    "failed": ("Failed", "失败"),
+    "refused": ("Refused", "拒绝"),
+    "cancelled": ("Cancelled", "取消"),
+    "held": ("Held for the owner", "等主人批准"),
+    "forgotten": ("Forgotten", "已忘记"),
+    "private": ("Private", "仅自己可见"),
+    "quota": ("Quota", "额度"),
+    "history": ("History", "历史"),
+    "start": ("Start", "开始"),
+    "help": ("Help", "帮助"),
+}
+
+
+def draw(folder: Path) -> tuple[Picture, ...]:
+    """Draw with the demo model in a fresh data folder; returns one picture for each prompt, then four of the first."""
+    service = Service(folder / "service")
+    made: list[Picture] = []
+    try:
+        service.start()
+        for prompt, count in [*((prompt, 1) for prompt in ENGLISH), (ENGLISH[0], 4)]:
+            card = service.finished(service.draw(prompt, seed="4", count=str(count)))
+            for index, shown in enumerate(card["pictures"]):
+                path = folder / f"{len(made)}.png"
+                path.write_bytes(service.get(shown["url"]))
+                with Image.open(path) as image:
+                    width, height = image.size
+                made.append(
+                    Picture(
+                        id=len(made),
+                        job_id=len(made) + 21,
+                        index=index,
+                        seed=4 + index,
+                        path=path.name,
+                        bytes=path.stat().st_size,
+                        created_at=0.0,
+                        width=width,
+                        height=height,
+                        seconds=0.4,
+                    )
+                )
+    finally:
+        service.end()
+    return tuple(made)
+
+
+def job(state: JobState, locale: str, number: int = 0, *, error: str = "", **changes: object) -> Job:
+    """Return a job of the demo model about one of PROMPTS."""
+    prompt = PROMPTS[locale][number]
+    profile = demo()
+    request = DrawRequest(
+        prompt=prompt,
+        typed=prompt,
+        negative="",
+        width=profile.side.default,
+        height=profile.side.default,
+        steps=profile.steps.default,
+        guidance=profile.guidance.default,
+        seed=4,
+        count=1,
+        model=profile.name,
+    )
+    return Job(
+        id=21 + number,
+        state=state,
+        person_id=1,
+        account_id=1,
+        place_id=None,
+        request=replace(request, **changes),  # type: ignore[arg-type]
+        locale=locale,
+        asker=NAMES[locale],
+        attempts=0,
+        created_at=0.0,
+        seconds=0.42,
+        error=error,
+    )
+
+
+async def cards_of(locale: str, folder: Path, pictures: Sequence[Picture]) -> dict[str, Card]:
+    """Return a card of each kind, by its label."""
+    now, profile, single, four = time.time(), demo(), pictures[: len(ENGLISH)], pictures[len(ENGLISH) :]
+
+    def shown(
+        made: Job,
+        drawn: Sequence[Picture] = (),
+        *,
+        waiting: QueuePosition | None = None,
+        progress: float | None = None,
+        owned: bool = True,
+    ) -> Card:
+        return card_of(
+            made,
+            drawn,
+            pictures_dir=folder,
+            buttons=COMMANDS.job_buttons,
+            waiting=waiting,
+            progress=progress,
+            profile=profile,
+            owned=owned,
+        )
+
+    done = JobState.DELIVERED
+    lines = [HistoryLine(job(done, locale, n), 4, favourite=n == 1) for n in reversed(range(len(single)))]
+    sheet = await listing.store(
+        folder, [folder / p.path for p in reversed(single)], [f"#{line.job.id}" for line in lines], "history"
+    )
+    quota = QuotaStatus(13, (Allowance(Limit(20), 7, 13, now + 2 * 3600, 3),), now=now)
+    wait = {"wanted": 4, "n": 1, "limit": 20, "window": Key("window.day"), "returns": 3, "wait": 2 * 3600}
+    most = 4
+    return {
+        "waiting": shown(job(JobState.QUEUED, locale), waiting=QueuePosition(3, Eta(20, 40))),
+        "next": shown(job(JobState.QUEUED, locale, 1), waiting=QueuePosition(1, Eta(4, 5))),
+        "running": shown(job(JobState.RUNNING, locale, 2), progress=0.62),
+        "done": shown(job(done, locale), single[:1]),
+        "four": shown(job(done, locale, count=4), four),
+        "partial": shown(job(done, locale, 1, count=2), single[1:2]),
+        "failed": shown(job(JobState.FAILED, locale, 2, error=error_key(OutOfMemory.code))),
+        "cancelled": shown(job(JobState.CANCELLED, locale, 3)),
+        "held": shown(job(JobState.HELD, locale, 3)),
+        "forgotten": shown(replace(job(done, locale), forgotten=True)),
+        "private": shown(job(done, locale, 3, private=True), single[3:]),
+        "refused": refused(OverQuota("refusal.quota.left", **wait), locale, now=now),
+        "quota": quota_card(quota, locale),
+        "history": history_card(lines, locale, sheet=sheet, older=True),
+        "start": start_card(locale, example_buttons(locale)),
+        "help": replace(
+            help_card((profile,), tuple(BUILT_IN), tuple(profile.presets), most, locale),
+            buttons=(example_buttons(locale),),
+        ),
+    }
+
+
+async def discord_sheet(cards: dict[str, Card], locale: str) -> Sheet:
+    """Return the cards as Discord shows the components that the adapter sends."""
+    sheet = Sheet("discord")
+    for name, card in cards.items():
+        if name == "start":
+            continue  # a command of Telegram; on Discord the help has the examples
+        files = await uploads(card.pictures, (demo(),) if card.job_id is not None else ())
+        components = view_of(card, files).to_components()  # type: ignore[no-untyped-call]
+        data = {file.sent_as: file.data for file in files}
+        only = {"en": "Only you can see this · Dismiss message", "zh_CN": "只有您可以看到它 · 忽略此条消息"}[locale]
+        sheet.add(
+            LABELS[name][LOCALES.index(locale)],
+            discord_message(components, data, locale, note=only if card.private else ""),
+        )
+    return sheet
+
+
+async def telegram_sheet(cards: dict[str, Card], locale: str) -> Sheet:
+    """Return the cards as Telegram shows the text, entities and keyboards that the adapter sends."""
+    sheet = Sheet("telegram")
+    for name, card in cards.items():
+        album = [f.path.read_bytes() for f in card.pictures] if len(card.pictures) > 1 else []
+        pictured = card.pictures if not album else ()
+        said, entities = words(card, CAPTION_LIMIT if pictured else TEXT_LIMIT)
+        markup = keyboard(card)
+        bubble = Bubble(
+            said,
+            [entity.model_dump(exclude_none=True) for entity in entities],
+            [] if markup is None else [[button.text for button in row] for row in markup.inline_keyboard],
+            [f.path.read_bytes() for f in pictured],
+        )
+        above = [Bubble("", [], [], album)] if album else []
+        sheet.add(LABELS[name][LOCALES.index(locale)], "".join(telegram_message(b) for b in (*above, bubble)))
+    return sheet
+
+
+def save(browser: Browser, sheet: Sheet, folder: Path, target: Path) -> None:
+    """Take the picture of a sheet, with few colours."""
+    page = folder / "sheet.html"
+    page.write_text(sheet.html(), encoding="utf-8")
+    browser.driver.get(page.as_uri())
+    browser.until("return [...document.images].every((image) => image.complete)", "all pictures are loaded")
+    height = int(browser.js("return document.querySelector('main').getBoundingClientRect().bottom")) + 24
+    browser.command("Emulation.setDeviceMetricsOverride", width=WIDTH, height=height, deviceScaleFactor=1, mobile=False)
+    with Image.open(io.BytesIO(browser.driver.get_screenshot_as_png())) as image:
+        few = image.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(target, optimize=True)
+    sys.stdout.write(f"{target.relative_to(ROOT)}: {target.stat().st_size // 1000} kB\n")
+
+
+async def main() -> None:
+    """Draw, and write one picture for each platform and language."""
+    if not (CHROMIUM.exists() and DRIVER.exists()):
+        sys.exit(f"{CHROMIUM} or {DRIVER} is missing: install Chromium and chromedriver.")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pictures = draw(folder)
+        browser = Browser(folder, width=WIDTH)
+        try:
+            browser.command("Emulation.setScrollbarsHidden", hidden=True)
+            for locale in LOCALES:
+                cards = await cards_of(locale, folder, pictures)
+                tag = locale.replace("_", "-")
+                save(browser, await discord_sheet(cards, locale), folder, FOLDER / f"discord-cards.{tag}.png")
+                save(browser, await telegram_sheet(cards, locale), folder, FOLDER / f"telegram-cards.{tag}.png")
+        finally:
+            browser.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
