@@ -24,7 +24,7 @@ from bot.core.jobs import Job
 from bot.core.messages import Address, EventRef
 from bot.core.people import Account, Actor, Place
 from bot.core.pictures import PictureFile
-from bot.core.ports import Backlog, Clock
+from bot.core.ports import Backlog, Clock, Surface
 from bot.core.quotas import Limit, RuleTerms
 from bot.core.requests import DrawForm
 from bot.core.texts import shown
@@ -33,9 +33,10 @@ from bot.delivery import service as delivery_service
 from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live, PreviewFrame
 from bot.delivery.service import MissedNotice
-from bot.drawing import admission, job_actions, suggestions
+from bot.drawing import admission, job_actions, picture_requests, suggestions
 from bot.drawing.commands import example_buttons
 from bot.drawing.model_rules import EVERYONE, fits
+from bot.drawing.picture_requests import PictureFetcher, SavedRequest
 from bot.drawing.styles import BUILT_IN, Style
 from bot.drawing.suggestions import Suggestion
 from bot.history import cards as history_cards
@@ -158,6 +159,26 @@ class Studio:
         """Cancel and refund what waits in a chat that the bot was removed from; each person is told elsewhere."""
         await shield(job_actions.cancel_in_chat(self._ctx, platform, chat))
 
+    async def draw_from_sources(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Card:
+        """Save a request with ``form.sources``; it is admitted once these pictures are fetched.
+
+        The card at ``ref.address`` says so, and becomes the job's card or the refusal. Raises Refusal.
+        """
+        saved = await shield(picture_requests.save(self._ctx, actor, place, form, ref))
+        return saved.card if isinstance(saved, SavedRequest) else (await self._shown(saved)).card
+
+    async def add_to_album(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef, *, begins: bool) -> None:
+        """Save one picture of an album (``form.sources``) and the words with it; all of them are one request.
+
+        ``ref.event`` names the album. ``begins``: it may be the first one; else only an album that is known is added to.
+        Delivery shows the request's card. Raises Refusal.
+        """
+        await shield(picture_requests.add_to_album(self._ctx, actor, place, form, ref, begins=begins))
+
+    def picture_fetcher(self, surfaces: Mapping[str, Surface]) -> PictureFetcher:
+        """Return the worker that fetches the pictures of saved requests from these platforms."""
+        return PictureFetcher(self._ctx, surfaces)
+
     async def press(self, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> ButtonResult:
         """Run the command of a button.
 
@@ -219,8 +240,11 @@ class Studio:
         """At start, queue the held jobs of platforms that are open to everybody now."""
         await shield(newcomers.admit_held_at_start(self._ctx))
 
-    async def bind_answer(self, job_id: int, ref: EventRef, address: Address) -> None:
-        """Record that the adapter has answered with the job's card, at ``address`` with its message id."""
+    async def bind_answer(self, job_id: int | None, ref: EventRef, address: Address) -> None:
+        """Record that the adapter has answered at ``address``, with its message id.
+
+        The answer was the card of a job, or (None) of a request whose pictures are being fetched.
+        """
         await shield(delivery_service.bind_answer(self._ctx, job_id, ref, address))
 
     async def bind_pressed_card(self, press: ButtonPress, address: Address) -> None:
@@ -232,8 +256,8 @@ class Studio:
         if command is not None and command.button is not None and Stage.OPEN in command.button.stages:
             await shield(delivery_service.bind_lost_card(self._ctx, press.job_id, address))
 
-    async def unbind_answer(self, job_id: int, ref: EventRef) -> None:
-        """Record that the adapter could not answer with the job's card; delivery sends it."""
+    async def unbind_answer(self, job_id: int | None, ref: EventRef) -> None:
+        """Record that the adapter could not give the answer of ``bind_answer``; delivery sends it."""
         await shield(delivery_service.unbind_answer(self._ctx, job_id, ref))
 
     async def post_notice(self, ref: EventRef, card: Card) -> None:

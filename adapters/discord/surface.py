@@ -10,16 +10,21 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar, cast
 
+import aiohttp
 import discord
+import yarl
+from discord.http import Route
 
 from adapters.discord.errors import ARCHIVED, NETWORK, TOKEN_ENDED, is_too_large, log_refusal
 from adapters.discord.pictures import FILE_BYTES, Upload, uploads
 from adapters.discord.render import MessageParts, Words, show_with_fallbacks
 from adapters.discord.webhooks import use_once
+from adapters.downloads import download
 from bot.core.cards import Card
 from bot.core.messages import Address
 from bot.core.pictures import PictureFile
 from bot.core.ports import Abilities, Gone, RetryLater, Unclear
+from bot.core.requests import PictureSource
 from engine.contract import Profile
 
 log = logging.getLogger(__name__)
@@ -40,6 +45,17 @@ MARGIN = 10.0
 AWAY = 2.0
 """Seconds until the next try while Discord is unreachable."""
 NONCE_CHARS = 25
+FILE_HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
+"""Hosts of the files that people send (https://discord.com/developers/docs/reference#image-formatting)."""
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
+
+
+def is_of_discord(url: yarl.URL) -> bool:
+    """Whether an address is that of a file on Discord, or on the server that stands in for it in the settings."""
+    own = yarl.URL(Route.BASE)
+    if not url.is_absolute():
+        return False
+    return url.origin() == own.origin() or (url.scheme == "https" and url.host in FILE_HOSTS and url.port == 443)
 
 
 class DiscordSurface:
@@ -169,6 +185,25 @@ class DiscordSurface:
                     raise
                 return await self._send_files(client, replace(address, private=True, token=None), ready)
         raise Gone("the files are too large for this place")
+
+    async def fetch(self, source: PictureSource, limit: int) -> bytes:
+        """Return the file of an attachment; its address is the one that Discord gave.
+
+        Raises:
+            Gone: Discord has no such file any more, or the address is none of Discord's.
+            TooLarge: It has more than ``limit`` bytes.
+            RetryLater: Discord's limits, or Discord can't be reached.
+        """
+        client = self._ready()
+        url = yarl.URL(source.location)
+        if not is_of_discord(url):
+            raise Gone("the address is none of Discord's")
+        http = client.http
+        # The client's own connector, which may lead to a SOCKS proxy; it stays open.
+        async with aiohttp.ClientSession(
+            connector=http.connector, connector_owner=False, timeout=_NO_TIMEOUT
+        ) as session:
+            return await download(session, url, limit, proxy=http.proxy)
 
     async def remove(self, address: Address, card: Card) -> None:  # noqa: ARG002 - one's own messages can be deleted for ever
         """Delete the message: by the interaction's token until it expires, then by the bot's token.

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+import yarl
 from aiogram import Bot
+from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.enums import ChatAction
 from aiogram.exceptions import TelegramBadRequest, TelegramMigrateToChat, TelegramRetryAfter
 from aiogram.types import (
@@ -24,6 +26,7 @@ from aiogram.types import (
 )
 from PIL import Image
 
+from adapters.downloads import download
 from adapters.telegram.background import ChatActions
 from adapters.telegram.errors import TokenRefusals, picture_errors, translate_errors
 from adapters.telegram.identity import private_chat, reply_to, whole
@@ -32,7 +35,8 @@ from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words
 from bot.core.cards import Card, Tone
 from bot.core.messages import Address
 from bot.core.pictures import PictureFile
-from bot.core.ports import Abilities, Gone, NoPictures, RetryLater
+from bot.core.ports import Abilities, Gone, NoPictures, RetryLater, TooLarge
+from bot.core.requests import PictureSource
 from engine.contract import Profile
 
 log = logging.getLogger(__name__)
@@ -76,6 +80,10 @@ def _photo(file: PictureFile, factor: int) -> InputFile:
 
 ALBUM = 10
 """Most files in an album (https://core.telegram.org/bots/api#sendmediagroup)."""
+
+_FILE_TOO_BIG = "file is too big"
+_HANDED_OUT = 20 * 2**20
+"""Most bytes of a file that Telegram's server hands out (https://core.telegram.org/bots/api#getfile)."""
 
 _NOT_DELETED = ("can't be deleted", "not enough rights")
 _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
@@ -225,6 +233,25 @@ class TelegramSurface:
         files = [await original(file) for file in part]
         with picture_errors():
             return await self._send_files(chat_id, address, part, files, originals=True)
+
+    async def fetch(self, source: PictureSource, limit: int) -> bytes:
+        """See ``bot.core.ports.Surface``. Telegram's own server hands out files of up to 20 MB."""
+        with translate_errors(self._refusals, repeatable=True):
+            bot = self._bot
+            try:
+                file = await bot.get_file(source.location, request_timeout=_SECONDS)
+            except TelegramBadRequest as error:
+                if _FILE_TOO_BIG in error.message:
+                    raise TooLarge(_HANDED_OUT) from error
+                raise
+            if (file.file_size or 0) > limit:
+                raise TooLarge(limit)
+            if not file.file_path:
+                raise Gone("Telegram names no path of the file")
+            session = bot.session
+            assert isinstance(session, AiohttpSession)
+            url = session.api.file_url(bot.token, file.file_path)
+            return await download(await session.create_session(), yarl.URL(url), limit)
 
     async def remove(self, address: Address, card: Card) -> None:
         """See ``bot.core.ports.Surface``. A message older than 48 h can't be deleted; it is redacted."""

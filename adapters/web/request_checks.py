@@ -20,7 +20,7 @@ from adapters.web.errors import BodyTooLarge, LengthRequired, RequestTimeout, Un
 from adapters.web.render import shown
 from adapters.web.settings import WebSettings
 from bot.core.errors import BadInput, NotAllowed, Unavailable
-from bot.core.requests import DrawForm
+from bot.core.requests import MAX_PICTURE_BYTES, MAX_PICTURES_BYTES, DrawForm
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -134,10 +134,8 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
 MAX_JSON = 64 * 1024
 """Most bytes of a JSON body. The longest prompt takes under 40,000 in UTF-8; parsing takes about a millisecond."""
 
-MAX_PICTURE = 32 * 2**20
-"""Most bytes of a source picture, of its mask, or of a reference picture."""
-
-MAX_MULTIPART = 64 * 2**20
+MAX_PICTURE = MAX_PICTURE_BYTES
+MAX_MULTIPART = MAX_PICTURES_BYTES
 """Most bytes of a multipart body: a picture and its mask or reference pictures, and the text fields."""
 
 MAX_ALL = 64 * 2**20

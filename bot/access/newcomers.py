@@ -29,6 +29,9 @@ from bot.storage.sql import dump_card
 UNLISTED = "refusal.access.list"
 """Catalogue key: only people whom an owner has allowed may draw."""
 
+WITH_PICTURES = "refusal.access.pictures"
+"""Catalogue key: nothing is fetched for people whom no owner has admitted yet."""
+
 REFUSED = "error.access.refused"
 """Catalogue key: an owner has refused the newcomer."""
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from bot.core.cards import Card
 from bot.core.messages import Address
 from bot.core.pictures import PictureFile
+from bot.core.requests import PictureSource
 from engine.contract import SafetyVerdict
 
 
@@ -19,6 +20,14 @@ class Gone(Exception):
 
 class NoPictures(Exception):
     """The chat takes the message but not its pictures, for example because the bot lacks a right."""
+
+
+class TooLarge(Exception):
+    """A file has more than ``limit`` bytes: those that were allowed, or that the platform hands out."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit} bytes")
+        self.limit = limit
 
 
 class RetryLater(Exception):
@@ -93,6 +102,18 @@ class Surface(Protocol):
 
         Raises:
             NoPictures: The chat does not take them; nothing was sent.
+        """
+
+    async def fetch(self, source: PictureSource, limit: int) -> bytes:
+        """Return the file of a picture that somebody sent to the platform.
+
+        It may be called any number of times. It holds at most about ``limit`` bytes in memory, and asks nobody but the
+        platform.
+
+        Raises:
+            Gone: There is no such file any more, or the source names none of the platform's.
+            TooLarge: It is too large.
+            RetryLater: Try again later.
         """
 
     async def remove(self, address: Address, card: Card) -> None:

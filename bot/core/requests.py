@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
 from pathlib import Path
 
 from bot.core.texts import fold
@@ -25,8 +26,41 @@ UPSCALE = 2.0
 UPSCALE_STRENGTH = 0.35
 """Strength of an upscale: it adds detail and keeps the content."""
 
+MAX_PICTURE_BYTES = 32 * 2**20
+"""Most bytes of a source picture, of its mask, or of a reference picture."""
+
+MAX_PICTURES_BYTES = 64 * 2**20
+"""Most bytes of all pictures of a request together."""
+
 _DRAWN_BELOW = 2**32
 """Seeds that Easel chooses are below this: short to read, and exact in JavaScript."""
+
+
+class PictureUse(StrEnum):
+    """What a request does with the pictures that it came with.
+
+    START: the picture is drawn anew from the prompt. EDIT: the prompt says what to change. AUTO: EDIT where the model
+    edits pictures, else START.
+    """
+
+    AUTO = "auto"
+    START = "start"
+    EDIT = "edit"
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSource:
+    """A picture that somebody sent to a platform, before it is fetched.
+
+    Attributes:
+        id: The platform's own id of the file; the same picture has the same id.
+        location: What the platform fetches it by: a file id, or an address that the platform itself has given.
+        bytes: Its size as the platform says; 0 where it does not.
+    """
+
+    id: str
+    location: str = field(repr=False)
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +70,8 @@ class DrawForm:
     ``prompt`` may hold flags (``--size 3:4``); a field takes precedence over a flag. Numbers stay text, so that a refusal
     can quote them and large seeds lose no digits. ``image`` is the file of the source image; ``mask`` is the file of its
     mask, white where the picture is drawn anew; ``references`` are the files of the reference pictures. ``lora`` is
-    ``NAME:WEIGHT``, several with commas between.
+    ``NAME:WEIGHT``, several with commas between. ``sources`` are pictures that are still to be fetched from the platform;
+    ``use`` says what they become, the source image or the reference pictures.
     """
 
     prompt: str
@@ -58,6 +93,8 @@ class DrawForm:
     image: bytes | None = field(default=None, repr=False)
     mask: bytes | None = field(default=None, repr=False)
     references: tuple[bytes, ...] = field(default=(), repr=False)
+    sources: tuple[PictureSource, ...] = ()
+    use: PictureUse = PictureUse.AUTO
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,8 @@ class MessageSync:
         if message.kind is MessageKind.CARD:
             return int(job is not None and await self._sync_card(surface, item, job))
         if message.state is MessageState.SHOWN:
-            return 0
+            replaced = message.kind is MessageKind.NOTICE and bool(message.card)
+            return int(replaced and await self._edit_notice(surface, item))
         if message.kind is MessageKind.NOTICE:
             return int(await self._send_notice(surface, item))
         if job is None:
@@ -144,6 +145,28 @@ class MessageSync:
         return card is not None and await self._send(
             surface, item, replace(card, pictures=card.pictures[: _limit(surface)])
         )
+
+    async def _edit_notice(self, surface: Surface, item: MessageItem) -> bool:
+        """Make a shown notice show the card that has replaced its first one."""
+        message = item.message
+        card = await self._stored_card(item)
+        if card is None:
+            return False
+        card = replace(card, pictures=card.pictures[: _limit(surface)])
+        address, digest = message.address, item.digest(card)
+        asked = digest != message.shown
+        if asked:
+            try:
+                if address.message is None:
+                    raise Gone("no message is known")
+                address = await surface.edit(address, card)
+            except (Gone, NoPictures):
+                async with self._db.write() as tx:
+                    await messages.resend(tx, message.id, at_new_message(message.address))
+                self._bus.publish(MessagesAdded())
+                return True
+        await self._record_shown(item, address, digest, _limit(surface))
+        return asked
 
     async def _stored_card(self, item: MessageItem) -> Card | None:
         """Return the card that is stored with a message; None where it can't be read, and the message is given up."""
@@ -361,7 +384,7 @@ class MessageSync:
 
     async def _record_shown(self, item: MessageItem, address: Address, digest: str, limit: int) -> None:
         """Record that the message is up to date; see ``record_shown``."""
-        message, job = item.message, item.job
+        message = item.message
         if not item.ended:
             self._last_shown[message.id] = digest
             if message.state is MessageState.SHOWN and address == message.address:
@@ -377,13 +400,30 @@ class MessageSync:
         more = await persist(write, self._clock)
         if item.ended:
             self._forget(message.id)
-        if more and job is not None:
-            self._bus.publish(JobChanged(job.id))
+        if more:
+            await self._sync_again(item)
+
+    async def _sync_again(self, item: MessageItem) -> None:
+        """More is to be done about a message: about its job, or about a notice that was replaced meanwhile."""
+        job_id = None if item.job is None else item.job.id
+        if job_id is None:
+            async with self._db.read() as tx:
+                now = await messages.get(tx, item.message.id)
+            job_id = None if now is None else now.job_id
+        if job_id is None:
+            self._bus.publish(MessagesAdded())
+        else:
+            self._bus.publish(JobChanged(job_id))
 
     async def _give_up(self, item: MessageItem) -> None:
         """The message can't be shown; the pictures are in the history, and the person is told at the next command."""
         more = False
         async with self._db.write() as tx:
+            now = await messages.get(tx, item.message.id)
+            if now is not None and now.kind is not item.message.kind and now.job_id is not None:
+                # It has become the card of a job, which is shown with all that belongs to it.
+                self._bus.publish(JobChanged(now.job_id))
+                return
             await messages.move(tx, item.message.id, MessageState.WANTED, MessageState.GONE)
             await messages.move(tx, item.message.id, MessageState.SENDING, MessageState.GONE)
             await messages.move(tx, item.message.id, MessageState.SHOWN, MessageState.GONE)

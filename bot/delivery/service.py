@@ -198,7 +198,7 @@ class Delivery:
         self._wake.set()
 
     def on_messages_added(self, _event: MessagesAdded) -> None:
-        """Send the messages that are WANTED."""
+        """Send the messages that are WANTED, and edit the notices whose card was replaced."""
         self._added = True
         self._wake.set()
 
@@ -249,7 +249,7 @@ class Delivery:
                     if job is not None and job.state is JobState.PAINTED and silent:
                         quiet.append(job_id)
                 if added:
-                    for message in await messages.wanted(tx):
+                    for message in (*await messages.wanted(tx), *await messages.outdated(tx)):
                         found.append((message, None if message.job_id is None else await jobs.get(tx, message.job_id)))
             for job_id in quiet:
                 # No message is left to show (as on the page), so no sender would settle it.
@@ -293,6 +293,8 @@ def _urgency(message: Message, job: Job | None) -> Urgency | None:
         return None
     if message.unwanted:
         return Urgency.WAITING  # people who wait for a picture go first
+    if message.kind is MessageKind.NOTICE and message.state is MessageState.SHOWN:
+        return Urgency.NEW if message.card else None
     if message.kind is not MessageKind.CARD or job is None:
         return _URGENCIES.get(message.kind, Urgency.NEW) if message.state is MessageState.WANTED else None
     if job.state in ENDED:
@@ -302,18 +304,30 @@ def _urgency(message: Message, job: Job | None) -> Urgency | None:
     return Urgency.PROGRESS if job.state is JobState.RUNNING else Urgency.WAITING
 
 
-async def bind_answer(ctx: AppContext, job_id: int, ref: EventRef, address: Address) -> None:
-    """The adapter has shown a job's card at ``address``; delivery edits it there from now on."""
+async def bind_answer(ctx: AppContext, job_id: int | None, ref: EventRef, address: Address) -> None:
+    """The adapter has shown its answer at ``address``; delivery edits it there from now on.
+
+    ``job_id`` is None if that was a notice of a request that has no job yet.
+    """
     async with ctx.db.write() as tx:
         await messages.bind(tx, job_id, ref.event, address)
-    ctx.backlog.job_changed(job_id)
+        answer = await messages.by_event(tx, ref.event)
+    _answer_changed(ctx, answer)
 
 
-async def unbind_answer(ctx: AppContext, job_id: int, ref: EventRef) -> None:
-    """The adapter could not show a job's card; delivery sends it."""
+async def unbind_answer(ctx: AppContext, job_id: int | None, ref: EventRef) -> None:
+    """The adapter could not show its answer; delivery sends it. ``job_id`` as in ``bind_answer``."""
     async with ctx.db.write() as tx:
         await messages.unbind(tx, job_id, ref.event)
-    ctx.backlog.job_changed(job_id)
+        answer = await messages.by_event(tx, ref.event)
+    _answer_changed(ctx, answer)
+
+
+def _answer_changed(ctx: AppContext, answer: Message | None) -> None:
+    if answer is not None and answer.job_id is not None:
+        ctx.backlog.job_changed(answer.job_id)
+    else:
+        ctx.backlog.messages_added()
 
 
 async def bind_lost_card(ctx: AppContext, job_id: int, address: Address) -> None:

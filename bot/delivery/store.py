@@ -50,7 +50,12 @@ class MessageItem:
 
     def digest(self, card: Card) -> str:
         """Return what the row keeps of a shown card, so that the same card is not sent twice."""
-        return (messages.FINAL if self.ended else "") + sha256(dump_card(card).encode()).hexdigest()
+        return digest_of(card, final=self.ended)
+
+
+def digest_of(card: Card, *, final: bool) -> str:
+    """Return what a row keeps of a shown card. A notice is always final."""
+    return (messages.FINAL if final else "") + sha256(dump_card(card).encode()).hexdigest()
 
 
 async def load_item(tx: Tx, message_id: int) -> MessageItem | None:
@@ -84,9 +89,13 @@ async def record_shown(
         apart: Where the pictures go of a card that was shown without them (its digest ends in ``messages.BARE``).
 
     Returns:
-        Whether more is to be done about the job.
+        Whether more is to be done about the job, or a notice was replaced while it was sent.
     """
     message, job = item.message, item.job
+    if message.kind is MessageKind.NOTICE:
+        return not await messages.mark_notice_shown(tx, message.id, address, digest, message.card) or (
+            job is not None and await messages.has_unwanted(tx, job.id)
+        )
     if (message.state, message.address, message.shown) != (MessageState.SHOWN, address, digest):
         await messages.mark_shown(tx, message.id, address, digest)
     if job is not None and await messages.has_unwanted(tx, job.id):

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from bot import features
 from bot.access.digest import AccessDigest
@@ -25,6 +26,7 @@ from bot.dispatch.completion import Completion, ImageFiles
 from bot.dispatch.dispatcher import Dispatcher
 from bot.dispatch.eta import EtaCalibration, EtaEstimator
 from bot.dispatch.recovery import ExternalChanges, recover
+from bot.drawing.picture_requests import PictureFetcher
 from bot.history.service import run_indexer
 from bot.maintenance.checks import ClockSetback, watch_integrity
 from bot.moderation.image_moderation import ImageModeration
@@ -147,6 +149,7 @@ class Dispatch:
         self._digest = AccessDigest(db, known, access or {}, bus=self._bus, clock=clock)
         self._retention = RetentionWorker(db, folder, clock, free_percent=keep_free)
         self._exports = ExportWorker(db, folder, self._surfaces, clock, self._bus)
+        self._fetcher: PictureFetcher | None = None
         self._setback = ClockSetback(db, clock)
         self._external = ExternalChanges(
             db,
@@ -167,8 +170,16 @@ class Dispatch:
         self._bus.subscribe(PreviewDemand, self._dispatcher.on_preview_demand)
         metrics.watch(self._queue, engine)
 
-    async def start(self) -> None:
+    @property
+    def surfaces(self) -> Mapping[str, Surface]:
+        """The platforms that are on, as a live view."""
+        return MappingProxyType(self._surfaces)
+
+    async def start(self, fetcher: PictureFetcher | None = None) -> None:
         """Repair what the last process has left, and begin to draw and to deliver.
+
+        Args:
+            fetcher: Fetches the pictures of requests from now on.
 
         Raises:
             Unavailable: The database or the pictures folder can't be used.
@@ -180,6 +191,9 @@ class Dispatch:
         for job in await recover(self._db, self._folder, self._sync, self._clock):
             self._dispatcher.enqueue(ticket_of(job), solo=job.attempts > 0)
         await self._delivery.scan()
+        if fetcher is not None:
+            self._fetcher = fetcher
+            self._bus.subscribe(MessagesAdded, fetcher.on_messages_added)
         self._task = asyncio.create_task(self._run(), name="dispatch")
 
     async def stop(self) -> None:
@@ -205,6 +219,8 @@ class Dispatch:
         """Deliver to this platform from now on, also what has waited for it."""
         self._surfaces[platform] = surface
         self._exports.wake()
+        if self._fetcher is not None:
+            self._fetcher.wake()
         await self._delivery.scan()
 
     def detach(self, platform: str) -> None:
@@ -268,6 +284,8 @@ class Dispatch:
                 tasks.create_task(self._digest.run(), name="digest"),
                 tasks.create_task(watch_integrity(self._db, self._clock), name="integrity"),
             ]
+            if self._fetcher is not None:
+                background.append(tasks.create_task(self._fetcher.run(), name="pictures"))
             await self._dispatcher.run()
             for task in background:
                 task.cancel()

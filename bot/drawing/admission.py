@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from bot.access import newcomers
@@ -13,8 +13,10 @@ from bot.context import AdmissionContext, AppContext, load_admission_context
 from bot.core.errors import AdminsOnly, BadInput, Conflict, Moderated, NotAllowed, Unavailable, Uninvited
 from bot.core.jobs import Job, JobState, ServiceState, ticket_of
 from bot.core.messages import EventRef, Message, MessageKind, MessageState
-from bot.core.people import Actor, Place
+from bot.core.people import Actor, Person, Place
+from bot.core.quotas import QuotaRule
 from bot.core.requests import DrawForm, DrawRequest
+from bot.core.strictness import Strictness
 from bot.drawing import model_rules
 from bot.drawing.request_rules import check_form
 from bot.drawing.source_image import staged_sources
@@ -64,10 +66,29 @@ class _Admission:
     place: Place
     request: DrawRequest
     ref: EventRef
-    parent_id: int | None
-    files: Sequence[Staged]
-    pressed: PressedButton | None
+    parent_id: int | None = None
+    files: Sequence[Staged] = ()
+    pressed: PressedButton | None = None
     replaces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A request that may be stored.
+
+    Attributes:
+        context: Who requests it, and where.
+        request: The request, with notes about its words.
+        strictness: By which its pictures are judged.
+        held: It waits until an owner has admitted its person.
+        quota_rules: Candidate rules of the person.
+    """
+
+    context: AdmissionContext
+    request: DrawRequest
+    strictness: Strictness
+    held: bool
+    quota_rules: Sequence[QuotaRule]
 
 
 async def draw(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Job:
@@ -174,16 +195,42 @@ async def admit(
     """
     if await data_files.free_bytes(ctx.pictures) < data_files.MIN_FREE_BYTES:
         raise Unavailable("unavailable.disk_full")
-    try:
+    async with recorded_refusals(ctx, actor, place, ref, request):
         return await _store_and_queue(ctx, _Admission(actor, place, request, ref, parent_id, files, pressed, replaces))
+
+
+@asynccontextmanager
+async def recorded_refusals(
+    ctx: AppContext, actor: Actor, place: Place, ref: EventRef, request: DrawRequest
+) -> AsyncIterator[None]:
+    """Record a refusal of the block that has to be kept: its own transaction was rolled back with it."""
+    try:
+        yield
     except Moderated as refusal:
-        # The refusal rolled its transaction back, so it is recorded in another one.
         await checks.record_refusal(ctx, actor, place, ref, request=request, refusal=refusal)
         raise
     except Uninvited as refusal:
-        if refusal.key == newcomers.UNLISTED:
+        if refusal.key in {newcomers.UNLISTED, newcomers.WITH_PICTURES}:
             await newcomers.record_request(ctx, actor, place)
+            ctx.backlog.access_requested()
         raise
+
+
+async def check(tx: Tx, ctx: AppContext, actor: Actor, place: Place, request: DrawRequest) -> Person:
+    """Check a request as ``admit`` does, without storing it: before its pictures are fetched.
+
+    Returns:
+        The person who requests it.
+
+    Raises:
+        Refusal: As ``admit``. Uninvited also for a newcomer's first request: nothing is fetched for strangers.
+    """
+    checked = await _check(tx, ctx, _Admission(actor, place, request, EventRef("")))
+    if checked.held:
+        raise Uninvited(newcomers.WITH_PICTURES)
+    await usage.check_quota(tx, ctx, checked.context, checked.request, checked.quota_rules)
+    _check_queue_room(ctx)
+    return checked.context.person
 
 
 async def _store_and_queue(ctx: AppContext, admission: _Admission) -> Job:
@@ -238,9 +285,9 @@ def _is_same(old: DrawRequest, new: DrawRequest) -> bool:
     return replace(new, seed=old.seed, variation_seed=old.variation_seed) == old
 
 
-async def _check_and_store(tx: Tx, ctx: AppContext, admission: _Admission) -> Job:
-    """Check ban, pause, access, LoRAs, words and quota; store the job, its reservation and its card's message."""
-    actor, place, ref, pressed = admission.actor, admission.place, admission.ref, admission.pressed
+async def _check(tx: Tx, ctx: AppContext, admission: _Admission) -> _Checked:
+    """Check ban, pause, access, LoRAs and words, in this order; the quota is checked when it is reserved."""
+    actor, place, pressed = admission.actor, admission.place, admission.pressed
     now = ctx.clock.now()
     person = await people.remember(tx, actor, now=now)
     if pressed is not None and admission.parent_id is not None:
@@ -258,21 +305,29 @@ async def _check_and_store(tx: Tx, ctx: AppContext, admission: _Admission) -> Jo
     held = await newcomers.check_access(tx, ctx, context)
     await _check_loras(tx, ctx, admission)
     request, strictness = checks.check_words(ctx, context, admission.request, strikes)
+    return _Checked(context, request, strictness, held, quota_rules)
+
+
+async def _check_and_store(tx: Tx, ctx: AppContext, admission: _Admission) -> Job:
+    """Check a request; store the job, its reservation and its card's message."""
+    actor, ref, pressed = admission.actor, admission.ref, admission.pressed
+    checked = await _check(tx, ctx, admission)
+    context, held = checked.context, checked.held
     job = await jobs.add(
         tx,
         jobs.NewJob(
             event=ref.event,
             state=JobState.HELD if held else JobState.QUEUED,
-            person_id=person.id,
-            account_id=person.account_id,
-            place_id=place_id,
-            request=request,
+            person_id=context.person.id,
+            account_id=context.person.account_id,
+            place_id=context.place_id,
+            request=checked.request,
             locale=actor.locale,
             asker=actor.name,
-            created_at=now,
+            created_at=context.now,
             parent_id=admission.parent_id,
-            channel=usage.channel_of(place),
-            strictness=strictness,
+            channel=usage.channel_of(admission.place),
+            strictness=checked.strictness,
             # A held job is decided on later, when the platform can't be asked for the roles.
             roles=actor.roles if held else (),
             pressed="" if pressed is None else pressed.button,
@@ -280,7 +335,7 @@ async def _check_and_store(tx: Tx, ctx: AppContext, admission: _Admission) -> Jo
         ),
     )
     if not held:
-        await usage.reserve(tx, ctx, context, job, quota_rules)
+        await usage.reserve(tx, ctx, context, job, checked.quota_rules)
         _check_queue_room(ctx)
     if ref.address is not None and not admission.replaces:
         state = MessageState.OPENING if ref.answered else MessageState.WANTED

@@ -82,6 +82,7 @@ async def forget(ctx: AppContext, actor: Actor) -> Losses:
         ctx.backlog.job_cancelled(job_id)
     for job_id in removed.jobs:
         ctx.backlog.job_changed(job_id)
+    ctx.backlog.messages_added()
     await _remove_files(ctx, removed)
     return lost
 

@@ -11,6 +11,7 @@ from bot.context import AdmissionContext, AppContext
 from bot.core.jobs import Job
 from bot.core.people import Actor, Place
 from bot.core.quotas import POINT, Allowance, Credit, Dimension, QuotaRule, QuotaStatus, Window
+from bot.core.requests import DrawRequest
 from bot.quotas.rules import limits, rule_resolution
 from bot.quotas.rules.limits import CreditBalance, CreditSplit, Remaining, UsageKey
 from bot.quotas.rules.rule_resolution import EffectiveRules, RequestedAmounts
@@ -95,7 +96,7 @@ async def reserve(
     Raises:
         OverQuota: The job does not fit; says what is left or allowed, and when more comes back.
     """
-    reservation = await check_quota(tx, ctx, context, job, quota_rules)
+    reservation = await check_quota(tx, ctx, context, job.request, quota_rules, job_id=job.id)
     now, paid = context.now, reservation.paid
     await credit_rows.spend_credits(tx, reservation.credits, job.id, paid.free, by_owner=True, now=now)
     await credit_rows.spend_credits(tx, reservation.credits, job.id, paid.free_here, by_owner=False, now=now)
@@ -114,24 +115,37 @@ async def reserve(
 
 
 async def check_quota(
-    tx: Tx, ctx: AppContext, context: AdmissionContext, job: Job, quota_rules: Sequence[QuotaRule]
+    tx: Tx,
+    ctx: AppContext,
+    context: AdmissionContext,
+    request: DrawRequest,
+    quota_rules: Sequence[QuotaRule],
+    *,
+    job_id: int = 0,
 ) -> Reservation:
-    """Return the quota that a stored job may take. Owners are exempt.
+    """Return the quota that a request may take. Owners are exempt.
+
+    Args:
+        tx: A transaction.
+        ctx: The use cases' context.
+        context: The request's context, with the roles of its actor.
+        request: The request.
+        quota_rules: Candidate rules of the person (``rules_of_person``).
+        job_id: Its job, if it is stored: it does not count as waiting itself.
 
     Raises:
-        OverQuota: The job does not fit; says what is left or allowed, and when more comes back.
+        OverQuota: The request does not fit; says what is left or allowed, and when more comes back.
     """
-    request = job.request
     profile = next((p for p in ctx.profiles() if p.name == request.model), None)
     cost = limits.cost_each(request, profile)
-    key = UsageKey(context.person.id, context.place_id, job.channel)
+    key = UsageKey(context.person.id, context.place_id, channel_of(context.place))
     if context.actor.is_owner:
         return Reservation(key, CreditSplit(), cost)
     rules = resolve(ctx, context.actor, context.place, quota_rules)
     requested = RequestedAmounts(request.count, request.width, request.height, request.steps, request.model)
     rule_resolution.check_request(rules, requested)
     if rules.request_terms().at_once is not None:
-        waiting = await ledger.count_waiting(tx, key, exclude=job.id)
+        waiting = await ledger.count_waiting(tx, key, exclude=job_id)
         rule_resolution.check_waiting(rules, waiting, lambda job_id: _eta(ctx, job_id))
     usage = await load_usage(tx, key, rules, context.options, now=context.now, cost_each=cost)
     paid = limits.split_credits(usage.owner, usage.place, usage.balance, request.count)

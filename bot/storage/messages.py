@@ -16,6 +16,8 @@ _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 _OPEN = "state IN ('opening', 'wanted', 'sending')"
 # The content of a notice, and of files without a job, is stored only until it is shown.
 _CLEAR_CARD = "card = CASE WHEN ? AND (kind = 'notice' OR job_id IS NULL) THEN '' ELSE card END"
+# The adapter's answer to an event: the card of a job, or a notice that becomes one.
+_ANSWER = "kind IN ('card', 'notice') AND (? IS NULL OR job_id = ?)"
 _OVER = frozenset({MessageState.SHOWN.value, MessageState.UNCLEAR.value, MessageState.GONE.value})
 _MESSAGES = RowMapper(Message, "messages", converters={"address": ADDRESS})
 
@@ -34,17 +36,50 @@ BARE = ":bare"
 async def add_card(tx: Tx, event: str, job_id: int, address: Address, state: MessageState) -> int:
     """Add the card of a job: OPENING if the adapter sends the first answer, else WANTED. Returns the row's id.
 
-    An event has one message: an existing row is left as it is.
+    An event has one message. A notice of the same event becomes the job's card, wherever it is shown; any other row is
+    left as it is.
     """
+    await tx.execute_fetchall(
+        f"UPDATE messages SET kind = 'card', job_id = ?, card = '', shown = '',"  # noqa: S608 - a constant
+        f" state = CASE state WHEN 'gone' THEN 'wanted' ELSE state END, updated_at = {_NOW}"
+        " WHERE event = ? AND kind = 'notice' AND job_id IS NULL",
+        (job_id, event),
+    )
     return await _add(tx, MessageKind.CARD, state, event, address, job_id=job_id)
 
 
-async def add_notice(tx: Tx, event: str, address: Address, card_json: str, job_id: int | None = None) -> int:
-    """Add a notice in state WANTED; ``card_json`` is ``codec.dump_card(card)``. An event has one notice.
+async def add_notice(
+    tx: Tx,
+    event: str,
+    address: Address,
+    card_json: str,
+    job_id: int | None = None,
+    *,
+    state: MessageState = MessageState.WANTED,
+    shown: str = "",
+) -> int:
+    """Add a notice; ``card_json`` is ``codec.dump_card(card)``. An event has one notice. Returns the row's id.
 
-    ``job_id`` only for a notice about a job: people who see the notice may then press that job's buttons there.
+    Args:
+        tx: A writing transaction.
+        event: Its event.
+        address: Where to send it.
+        card_json: The card.
+        job_id: Only for a notice about a job: people who see the notice may then press that job's buttons there.
+        state: OPENING if the adapter sends it as the first answer, else WANTED.
+        shown: Digest of the card, if the adapter sends it.
     """
-    return await _add(tx, MessageKind.NOTICE, MessageState.WANTED, event, address, job_id=job_id, card=card_json)
+    return await _add(tx, MessageKind.NOTICE, state, event, address, job_id=job_id, card=card_json, shown=shown)
+
+
+async def replace_notice(tx: Tx, event: str, card_json: str) -> bool:
+    """Give a notice another card: it is sent, or edited where the notice is shown. Returns whether there is one."""
+    cursor = await tx.execute(
+        f"UPDATE messages SET card = ?, updated_at = {_NOW}"  # noqa: S608 - a constant
+        " WHERE event = ? AND kind = 'notice' AND job_id IS NULL AND state <> 'gone'",
+        (card_json, event),
+    )
+    return cursor.rowcount == 1
 
 
 async def add_files(
@@ -116,10 +151,12 @@ async def _add(
     *,
     job_id: int | None = None,
     card: str = "",
+    shown: str = "",
 ) -> int:
     rows = await tx.execute_fetchall(
-        f"INSERT INTO messages (kind, state, event, job_id, platform, chat, message, address, card, created_at, updated_at)"  # noqa: S608 - a constant
-        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {_NOW}, {_NOW})"
+        "INSERT INTO messages"  # noqa: S608 - a constant
+        " (kind, state, event, job_id, platform, chat, message, address, card, shown, created_at, updated_at)"
+        f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {_NOW}, {_NOW})"
         # An update that changes nothing, so that RETURNING names the row that is there already.
         " ON CONFLICT (event) DO UPDATE SET event = excluded.event RETURNING id",
         (
@@ -132,30 +169,35 @@ async def _add(
             address.message,
             dump_address(address),
             card,
+            shown,
         ),
     )
     return int(next(iter(rows))[0])
 
 
-async def bind(tx: Tx, job_id: int, event: str, address: Address) -> bool:
+async def bind(tx: Tx, job_id: int | None, event: str, address: Address) -> bool:
     """Record the adapter's first answer: OPENING (or WANTED, after a restart) becomes SHOWN.
 
-    Returns whether a row was changed. The message does not count as final, so delivery edits it next.
+    ``job_id`` is None if the answer was a notice, whose job may be stored by now. Returns whether a row was changed. The
+    message does not count as final, so delivery edits it next.
     """
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'shown', chat = ?, message = ?, address = ?, updated_at = {_NOW}"  # noqa: S608 - a constant
-        " WHERE event = ? AND job_id = ? AND kind = 'card' AND state IN ('opening', 'wanted')",
-        (address.chat, address.message, dump_address(address), event, job_id),
+        f" WHERE event = ? AND {_ANSWER} AND state IN ('opening', 'wanted')",
+        (address.chat, address.message, dump_address(address), event, job_id, job_id),
     )
     return cursor.rowcount == 1
 
 
-async def unbind(tx: Tx, job_id: int, event: str) -> bool:
-    """Let delivery send the card, because the adapter could not. Returns whether a row was changed."""
+async def unbind(tx: Tx, job_id: int | None, event: str) -> bool:
+    """Let delivery send the answer, because the adapter could not. Returns whether a row was changed.
+
+    ``job_id`` as in ``bind``.
+    """
     cursor = await tx.execute(
         f"UPDATE messages SET state = 'wanted', updated_at = {_NOW}"  # noqa: S608 - a constant
-        " WHERE event = ? AND job_id = ? AND kind = 'card' AND state = 'opening'",
-        (event, job_id),
+        f" WHERE event = ? AND {_ANSWER} AND state = 'opening'",
+        (event, job_id, job_id),
     )
     return cursor.rowcount == 1
 
@@ -194,6 +236,29 @@ async def mark_shown(tx: Tx, message_id: int, address: Address, digest: str) -> 
         (address.platform, address.chat, address.message, dump_address(address), digest, True, message_id),
     )
     return cursor.rowcount == 1
+
+
+async def mark_notice_shown(tx: Tx, message_id: int, address: Address, digest: str, card_json: str) -> bool:
+    """Record that a notice is at ``address`` and shows ``card_json``, whose digest is ``digest``.
+
+    Returns whether it is up to date. If it has become the card of a job or has another card meanwhile, it is to be edited.
+    """
+    rows = await tx.execute_fetchall(
+        "UPDATE messages SET state = 'shown', platform = ?, chat = ?, message = ?, address = ?,"  # noqa: S608 - a constant
+        f" shown = CASE WHEN card = ? THEN ? ELSE '' END, card = CASE WHEN card = ? THEN '' ELSE card END, updated_at = {_NOW}"
+        " WHERE id = ? RETURNING kind = 'notice' AND card = ''",
+        (
+            address.platform,
+            address.chat,
+            address.message,
+            dump_address(address),
+            card_json,
+            digest,
+            card_json,
+            message_id,
+        ),
+    )
+    return any(row[0] for row in rows)
 
 
 async def mark_gone(tx: Tx, message_id: int) -> bool:
@@ -281,6 +346,12 @@ async def of_job(tx: Tx, job_id: int) -> tuple[Message, ...]:
 async def wanted(tx: Tx) -> tuple[Message, ...]:
     """Return the messages that delivery has to send, oldest first."""
     return await _select(tx, f"WHERE state = 'wanted' AND {_OPEN} ORDER BY id")
+
+
+async def outdated(tx: Tx) -> tuple[Message, ...]:
+    """Return the notices that are shown and whose card was replaced, oldest first."""
+    # The same words as in the partial index messages_outdated: SQLite uses it only then.
+    return await _select(tx, "WHERE kind = 'notice' AND state = 'shown' AND card <> '' ORDER BY id")
 
 
 async def sending(tx: Tx) -> tuple[Message, ...]:

@@ -261,6 +261,22 @@ def load_address(text: str) -> Address:
 ADDRESS = Converter(load_address, dump_address)
 
 
+def json_of(cls: type, *, without: Collection[str] = ()) -> Converter:
+    """Return the converter of a field that is a dataclass and is stored as JSON, except some of its fields.
+
+    Its ``read`` raises ValueError if its ``write`` did not write the text.
+    """
+
+    @cache
+    def adapter() -> TypeAdapter[Any]:
+        return TypeAdapter(cls)
+
+    def write(value: Any) -> str:
+        return adapter().dump_json(value, exclude=set(without), exclude_defaults=True).decode()
+
+    return Converter(lambda text: _read(adapter(), text), write)
+
+
 def _read(adapter: TypeAdapter[M], text: str) -> M:
     try:
         return adapter.validate_json(text)

@@ -10,7 +10,8 @@ from enum import StrEnum
 from bot.core.cards import Card
 from bot.core.messages import Address
 from bot.core.pictures import PictureFile
-from bot.core.ports import Abilities, Gone, NoPictures, RetryLater, Unclear
+from bot.core.ports import Abilities, Gone, NoPictures, RetryLater, TooLarge, Unclear
+from bot.core.requests import PictureSource
 
 ABLE = Abilities(edit_every=1.0, safe_resend=False, pictures_in_card=1, private_send=True)
 """Like Telegram: nothing can be repeated safely, one picture in a card."""
@@ -62,6 +63,8 @@ class Chats:
     """Chats that refuse pictures."""
     closed: set[str] = field(default_factory=set)
     """Threads that refuse messages."""
+    sent: dict[str, bytes] = field(default_factory=dict)
+    """Files that people sent, by their location."""
 
     def put(self, seen: Seen) -> str:
         name = str(len(self.messages) + 1)
@@ -99,6 +102,7 @@ class Call(StrEnum):
     SEND = "send a card"
     FILES = "send files"
     REMOVE = "take a message away"
+    FETCH = "fetch a file that somebody sent"
 
 
 class FakeSurface:
@@ -174,6 +178,16 @@ class FakeSurface:
             names = (self.chats.put(Seen(chat, None, files=tuple(files), originals=originals)),)
         await self._after(fault, repeatable=False)
         return names
+
+    async def fetch(self, source: PictureSource, limit: int) -> bytes:
+        fault = await self._before(Call.FETCH, None)
+        if source.location not in self.chats.sent:
+            raise Gone("there is no such file")
+        data = self.chats.sent[source.location]
+        if len(data) > limit:
+            raise TooLarge(limit)
+        await self._after(fault, repeatable=True)
+        return data
 
     async def remove(self, address: Address, card: Card) -> None:
         fault = await self._before(Call.REMOVE, card.job_id)

@@ -22,6 +22,7 @@ from bot.core.quotas import Limit
 from bot.core.requests import DrawForm
 from bot.dispatch.service import Dispatch
 from bot.drawing.admission import draw
+from bot.drawing.picture_requests import PictureFetcher
 from bot.features import COMMANDS
 from bot.observability.metrics import Metrics
 from bot.storage import jobs, messages
@@ -104,7 +105,7 @@ class Bot:
             loras=self.engine.loras,
         )
         self._wake = self.dispatch._delivery._wake = WatchedEvent()
-        await self.dispatch.start()
+        await self.dispatch.start(PictureFetcher(self.ctx, self.dispatch.surfaces))
         for platform, surface in self.surfaces.items():
             await self.dispatch.attach(platform, surface)
 

@@ -6,11 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from bot.cards.i18n import text
+from bot.core.cards import Card, Tone
 from bot.core.jobs import JobState
 from bot.core.messages import MessageState
 from bot.storage import inputs, jobs, messages
 from bot.storage.database import Transactions, Tx
-from bot.storage.sql import TUPLE, RowMapper
+from bot.storage.sql import TUPLE, RowMapper, dump_card
 
 _PATHS = "SELECT path FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
 
@@ -24,6 +26,9 @@ _NO_FAVOURITES = "DELETE FROM favourites WHERE person_id = ?"
 _NO_PICTURES = "DELETE FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
 
 _NO_SEARCHES = "DELETE FROM searches WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
+
+# Requests whose pictures are still to be fetched; ``_stop_picture_requests`` replaces their cards before.
+_NO_PICTURE_REQUESTS = "DELETE FROM picture_requests WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
 
 _NO_EXPORTS = "DELETE FROM exports WHERE person_id = ?"
 
@@ -59,6 +64,7 @@ _ALL = (
     _NO_FAVOURITES,
     _NO_PICTURES,
     _NO_SEARCHES,
+    _NO_PICTURE_REQUESTS,
     _NO_EXPORTS,
     _NO_PROMPTS,
     _NO_MESSAGES,
@@ -130,6 +136,7 @@ async def forget(tx: Tx, person_id: int) -> Forgotten:
     paths = await _column(tx, _PATHS, person_id)
     named = await _SOURCES.select(tx, "WHERE person_id = ?", (person_id,))
     exports = await tx.execute_fetchall("SELECT id FROM exports WHERE person_id = ?", (person_id,))
+    await _stop_picture_requests(tx, person_id)
     for statement in _ALL:
         await tx.execute_fetchall(statement, (person_id,))
     await _cancel_notices(tx, person_id)
@@ -140,6 +147,18 @@ async def forget(tx: Tx, person_id: int) -> Forgotten:
         tuple(row[0] for row in exports),
         tuple(int(str(job)) for job in shown),
     )
+
+
+async def _stop_picture_requests(tx: Tx, person_id: int) -> None:
+    """Let the cards of requests whose pictures are still to be fetched say that they are forgotten."""
+    rows = await tx.execute_fetchall(
+        "SELECT event, json_extract(actor, '$.locale') FROM picture_requests"
+        " WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)",
+        (person_id,),
+    )
+    for event, locale in rows:
+        card = Card(Tone.STOPPED, text(locale or "en", "card.forgotten"), final=True, locale=locale or "en")
+        await messages.replace_notice(tx, event, dump_card(card))
 
 
 async def _cancel_notices(tx: Tx, person_id: int) -> None:

@@ -161,7 +161,7 @@ async def retained_ids(tx: Tx, *, now: float) -> frozenset[int]:
 
 
 async def person(tx: Tx, person_id: int) -> dict[str, object]:
-    """Return a person's accounts, credits and favourites, as JSON values."""
+    """Return a person's accounts, credits, favourites, and requests that wait for their pictures, as JSON values."""
     return {
         "person": (await _dicts(tx, "SELECT name, created_at FROM people WHERE id = ?", person_id))[0],
         "accounts": await _dicts(
@@ -178,6 +178,12 @@ async def person(tx: Tx, person_id: int) -> dict[str, object]:
             tx,
             'SELECT f.job_id, p."index", f.at FROM favourites f JOIN pictures p ON p.id = f.picture_id'
             " WHERE f.person_id = ? ORDER BY f.at",
+            person_id,
+        ),
+        "picture_requests": await _dicts(
+            tx,
+            "SELECT platform, json_extract(form, '$.prompt') AS prompt, created_at FROM picture_requests"
+            " WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?) ORDER BY id",
             person_id,
         ),
     }

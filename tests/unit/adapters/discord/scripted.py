@@ -64,8 +64,8 @@ class Scripted:
     application: frozenset[str] = frozenset()
     told: MissedNotice | None = None
     problems: list[str | None] = field(default_factory=list)
-    bindings: list[tuple[int, Address]] = field(default_factory=list)
-    unbindings: list[int] = field(default_factory=list)
+    bindings: list[tuple[int | None, Address]] = field(default_factory=list)
+    unbindings: list[int | None] = field(default_factory=list)
 
     async def _turn(self) -> None:
         if self.delay is not None:
@@ -95,10 +95,10 @@ class Scripted:
     def typed_form(self, form: Form, locale: str) -> Card:
         return Card(Tone.INFO, i18n.text(locale, "card.form"), prompt=form.line, private=True, final=True)
 
-    async def bind_answer(self, job_id: int, ref: EventRef, address: Address) -> None:
+    async def bind_answer(self, job_id: int | None, ref: EventRef, address: Address) -> None:
         self.bindings.append((job_id, address))
 
-    async def unbind_answer(self, job_id: int, ref: EventRef) -> None:
+    async def unbind_answer(self, job_id: int | None, ref: EventRef) -> None:
         self.unbindings.append(job_id)
 
     async def history(self, actor: Actor, place: Place, before: int | None = None) -> Card:
