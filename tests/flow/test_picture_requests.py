@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from dataclasses import replace
 from typing import Any
@@ -26,7 +27,7 @@ from tests.fakes.engine import FakeEngine
 from tests.fakes.source_images import BLUE, RED, bomb, picture
 from tests.fakes.surface import ABLE_SAFE, Call, Fault
 from tests.flow.conftest import Make
-from tests.flow.harness import CHAT, Bot, Hang
+from tests.flow.harness import CHAT, Bot
 
 PLACE = Place("chat", None, CHAT)
 _events = itertools.count(1)
@@ -285,11 +286,16 @@ async def test_a_kill_between_the_job_and_the_row_makes_no_second_job(
 ) -> None:
     bot = await make(engine=editor())
     bot.chats.sent["one"] = picture()
-    hang = Hang()
+    reached = asyncio.Event()
+
+    async def killed(*_: object) -> bool:
+        reached.set()
+        raise asyncio.CancelledError
+
     with monkeypatch.context() as patch:
-        patch.setattr(store, "delete", hang)
+        patch.setattr(store, "delete", killed)
         ref = await send(bot, form())
-        await bot.until(hang.reached.is_set)
+        await bot.until(reached.is_set)
         await bot.kill()
     await bot.start()
     job = await job_of(bot, ref)
@@ -322,7 +328,8 @@ async def test_pictures_that_end_the_process_are_given_up(make: Make) -> None:
 async def test_nothing_is_fetched_for_strangers(make: Make) -> None:
     bot = await make(engine=editor())
     bot.access["chat"] = AccessMode.APPROVE
-    bot.ctx.owners.told("chat", ["7"])
+    bot.owners.told("chat", ["7"])
+    await bot.restart()
     with pytest.raises(Uninvited) as refused:
         await send(bot, form())
     assert refused.value.key == "refusal.access.pictures"
