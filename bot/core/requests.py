@@ -39,11 +39,9 @@ _DRAWN_BELOW = 2**32
 class PictureUse(StrEnum):
     """What a request does with the pictures that it came with.
 
-    START: the picture is drawn anew from the prompt. EDIT: the prompt says what to change. AUTO: EDIT where the model
-    edits pictures, else START.
+    START: the picture is drawn anew from the prompt. EDIT: the prompt says what to change.
     """
 
-    AUTO = "auto"
     START = "start"
     EDIT = "edit"
 
@@ -71,7 +69,7 @@ class DrawForm:
     can quote them and large seeds lose no digits. ``image`` is the file of the source image; ``mask`` is the file of its
     mask, white where the picture is drawn anew; ``references`` are the files of the reference pictures. ``lora`` is
     ``NAME:WEIGHT``, several with commas between. ``sources`` are pictures that are still to be fetched from the platform;
-    ``use`` says what they become, the source image or the reference pictures.
+    ``use`` says what they become; without it, the model decides.
     """
 
     prompt: str
@@ -94,7 +92,7 @@ class DrawForm:
     mask: bytes | None = field(default=None, repr=False)
     references: tuple[bytes, ...] = field(default=(), repr=False)
     sources: tuple[PictureSource, ...] = ()
-    use: PictureUse = PictureUse.AUTO
+    use: PictureUse | None = None
 
 
 @dataclass(frozen=True, slots=True)

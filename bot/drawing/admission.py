@@ -212,6 +212,7 @@ async def recorded_refusals(
     except Uninvited as refusal:
         if refusal.key in {newcomers.UNLISTED, newcomers.WITH_PICTURES}:
             await newcomers.record_request(ctx, actor, place)
+        if refusal.key == newcomers.WITH_PICTURES:
             ctx.backlog.access_requested()
         raise
 

@@ -86,7 +86,7 @@ def choose_use(ctx: AppContext, form: DrawForm) -> PictureUse:
 
     Raises BadInput if a flag or the model's name can't be read.
     """
-    if form.use is not PictureUse.AUTO:
+    if form.use is not None:
         return form.use
     form = flags.parse(form)
     if len(form.sources) > 1:
@@ -367,8 +367,6 @@ class PictureFetcher:
             data = await self._checked_pictures(request)
             await shield(self._admit(request, data))
         except Refusal as refusal:
-            if refusal.key.startswith("unavailable.database"):
-                raise
             await self._refuse(request.id, refusal)
         except BaseException:
             # Only a process that ended meanwhile leaves the try counted.
@@ -409,7 +407,7 @@ class PictureFetcher:
         return tuple(found)
 
     async def _admit(self, request: PictureRequest, data: tuple[bytes, ...]) -> None:
-        ctx, form = self._ctx, replace(request.form, sources=(), use=PictureUse.AUTO)
+        ctx, form = self._ctx, replace(request.form, sources=(), use=None)
         if choose_use(ctx, request.form) is PictureUse.START:
             form = replace(form, image=data[0])
         else:

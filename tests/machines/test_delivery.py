@@ -97,7 +97,7 @@ class Delivery(RuleBasedStateMachine):
         self.jobs[job.id] = Expected(count)
         self.settle()
 
-    @rule(call=st.sampled_from(list(Call)), data=st.data())
+    @rule(call=st.sampled_from(list(FAULTS)), data=st.data())
     def plant(self, call: Call, data: st.DataObject) -> None:
         self.bot.surface.plan(call, *data.draw(st.lists(st.sampled_from([None, *FAULTS[call]]), max_size=3)))
 
