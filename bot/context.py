@@ -11,6 +11,7 @@ from pathlib import Path
 from bot.core.access import AccessMode, Owners
 from bot.core.people import Actor, Person, Place
 from bot.core.ports import Backlog, Clock
+from bot.core.preferences import Preferences
 from bot.core.quotas import Limit, RuleTerms
 from bot.drawing.styles import BUILT_IN, Style
 from bot.moderation.word_list import WordList, shipped_words
@@ -90,6 +91,7 @@ class AppContext:
         styles: The styles that ``--style`` may name, by name.
         loras: Returns the LoRAs that ``--lora`` may name.
         rng: Draws seeds.
+        preferences: What people and places have set for their requests.
         download_limits: Limits how often each person downloads original files.
         image_lock: Held while a source image is decoded. Large ones need much memory, so one is decoded at a time.
     """
@@ -110,6 +112,7 @@ class AppContext:
     styles: Mapping[str, Style] = field(default_factory=lambda: BUILT_IN)
     loras: Callable[[], tuple[LoraInfo, ...]] = tuple
     rng: random.Random = field(default_factory=random.SystemRandom)
+    preferences: Preferences = field(default_factory=Preferences)
     download_limits: DownloadLimits = field(default_factory=DownloadLimits)
     image_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 

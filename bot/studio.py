@@ -25,6 +25,7 @@ from bot.core.messages import Address, EventRef
 from bot.core.people import Account, Actor, Place
 from bot.core.pictures import PictureFile
 from bot.core.ports import Backlog, Clock, Surface
+from bot.core.preferences import Preferences
 from bot.core.quotas import Limit, RuleTerms
 from bot.core.requests import DrawForm
 from bot.core.texts import shown
@@ -97,6 +98,7 @@ class Studio:
         access: Mapping[str, AccessMode] | None = None,
         link: str = "",
         styles: Mapping[str, Style] = BUILT_IN,
+        preferences: Preferences | None = None,
     ) -> None:
         """Args:
         db: Where the rows are.
@@ -113,6 +115,7 @@ class Studio:
         access: Who may come in, by platform; everybody where it says nothing.
         link: Address of the page for others; empty where it has none.
         styles: What ``--style`` may name, by name.
+        preferences: What people and places have set; loaded by its owner.
         """
         self.commands = features.COMMANDS
         """Every command: surfaces make their menus, help and buttons of it."""
@@ -138,6 +141,7 @@ class Studio:
             edit_model=engine.edit_model(),
             styles=styles,
             loras=engine.loras,
+            preferences=preferences or Preferences(),
         )
 
     async def draw(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> ShownJob:
@@ -209,6 +213,7 @@ class Studio:
             i18n.text(locale, "card.form"),
             prompt=form.line,
             notes=form.notes,
+            buttons=form.buttons,
             private=True,
             final=True,
             locale=locale,

@@ -109,6 +109,7 @@ class Profile:
             has no such setting.
         controls: Kinds of control pictures that ``Recipe.control`` may name, such as ``canny``.
         cost: Cost of a picture of its native size and default steps, relative to one of Z-Image-Turbo.
+        who: Who may use it: ``everyone``, ``admins``, and ids of roles; one that applies suffices.
     """
 
     name: str
@@ -141,6 +142,7 @@ class Profile:
     clip_skip: int = 0
     controls: tuple[str, ...] = ()
     cost: float = 1.0
+    who: tuple[str, ...] = ("everyone",)
 
 
 MADE_CONTROL = "canny"

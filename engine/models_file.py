@@ -232,6 +232,12 @@ class _Settings(BaseModel):
     clip_skip: Annotated[
         int, Field(ge=1, le=MAX_CLIP_SKIP), _or_else(f"it is 1 to {MAX_CLIP_SKIP}, as A1111 counts, not {{value}}")
     ] = 0
+    who: Annotated[
+        list[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]],
+        BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
+        Field(min_length=1),
+        _or_else('it must be "everyone", "admins" or a list of roles, such as ["admins", "1234567890"]'),
+    ] = ["everyone"]
 
 
 KEYS = frozenset(_Sources.model_fields) | frozenset(_Settings.model_fields)
@@ -434,6 +440,7 @@ class _Table:
                 scheduler_config=dict(config),
                 sampler=name_of(scheduler, config) if scheduler else usual.sampler,
                 clip_skip=settings.clip_skip or usual.clip_skip,
+                who=tuple(settings.who),
             )
         )
 

@@ -18,12 +18,14 @@ from adapters.cli.output import refusal_of
 from adapters.platform import PlatformContext, PlatformService
 from bot.access.claims import refresh_owners
 from bot.core.access import Owners
+from bot.core.preferences import Preferences
 from bot.core.waits import ExponentialBackoff
 from bot.dispatch.service import Dispatch
 from bot.observability.metrics import Metrics
 from bot.quotas.rules.terms import parse_terms
 from bot.storage import data_files
 from bot.storage.database import Database
+from bot.storage.preferences import refresh as refresh_preferences
 from bot.studio import Studio
 from engine.contract import Engine, EngineConfig, EngineError
 from engine.host.process_engine import ProcessEngine
@@ -120,6 +122,8 @@ async def opened(
         db = await stack.enter_async_context(await Database.open(settings.data_dir / environment.DATABASE))
         owners = app.owners()
         await refresh_owners(db, owners)
+        preferences = Preferences()
+        await refresh_preferences(db, preferences)
         pictures = settings.data_dir / environment.PICTURES
         access = app.access()
         moderator = await stack.enter_async_context(classifier(settings))
@@ -133,6 +137,7 @@ async def opened(
             owners=owners,
             access=access,
             limit=settings.queue_limit,
+            preferences=preferences,
             moderator=moderator,
         )
         studio = Studio(
@@ -150,6 +155,7 @@ async def opened(
             access=access,
             words=await words(settings.data_dir),
             styles=(await asyncio.to_thread(styles.logged, settings.data_dir)).styles,
+            preferences=preferences,
         )
         context = PlatformContext(settings, studio, registry)
         services = [platform.build(context) for platform in app.enabled]

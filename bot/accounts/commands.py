@@ -11,7 +11,7 @@ from bot.context import AppContext
 from bot.core.cards import Card, Tone
 from bot.core.errors import BadInput, NotAllowed
 from bot.core.people import Actor
-from bot.storage import people
+from bot.storage import people, preferences
 from bot.storage.database import Tx
 
 
@@ -74,6 +74,7 @@ async def _link(ctx: AppContext, invocation: Invocation) -> Card:
         code = await create_code(ctx, invocation.actor)
         return _card(text(locale, "card.link.code", code=code), text(locale, "card.link.careful"))
     name = await link(ctx, invocation.actor, typed)
+    await preferences.refresh(ctx.db, ctx.preferences)
     if not name:
         return _card(text(locale, "card.link.joined"))
     return _card(text(locale, "card.link.joined_with", name=name))
@@ -81,6 +82,7 @@ async def _link(ctx: AppContext, invocation: Invocation) -> Card:
 
 async def _unlink(ctx: AppContext, invocation: Invocation) -> Card:
     await unlink(ctx, invocation.actor)
+    await preferences.refresh(ctx.db, ctx.preferences)
     return _card(text(invocation.actor.locale, "card.unlinked"))
 
 

@@ -12,7 +12,7 @@ CARRY_SECONDS = 9 * 86400.0
 MOVED = ("accounts", "jobs", "ledger", "credits", "exports")
 """Tables whose rows get another person when two people are merged."""
 
-MERGED = ("favourites", "carried", "carried_credits")
+MERGED = ("favourites", "carried", "carried_credits", "person_options")
 """Tables in which both people may have the same row."""
 
 
@@ -73,6 +73,11 @@ async def split_account(tx: Tx, account_id: int, *, now: float) -> int:
     theirs = "person_id = ? AND job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
     for table in ("ledger", "favourites"):
         await tx.execute_fetchall(f"UPDATE {table} SET person_id = ? WHERE {theirs}", (new, old, new))  # noqa: S608 - constants
+    await tx.execute_fetchall(
+        "INSERT INTO person_options (person_id, name, value)"
+        " SELECT ?, name, value FROM person_options WHERE person_id = ?",
+        (new, old),
+    )
     await _carry(tx, old, new, now)
     return new
 

@@ -135,8 +135,14 @@ def _option(value: Mapping[str, object] | None, locale: str) -> str:
             return ", ".join(str(each) for each in said)
         case {"chat": chat}:
             return str(chat)
+        case dict():
+            return ", ".join(f"{key} {_joined(each)}" for key, each in said.items())
         case _:
             return str(said)
+
+
+def _joined(value: object) -> str:
+    return " + ".join(str(each) for each in value) if isinstance(value, list) else str(value)
 
 
 def limits_card(limits: EffectiveSettings, locale: str) -> Card:

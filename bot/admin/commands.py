@@ -30,9 +30,10 @@ PRESETS: Mapping[str, str] = MappingProxyType({"club": "20/day at-once 2", "stri
 """The place's own rule for everybody, by preset. ``open`` removes all rules of the place; ``paused`` pauses it."""
 
 
-async def _limits(ctx: AppContext, invocation: Invocation) -> Card:
+async def limits(ctx: AppContext, invocation: Invocation) -> tuple[Card, bool]:
+    """Return the card of what holds in a place, and whether who asks may change it."""
     found = await service.effective_settings(ctx, invocation.actor, invocation.place)
-    return cards.limits_card(found, invocation.actor.locale)
+    return cards.limits_card(found, invocation.actor.locale), found.admin
 
 
 async def _preset(ctx: AppContext, invocation: Invocation) -> Card:
@@ -123,15 +124,6 @@ async def _service(ctx: AppContext, invocation: Invocation) -> Card:
 
 
 COMMANDS = (
-    Command(
-        name="easel limits",
-        permission=Permission.ANYBODY,
-        handler=_limits,
-        listed=False,
-        default=True,
-        place_only=True,
-        admin_details=True,
-    ),
     Command(
         name="easel preset",
         permission=Permission.ADMIN,

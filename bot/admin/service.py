@@ -31,7 +31,7 @@ from bot.privacy import deletion
 from bot.quotas.changes import CREDIT, QUOTA_RULE
 from bot.quotas.store import rules as rule_rows
 from bot.quotas.usage import TIMEZONE, load_rules
-from bot.storage import people
+from bot.storage import people, preferences
 from bot.storage.database import Tx
 
 
@@ -166,6 +166,7 @@ async def undo(ctx: AppContext, actor: Actor, place: Place, number: int) -> Audi
         held = await people.get_service_state(tx) is ServiceState.PAUSE
     ctx.backlog.set_paused(held)
     await claims.refresh_owners(ctx.db, ctx.owners)
+    await preferences.refresh(ctx.db, ctx.preferences)
     return line
 
 

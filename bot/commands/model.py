@@ -77,7 +77,7 @@ class Arg:
         required: Whether the command needs it.
         choices: The values of a CHOICE.
         limits: The least and the greatest number, for WHOLE and DECIMAL where they are the same for all models.
-        named: A typed line gives it as ``name=value`` alone, never by its position.
+        named: A typed line gives it as ``name=value`` or ``name value``, never by its position alone.
     """
 
     name: str

@@ -33,10 +33,19 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "剧透": ("spoiler",),
     "运行": ("run",),
     "排空": ("drain",),
+    "zh": ("zh_cn",),
+    "chinese": ("zh_cn",),
+    "中文": ("zh_cn",),
+    "english": ("en",),
+    "英文": ("en",),
+    "频道": ("channel",),
+    "所有人": ("everyone",),
+    "管理员": ("admins",),
 }
 _CLOSERS = {'"': '"”', "“": '”"', "”": '”"', "「": "」", "『": "』"}
 _WORD = re.compile(r"\S+")
 _NAMED = re.compile(r"([A-Za-z]+)[=＝](?=\S)")
+_NAMED_BEFORE = re.compile(r"([A-Za-z]+)\s+(?=\S)")
 # Ids of people are long, so that no number of pictures looks like one.
 _PERSON = re.compile(r"@\w{2,64}|[0-9]{5,20}|[a-z]{2,16}:-?\w{1,64}", re.ASCII | re.IGNORECASE)
 _SPAN_WORDS = 4
@@ -196,7 +205,10 @@ def _named(command: Command, line: _Line) -> dict[str, str]:
     """Take the ``name=value`` words that come next."""
     args = {arg.name: arg for arg in command.args if arg.type not in _REST}
     found: dict[str, str] = {}
-    while (head := _NAMED.match(line.rest)) is not None and (arg := args.get(head[1].lower())) is not None:
+    while (head := _NAMED.match(line.rest) or _NAMED_BEFORE.match(line.rest)) is not None:
+        arg = args.get(head[1].lower())
+        if arg is None or not (arg.named or head.re is _NAMED):
+            break
         line.rest = line.rest[head.end() :]
         value = line.take() if arg.type in _TAKEN else _READ[arg.type](arg, line)
         if not value:

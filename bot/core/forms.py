@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bot.core.cards import ButtonPress
+from bot.core.cards import Button, ButtonPress
 
 MAX_FIELDS = 5
 """Discord's limit for a modal, the smallest of all platforms that have forms."""
@@ -66,6 +66,7 @@ class Form:
         fields: 1 to 5.
         line: The command that does the same, with the current values, as people type it where a surface has no forms.
         notes: Sentences about the line, such as what it leaves out.
+        buttons: The choices of a form of one choice as buttons, for where a surface has no forms.
     """
 
     title: str
@@ -73,6 +74,7 @@ class Form:
     fields: tuple[FormField, ...]
     line: str = ""
     notes: tuple[str, ...] = ()
+    buttons: tuple[tuple[Button, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.fields) <= MAX_FIELDS:

@@ -14,6 +14,7 @@ from bot.core.access import Owners
 from bot.core.errors import Unavailable
 from bot.core.jobs import MAX_ATTEMPTS, Job, JobState, ServiceState, ticket_of
 from bot.core.ports import Clock
+from bot.core.preferences import Preferences
 from bot.delivery.message_sync import MessageSync
 from bot.delivery.service import Delivery
 from bot.dispatch.active_job import ActiveJobs
@@ -23,6 +24,7 @@ from bot.dispatch.dispatcher import Dispatcher
 from bot.queue.job_queue import JobQueue
 from bot.quotas.store import ledger
 from bot.storage import data_files, inputs, jobs, messages, orphans, people, pictures
+from bot.storage import preferences as preference_rows
 from bot.storage.database import Database, Tx
 from bot.storage.orphans import OrphanScan
 
@@ -152,6 +154,7 @@ class ExternalChanges:
         dispatcher: Dispatcher,
         delivery: Delivery,
         owners: Owners,
+        preferences: Preferences,
         digest: AccessDigest,
         clock: Clock,
     ) -> None:
@@ -163,6 +166,7 @@ class ExternalChanges:
         dispatcher: Gets new jobs and drops cancelled ones.
         delivery: Looks for new messages after a change.
         owners: Read again after a change.
+        preferences: Likewise.
         digest: Told that the owners may have changed.
         clock: Time.
         """
@@ -173,6 +177,7 @@ class ExternalChanges:
         self._dispatcher = dispatcher
         self._delivery = delivery
         self._owners = owners
+        self._preferences = preferences
         self._digest = digest
         self._clock = clock
         self._seen: int | None = None
@@ -211,6 +216,7 @@ class ExternalChanges:
             await self._enqueue(missing[i : i + JOBS_AT_ONCE])
         await self._delivery.scan()
         await refresh_owners(self._db, self._owners)
+        await preference_rows.refresh(self._db, self._preferences)
         self._digest.wake()
         # Only after all of it has succeeded, so that the next check repeats one that failed.
         self._seen = version

@@ -16,6 +16,7 @@ from bot.core.errors import Unavailable
 from bot.core.events import EventBus, JobChanged, MessagesAdded, PreviewDemand
 from bot.core.jobs import ServiceState, ticket_of
 from bot.core.ports import Clock, Moderator, QueuePosition, Surface, Ticket
+from bot.core.preferences import Preferences
 from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live
 from bot.delivery.message_sync import MessageSync
@@ -72,6 +73,7 @@ class Dispatch:
         owners: Owners | None = None,
         access: Mapping[str, AccessMode] | None = None,
         moderator: Moderator | None = None,
+        preferences: Preferences | None = None,
     ) -> None:
         """Args:
         db: An open database.
@@ -84,6 +86,7 @@ class Dispatch:
         owners: Those who are notified of newcomers; none by default.
         access: Access mode by platform; open by default.
         moderator: Classifies finished pictures; not classified by default.
+        preferences: What people and places have set; Studio has the same object.
         """
         self._db = db
         self._folder = folder
@@ -159,6 +162,7 @@ class Dispatch:
             dispatcher=self._dispatcher,
             delivery=self._delivery,
             owners=known,
+            preferences=preferences or Preferences(),
             digest=self._digest,
             clock=clock,
         )

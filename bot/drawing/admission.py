@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -14,10 +14,12 @@ from bot.core.errors import AdminsOnly, BadInput, Conflict, Moderated, NotAllowe
 from bot.core.jobs import Job, JobState, ServiceState, ticket_of
 from bot.core.messages import EventRef, Message, MessageKind, MessageState
 from bot.core.people import Actor, Person, Place
+from bot.core.preferences import RIGHTS
 from bot.core.quotas import QuotaRule
 from bot.core.requests import DrawForm, DrawRequest
 from bot.core.strictness import Strictness
 from bot.drawing import model_rules
+from bot.drawing.defaults import UseRights, defaults_of, read_rights, restricted, rights_of
 from bot.drawing.request_rules import check_form
 from bot.drawing.source_image import staged_sources
 from bot.moderation import checks
@@ -35,6 +37,13 @@ _REVISABLE = 20
 
 DOUBLE_PRESS_SECONDS = 2.0
 """Two presses of the same button by the same person within this time are one press."""
+
+
+_NOT_FOR_THEM: Mapping[str, tuple[str, str]] = {
+    "model": ("refusal.model.admins", "refusal.model.roles"),
+    "lora": ("refusal.lora.admins", "refusal.lora.roles"),
+}
+"""The refusals of what is for admins, and of what is for other roles."""
 
 
 class RepeatedPress(Exception):
@@ -93,6 +102,17 @@ class _Checked:
 
 async def draw(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Job:
     """Admit a request as typed. The same event again returns its job. Raises Refusal; then nothing is stored."""
+    async with _checked_form(ctx, actor, place, form) as (request, files):
+        return await admit(ctx, actor, place, request, ref, files=files)
+
+
+@asynccontextmanager
+async def _checked_form(
+    ctx: AppContext, actor: Actor, place: Place, form: DrawForm
+) -> AsyncIterator[tuple[DrawRequest, Sequence[Staged]]]:
+    """Yield the request of a form, with what holds here where nothing is typed, and the files of its pictures."""
+    rights = await rights_of(ctx, actor, place)
+    defaults = defaults_of(ctx.preferences, actor, place, rights, ctx.profiles())
     async with staged_sources(ctx, form) as sources:
         request = check_form(
             form,
@@ -104,8 +124,9 @@ async def draw(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref:
             source=sources.source,
             references=sources.references,
             edit_model=ctx.edit_model,
+            defaults=defaults,
         )
-        return await admit(ctx, actor, place, request, ref, files=sources.files)
+        yield request, sources.files
 
 
 async def revise(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Job | None:
@@ -122,19 +143,8 @@ async def revise(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, re
     async with ctx.db.read() as tx:
         if await _answering(tx, actor, ref) is None:
             return None
-    async with staged_sources(ctx, form) as sources:
-        request = check_form(
-            form,
-            ctx.profiles(),
-            ctx.max_count(actor.platform),
-            ctx.rng,
-            ctx.styles,
-            loras=ctx.loras(),
-            source=sources.source,
-            references=sources.references,
-            edit_model=ctx.edit_model,
-        )
-        return await admit(ctx, actor, place, request, ref, files=sources.files, replaces=True)
+    async with _checked_form(ctx, actor, place, form) as (request, files):
+        return await admit(ctx, actor, place, request, ref, files=files, replaces=True)
 
 
 async def _answering(tx: Tx, actor: Actor, ref: EventRef) -> tuple[Job, Message] | None:
@@ -304,7 +314,7 @@ async def _check(tx: Tx, ctx: AppContext, admission: _Admission) -> _Checked:
     checks.check_ban(context, ban)
     _check_not_paused(context)
     held = await newcomers.check_access(tx, ctx, context)
-    await _check_loras(tx, ctx, admission)
+    await _check_rights(tx, ctx, admission, read_rights(context.options.here.get(RIGHTS)))
     request, strictness = checks.check_words(ctx, context, admission.request, strikes)
     return _Checked(context, request, strictness, held, quota_rules)
 
@@ -361,19 +371,34 @@ def _check_not_paused(context: AdmissionContext) -> None:
         raise NotAllowed("refusal.paused.place")
 
 
-async def _check_loras(tx: Tx, ctx: AppContext, admission: _Admission) -> None:
-    """Raise BadInput if a LoRA of an older request is not here any more, NotAllowed if one is for others."""
-    if not admission.request.loras:
+async def _check_rights(tx: Tx, ctx: AppContext, admission: _Admission, here: Mapping[str, Sequence[str]]) -> None:
+    """Raise NotAllowed if the model or a LoRA is for others, BadInput if a LoRA is not here any more."""
+    request, actor, known = admission.request, admission.actor, ctx.loras()
+    profiles = ctx.profiles()
+    loras = [(lora.name, model_rules.find_lora(lora.name, known)) for lora in request.loras]
+    used = [profile for profile in profiles if profile.name == request.model]
+    if not restricted(used, [info for _, info in loras if info is not None], here) and all(info for _, info in loras):
         return
-    admin = await permissions.is_admin(tx, admission.actor, admission.place)
-    for lora in admission.request.loras:
-        info = model_rules.find_lora(lora.name, ctx.loras())
+    rights = UseRights(here, await permissions.is_admin(tx, actor, admission.place))
+    for profile in used:
+        refusing = rights.refusing(f"model:{profile.name}", profile.who, actor)
+        if refusing is not None:
+            allowed = ", ".join(one.name for one in profiles if rights.may_use_model(one, actor))
+            raise _not_for_them(refusing, "model", model=profile.title, known=allowed or "-")
+    for name, info in loras:
         if info is None:
-            raise BadInput("refusal.lora.gone", lora=lora.name)
-        if not model_rules.may_use(info.who, admission.actor, admin=admin):
-            if model_rules.ADMINS in info.who:
-                raise AdminsOnly("refusal.lora.admins", lora=info.title)
-            raise NotAllowed("refusal.lora.roles", lora=info.title)
+            raise BadInput("refusal.lora.gone", lora=name)
+        refusing = rights.refusing(f"lora:{info.name}", info.who, actor)
+        if refusing is not None:
+            raise _not_for_them(refusing, "lora", lora=info.title)
+
+
+def _not_for_them(allowed: Sequence[str], what: str, **params: str) -> NotAllowed:
+    """Return the refusal of something that only some may use."""
+    admins_only, others_only = _NOT_FOR_THEM[what]
+    if model_rules.ADMINS in allowed:
+        return AdminsOnly(admins_only, **params)
+    return NotAllowed(others_only, **params)
 
 
 def _check_queue_room(ctx: AppContext) -> None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from bot.cards import job_card
 from bot.cards.i18n import text
 from bot.cards.job_buttons import JobButton, Stage
-from bot.commands import permissions
 from bot.commands.model import Arg, ArgType, Command, CommandResult, Invocation, Permission
 from bot.commands.parser import job_number
 from bot.context import AppContext
@@ -21,8 +20,9 @@ from bot.core.requests import DrawForm
 from bot.core.texts import shown
 from bot.drawing import admission, job_actions, request_form
 from bot.drawing.admission import RepeatedPress
+from bot.drawing.defaults import rights_of
 from bot.drawing.flags import missing_from_line, prompt_line
-from bot.drawing.model_rules import fits, matches, may_use
+from bot.drawing.model_rules import fits, matches
 from bot.drawing.options import OPTIONS, form_of
 from bot.drawing.suggestions import is_shortened, whole_prompt
 from engine.contract import Capability, LoraInfo, Profile
@@ -146,10 +146,9 @@ async def _cancel(ctx: AppContext, invocation: Invocation) -> CommandResult:
 async def _loras(ctx: AppContext, invocation: Invocation) -> Card:
     """List the LoRAs that fit the default model and that the actor may use here; with words, those that have them."""
     actor, words = invocation.actor, invocation.args.get("words", "")
-    async with ctx.db.read() as tx:
-        admin = await permissions.is_admin(tx, actor, invocation.place)
+    rights = await rights_of(ctx, actor, invocation.place)
     profile = ctx.profiles()[0]
-    usable = (lora for lora in ctx.loras() if fits(lora, profile) and may_use(lora.who, actor, admin=admin))
+    usable = (lora for lora in ctx.loras() if fits(lora, profile) and rights.may_use_lora(lora, actor))
     return loras_card([lora for lora in usable if matches(lora, words)], profile, actor.locale, words=words)
 
 

@@ -80,6 +80,9 @@ class _Flag:
     value: _Value = _Value.WORD
 
 
+_PUBLIC = "public"
+"""The flag of a request that everybody may see, where one's own are private otherwise."""
+
 _FLAGS = (
     _Flag("size", "size"),
     _Flag("seed", "seed"),
@@ -96,6 +99,7 @@ _FLAGS = (
     _Flag("control-weight", "control_weight"),
     _Flag("lora", "lora", _Value.ITEM),
     _Flag("private", "private", _Value.NOTHING),
+    _Flag(_PUBLIC, "private", _Value.NOTHING),
 )
 _ALIASES = {"ar": "size", "n": "count", "neg": "no", "clip_skip": "clip-skip", "control_weight": "control-weight"}
 
@@ -269,7 +273,7 @@ def _value(text: _Text, flag: _Flag, head: re.Match[str]) -> tuple[str | bool, i
     if flag.value is _Value.NOTHING:
         if separator is not None and "=" in separator[0]:
             raise BadInput("refusal.flag.no_value", flag=name)
-        return True, end
+        return flag.name != _PUBLIC, end
     start = separator.end() if separator is not None else end
     quoted = _quoted(plain, start, name)
     if quoted is not None:

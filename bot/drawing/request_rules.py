@@ -6,16 +6,20 @@ import math
 import random
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
+from bot.commands.model import YES
 from bot.core.errors import BadInput
 from bot.core.requests import MAX_SEED, DrawForm, DrawRequest, ReferenceImage, SourceImage, new_seed
 from bot.core.texts import clean, fold, nearest, shown, whole
 from bot.drawing import flags, prompt_syntax
+from bot.drawing.defaults import NO_DEFAULTS, RequestDefaults, first_fitting, with_model
 from bot.drawing.flags import RATIO, SIZE, strip_unit
 from bot.drawing.model_rules import check_control, check_loras, choose_model, decimal_within
 from bot.drawing.prompt_syntax import without_syntax
-from bot.drawing.styles import BUILT_IN, Style, find_style, list_names
+from bot.drawing.styles import BUILT_IN, Style, find_style, is_none, list_names
 from engine.contract import MAX_CLIP_SKIP, Capability, LoraInfo, NegativePromptSupport, Profile, Range
 
 MAX_TYPED = 10_000
@@ -72,6 +76,7 @@ def check_form(
     source: SourceImage | None = None,
     references: Sequence[ReferenceImage] = (),
     edit_model: str = "",
+    defaults: RequestDefaults = NO_DEFAULTS,
 ) -> DrawRequest:
     """Parse the flags in the prompt, and check every field against the model's profile.
 
@@ -85,6 +90,7 @@ def check_form(
         source: The form's source image, decoded and staged.
         references: Its reference pictures, likewise.
         edit_model: Name of the model that serves edits when the default one can't; empty for none.
+        defaults: What holds where nothing is typed.
 
     Raises:
         BadInput: A field is wrong; says what and how to correct it.
@@ -95,6 +101,7 @@ def check_form(
     typed = clean(form.prompt)
     if not typed:
         raise BadInput("refusal.prompt.empty")
+    form, default_notes = with_model(form, defaults, profiles)
     profile = choose_model(form.model, profiles, references=len(references), edit_model=edit_model)
     if references and source is not None:
         raise BadInput("refusal.references.image")
@@ -102,6 +109,7 @@ def check_form(
         raise BadInput("refusal.references.needed", model=profile.title)
     control, control_weight = check_control(form, source, profile, profiles)
     strength = 1.0 if control else _strength(form.strength, source, profile)
+    form, other_notes = _with_defaults(form, defaults, profile, styles, max_count)
     style = _style(form.style, styles)
     steps = _steps(form.steps, profile.steps)
     guidance = _guidance(form.guidance, profile.guidance)
@@ -110,6 +118,10 @@ def check_form(
         raise BadInput("refusal.mask.cut_off", size=f"{width}x{height}")
     prompt = _prompt(typed, style, profile.prompt_chars)
     negative, notes = _negative(form.negative, style, profile, guidance)
+    if form.negative is None and (usual := first_fitting(defaults, "negative", bool)[0]) is not None:
+        # Nobody typed it: where the model ignores it, there is nothing to say.
+        negative, _ = _negative(usual, style, profile, guidance)
+    notes = (*default_notes, *other_notes, *notes)
     if not profile.prompt_syntax:
         read = without_syntax(prompt), without_syntax(negative)
         if read != (prompt, negative):
@@ -145,10 +157,44 @@ def check_form(
     )
 
 
+_LEFT_OUT: Mapping[str, str] = {"size": "note.default.size", "style": "note.default.style"}
+"""Notes on defaults that don't fit, by field."""
+
+
+def _with_defaults(
+    form: DrawForm, defaults: RequestDefaults, profile: Profile, styles: Mapping[str, Style], max_count: int
+) -> tuple[DrawForm, tuple[str, ...]]:
+    """Return a form with the defaults of what it leaves open, and notes on those that don't fit.
+
+    A picture gives a request its size, so no default does.
+    """
+    notes: list[str] = []
+    found: dict[str, Any] = {}
+    fitting: dict[str, Callable[[str], bool]] = {
+        "size": lambda value: is_size(value, profile),
+        "style": lambda value: is_none(value) or find_style(value, styles) is not None,
+    }
+    for name, fits in fitting.items():
+        if getattr(form, name) is not None or (name == "size" and (form.image is not None or form.references)):
+            continue
+        value, left_out = first_fitting(defaults, name, fits)
+        if value is not None:
+            found[name] = value
+        if left_out:
+            notes.append(_LEFT_OUT[name])
+    if form.count is None and (count := whole(first_fitting(defaults, "count", bool)[0] or "")) is not None:
+        found["count"] = str(max(1, min(count, max_count)))
+    if form.private is None:
+        found["private"] = first_fitting(defaults, "private", bool)[0] == YES
+    return replace(form, **found), tuple(notes)
+
+
 def _style(name: str | None, styles: Mapping[str, Style]) -> Style | None:
     if name is None:
         return None
     style = find_style(name, styles)
+    if style is None and is_none(name):
+        return None
     if style is None:
         by_name = {fold(known): known for known in styles}
         value, known, near = shown(name), list_names(styles), nearest(fold(name), by_name)
@@ -325,6 +371,15 @@ def parse_size(text: str | None, profile: Profile) -> tuple[int, int]:
             return _at_native_area(across, down, profile)
     example = "{}x{}".format(*_preset("square", profile))
     raise BadInput("refusal.size.not_understood", value=shown(text), example=example)
+
+
+def is_size(text: str, profile: Profile) -> bool:
+    """Return whether a size can be drawn with a model."""
+    try:
+        parse_size(text, profile)
+    except BadInput:
+        return False
+    return True
 
 
 def size_for_image(width: int, height: int, profile: Profile) -> tuple[int, int]:

@@ -141,6 +141,15 @@ def find_style(name: str, styles: Mapping[str, Style]) -> Style | None:
     return by_name.get(wanted) or by_name.get(style_key(ALIASES.get(wanted, "")))
 
 
+NONE_WORDS = frozenset({"none", "无", "没有"})
+"""What people type for no style, or to remove a default."""
+
+
+def is_none(typed: str) -> bool:
+    """Return whether a word means no value."""
+    return fold(typed) in NONE_WORDS
+
+
 def list_names(names: Iterable[str]) -> str:
     """Return a list of names for a sentence, shortened to a few lines, with the number of the others."""
     listed, left = [], list(names)

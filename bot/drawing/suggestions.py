@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bot.cards.i18n import text
-from bot.commands import permissions
 from bot.commands.model import Arg, ArgType
 from bot.context import AppContext
 from bot.core.people import Actor, Place
 from bot.core.texts import fold
-from bot.drawing.model_rules import EVERYONE, find_model, fits, matches, may_use
+from bot.drawing.defaults import rights_of
+from bot.drawing.model_rules import find_model, fits, matches
 from bot.drawing.styles import ALIASES, style_key
 from bot.storage import jobs, people
 from bot.storage.database import Tx
@@ -58,7 +58,7 @@ async def suggest(
         case ArgType.JOB:
             found = await _jobs(ctx, actor, typed)
         case ArgType.MODEL:
-            found = _models(ctx, typed)
+            found = await _models(ctx, actor, place, typed)
         case ArgType.STYLE:
             found = _styles(ctx, typed)
         case ArgType.LORA:
@@ -133,12 +133,13 @@ def is_shortened(prompt: str) -> bool:
     return _SHORTENED.fullmatch(prompt) is not None
 
 
-def _models(ctx: AppContext, typed: str) -> Iterable[Suggestion]:
-    words = fold(typed).split()
+async def _models(ctx: AppContext, actor: Actor, place: Place, typed: str) -> Iterable[Suggestion]:
+    words, rights = fold(typed).split(), await rights_of(ctx, actor, place)
     return [
         Suggestion(profile.name, f"{profile.title} · {profile.name}")
         for profile in ctx.profiles()
         if all(word in fold(f"{profile.name} {profile.title}") for word in words)
+        and rights.may_use_model(profile, actor)
     ]
 
 
@@ -154,14 +155,11 @@ async def _loras(ctx: AppContext, actor: Actor, place: Place, typed: str, profil
     head = f"{before.strip()}, " if comma and before.strip() else ""
     name, colon, weight = last.strip().partition(":")
     known = [lora for lora in ctx.loras() if fits(lora, profile) and matches(lora, name)]
-    admin = False
-    if any(EVERYONE not in lora.who for lora in known):
-        async with ctx.db.read() as tx:
-            admin = await permissions.is_admin(tx, actor, place)
+    rights = await rights_of(ctx, actor, place)
     return [
         Suggestion(f"{head}{lora.name}{colon}{weight}", head + _lora_label(lora))
         for lora in known
-        if may_use(lora.who, actor, admin=admin)
+        if rights.may_use_lora(lora, actor)
     ]
 
 

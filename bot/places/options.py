@@ -14,7 +14,7 @@ from bot.context import AppContext
 from bot.core.errors import BadInput, NotAllowed
 from bot.core.people import Place
 from bot.core.texts import fold, shown
-from bot.storage import people
+from bot.storage import people, preferences
 from bot.storage.database import Tx
 
 log = logging.getLogger(__name__)
@@ -115,4 +115,5 @@ async def place_moved(ctx: AppContext, platform: str, old: str, new: str) -> Non
     """Move everything of a guild from its old id to its new one. Raises Unavailable."""
     async with ctx.db.write() as tx:
         await people.move_place(tx, platform, old, new)
+    await preferences.refresh(ctx.db, ctx.preferences)
     log.info("%s: the place %s is %s from now on", platform, old, new)

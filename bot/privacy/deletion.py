@@ -21,7 +21,7 @@ from bot.places.options import set_option
 from bot.privacy.store import deletion, exports
 from bot.privacy.store.deletion import Forgotten, Losses, OldPicture
 from bot.quotas.store import ledger
-from bot.storage import data_files, inputs, jobs, orphans, people
+from bot.storage import data_files, inputs, jobs, orphans, people, preferences
 from bot.storage.database import Database, Tx
 
 DAYS = "keep_days"
@@ -78,6 +78,7 @@ async def forget(ctx: AppContext, actor: Actor) -> Losses:
                 await ledger.refund(tx, job_id, now=now)
                 stopped.append(job_id)
         removed = await deletion.forget(tx, person.id)
+    await preferences.refresh(ctx.db, ctx.preferences)
     for job_id in stopped:
         ctx.backlog.job_cancelled(job_id)
     for job_id in removed.jobs:

@@ -230,10 +230,15 @@ _CHANGES = (
     "UPDATE audit SET place = ?3, subject = CASE WHEN json_valid(subject) AND json_extract(subject, '$.place') = ?2"  # noqa: S608
     f" THEN {_SUBJECT} ELSE subject END WHERE platform = ?1 AND place = ?2"
 )
+_DEFAULTS = (
+    "UPDATE OR IGNORE options SET name = 'defaults:' || ?3 WHERE name = 'defaults:' || ?2"
+    " AND place_id = (SELECT id FROM places WHERE platform = ?1 AND guild = ?3)"
+)
 _STATEMENTS = (
     f"UPDATE places SET guild = ?3 WHERE platform = ?1 AND guild = ?2 AND {_FREE}",  # noqa: S608 - constants
     "UPDATE OR IGNORE access SET subject = ?3 WHERE platform = ?1 AND kind = 'place' AND subject = ?2",
     _RULES,
+    _DEFAULTS,
     _CHANGES,
 )
 

@@ -30,6 +30,8 @@ _NO_SEARCHES = "DELETE FROM searches WHERE account_id IN (SELECT id FROM account
 # Requests whose pictures are still to be fetched; ``_stop_picture_requests`` replaces their cards before.
 _NO_PICTURE_REQUESTS = "DELETE FROM picture_requests WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
 
+_NO_PREFERENCES = "DELETE FROM person_options WHERE person_id = ?"
+
 _NO_EXPORTS = "DELETE FROM exports WHERE person_id = ?"
 
 _NO_PROMPTS = (
@@ -66,6 +68,7 @@ _ALL = (
     _NO_SEARCHES,
     _NO_PICTURE_REQUESTS,
     _NO_EXPORTS,
+    _NO_PREFERENCES,
     _NO_PROMPTS,
     _NO_MESSAGES,
     _NO_REFUSALS,

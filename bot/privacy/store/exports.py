@@ -12,7 +12,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from bot.core.messages import Address
-from bot.storage import data_files, inputs, jobs, pictures
+from bot.storage import data_files, inputs, jobs, pictures, preferences
 from bot.storage.database import Tx
 from bot.storage.sql import Column, Converter, RowMapper, dump_address, load_address
 
@@ -161,7 +161,7 @@ async def retained_ids(tx: Tx, *, now: float) -> frozenset[int]:
 
 
 async def person(tx: Tx, person_id: int) -> dict[str, object]:
-    """Return a person's accounts, credits, favourites, and requests that wait for their pictures, as JSON values."""
+    """Return a person's accounts, credits, preferences, favourites, and requests that wait for pictures, as JSON values."""
     return {
         "person": (await _dicts(tx, "SELECT name, created_at FROM people WHERE id = ?", person_id))[0],
         "accounts": await _dicts(
@@ -174,6 +174,7 @@ async def person(tx: Tx, person_id: int) -> dict[str, object]:
             "SELECT kind, pictures, given_at, expires_at, revoked_at FROM credits WHERE person_id = ? ORDER BY id",
             person_id,
         ),
+        "preferences": await preferences.of_person(tx, person_id),
         "favourites": await _dicts(
             tx,
             'SELECT f.job_id, p."index", f.at FROM favourites f JOIN pictures p ON p.id = f.picture_id'

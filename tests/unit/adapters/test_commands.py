@@ -31,6 +31,10 @@ VALUES = {
     ArgType.CHANNEL: ["88"],
     ArgType.WHOLE: ["3"],
     ArgType.SPAN: ["3", "days"],
+    ArgType.MODEL: ["demo"],
+    ArgType.STYLE: ["ink"],
+    ArgType.LORA: ["pixel-art"],
+    ArgType.SIZE: ["3:4"],
 }
 
 

@@ -197,6 +197,7 @@ def test_size_negative_languages_and_scheduler(write: Write) -> None:
         ('source = "a/b"\nlike = "sdxl-turbo"\nnegative = "mud"', "negative", "draws without guidance"),
         ('source = "xl"\nlanguages = []', "languages", '["en", "zh"]'),
         ('source = "xl"\nscheduler = "Euler"', "scheduler", "no 'Euler'; there are EulerDiscreteScheduler"),
+        ('source = "xl"\nwho = []', "who", 'it must be "everyone", "admins" or a list of roles'),
         ('source = "xl"\nclip_skip = 13', "clip_skip", "it is 1 to 12, as A1111 counts, not 13"),
         ('source = "a/b"\nlike = "z-image"\nclip_skip = 2', "clip_skip", "Z-Image has no CLIP text encoder"),
         ('source = "xl"\nscheduler_config = { a = [1] }', "scheduler_config", "texts, numbers and true or false"),
@@ -259,6 +260,14 @@ def test_an_empty_scheduler_config_takes_the_defaults_away(write: Write) -> None
     like = '[mine]\nsource = "a/b"\nlike = "sdxl-turbo"\n'
     assert one(write(like)).profile.scheduler_config == {"timestep_spacing": "trailing"}
     assert one(write(f"{like}scheduler_config = {{}}\n")).profile.scheduler_config == {}
+
+
+@pytest.mark.parametrize(
+    ("typed", "who"),
+    [("", ("everyone",)), ('who = "admins"', ("admins",)), ('who = ["admins", "17"]', ("admins", "17"))],
+)
+def test_a_model_says_who_may_use_it(write: Write, typed: str, who: tuple[str, ...]) -> None:
+    assert one(write(f'[mine]\nsource = "a/b"\nlike = "sdxl"\n{typed}')).profile.who == who
 
 
 def test_a_scheduler_and_a_clip_skip_are_named_as_in_a1111(write: Write) -> None:

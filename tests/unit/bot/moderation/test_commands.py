@@ -284,7 +284,7 @@ SHOWS_OR_MAKES: dict[str, dict[str, str]] = {
     "link": {},
     "loras": {},
 }
-KEPT: dict[str, dict[str, str]] = {"export": {}, "forget": {}, "unlink": {}, "claim": {"code": "x"}}
+KEPT: dict[str, dict[str, str]] = {"export": {}, "forget": {}, "unlink": {}, "settings": {}, "claim": {"code": "x"}}
 
 
 async def run(ctx: AppContext, name: str, args: dict[str, str]) -> Card:
