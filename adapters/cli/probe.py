@@ -18,7 +18,7 @@ import torch
 from engine import catalogue, upscaler_file
 from engine.contract import EngineError, UnknownModel
 from engine.diffusion import device as devices
-from engine.diffusion import files
+from engine.diffusion import files, svdquant
 from engine.diffusion.memory import probe
 from engine.diffusion.memory.plan import plan
 from engine.diffusion.memory.types import Plan, StoredWeights
@@ -88,10 +88,21 @@ def _plan(request: ProbeRequest, device: torch.device, kept: int) -> Plan:
     spec = catalogue.read_catalogue(request.model, request.models_dir, request.models_file).specs[0]
     width, height = spec.profile.presets["square"]
     file = Path(spec.transformer)
-    size = file.stat().st_size if file.suffix.lower() == ".gguf" and file.is_file() else 0
+    size = file.stat().st_size if file.is_file() and files.is_packed(file) else 0
+    form = svdquant.form_of_file(file) if size else ""
     looked = probe.probe_device(device, kept)
     stored = _stored_weights(spec, request.models_dir)
-    return plan(spec.profile, width, height, looked, request.precision, probe.libraries(), gguf=size, stored=stored)
+    return plan(
+        spec.profile,
+        width,
+        height,
+        looked,
+        request.precision,
+        probe.libraries(),
+        gguf=size,
+        svdquant=form,
+        stored=stored,
+    )
 
 
 def _stored_weights(spec: ModelSpec, models_dir: str) -> StoredWeights | None:

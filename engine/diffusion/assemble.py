@@ -18,7 +18,7 @@ from diffusers.models.model_loading_utils import load_gguf_checkpoint
 from torch import nn
 
 from engine.contract import Profile, UnknownModel
-from engine.diffusion import leftovers, lora_hooks, loras, objective, scaled_weights
+from engine.diffusion import leftovers, lora_hooks, loras, objective, scaled_weights, svdquant
 from engine.diffusion.files import Files
 from engine.diffusion.lora_targets import targets_of
 from engine.diffusion.memory import apply
@@ -67,7 +67,7 @@ def assemble(files: Files, profile: Profile, dtype: torch.dtype, **more: Any) ->
     with _one_sentence(files.named):
         pipe = _pipeline(files, dtype, more)
         _whole(pipe, files)
-    if (path := files.whole or files.denoiser) is not None:
+    if (path := files.whole or files.denoiser) is not None and not svdquant.form_of_file(files.denoiser):
         leftovers.note(path, files.spec, whole=files.whole is not None)
     for lora in files.loras:
         with _one_sentence(Path(lora.source)):
@@ -169,6 +169,8 @@ def _denoiser(files: Files, path: Path, dtype: torch.dtype) -> Any:
             for name, tensor in load_gguf_checkpoint(str(path)).items()
         }
         more["quantization_config"] = GGUFQuantizationConfig(compute_dtype=dtype)
+    elif svdquant.form_of_file(path):
+        return svdquant.load(path, min(files.spec.parts[part].classes), dtype)
     else:
         tensors = scaled_weights.load(path, dtype)
     tensors = {name: tensor for name, tensor in tensors.items() if name.rpartition(".")[2] not in objective.MARKERS}

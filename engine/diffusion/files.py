@@ -10,7 +10,7 @@ from pathlib import Path
 from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 
 from engine.contract import UnknownModel
-from engine.diffusion import leftovers, objective, scaled_weights
+from engine.diffusion import leftovers, objective, scaled_weights, svdquant
 from engine.diffusion.memory.types import StoredWeights
 from engine.families.recognition import LORA_TENSORS, UNSUPPORTED, base_weights, families_of, title_of, widths
 from engine.families.registry import specs
@@ -50,7 +50,7 @@ class Files:
         family: Name of its family.
         folder: The pipeline: all of it, or the configs of a single file, or all parts but the denoiser.
         whole: A single file with all weights; None where they are in ``folder``.
-        denoiser: A transformer or UNet alone, ``.safetensors`` or ``.gguf``; None where it is in ``folder``.
+        denoiser: A transformer or UNet alone, ``.safetensors`` (SVDQuant too) or ``.gguf``; None where it is in ``folder``.
         loras: The LoRAs to add; their sources are paths.
     """
 
@@ -109,7 +109,7 @@ def check(files: Files) -> None:
         _check_whole(files, files.whole)
     if files.denoiser is not None:
         _check_denoiser(files, files.denoiser)
-    if (path := files.whole or files.denoiser) is not None:
+    if (path := files.whole or files.denoiser) is not None and not svdquant.form_of_file(files.denoiser):
         if family.schedulers:
             objective.check(path)
         leftovers.check(path, family, files.folder, whole=files.whole is not None)
@@ -126,10 +126,15 @@ def stored_weights(files: Files) -> StoredWeights:
     formats = {}
     for name, part in files.spec.parts.items():
         alone = files.whole or (files.denoiser if name == files.spec.denoiser else None)
-        if part.weights and (alone is None or alone.suffix.lower() != ".gguf"):
+        if part.weights and (alone is None or not is_packed(alone)):
             formats[name] = common_format(weight_files(files.folder / name) if alone is None else [alone])
     late = set(formats) if files.whole is not None else {files.spec.denoiser} if files.denoiser is not None else set()
     return StoredWeights(formats, frozenset(late))
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a denoiser's file is quantised and stays as it is: GGUF or SVDQuant. Raises UnknownModel."""
+    return path.suffix.lower() == ".gguf" or bool(svdquant.form_of_file(path))
 
 
 def check_single(path: Path) -> None:
@@ -234,6 +239,12 @@ def _check_denoiser(files: Files, path: Path) -> None:
         _check_objective(path, found)
         return
     tensors = header(path)
+    if svdquant.form_of(tensors):
+        svdquant.check(path, kind)
+        _check_family(files, path, tensors, "transformer")
+        if files.loras:
+            raise UnknownModel(f"LoRAs can't be added to {path}, which is in SVDQuant: {svdquant.OTHERWISE}.")
+        return
     _check_formats(path, _plain_header(path, tensors))
     _check_family(files, path, tensors, "transformer")
     _check_objective(path, tensors)
@@ -246,6 +257,11 @@ def _plain_header(path: Path, tensors: Mapping[str, TensorInfo]) -> Mapping[str,
 
 def _check_formats(path: Path, tensors: Mapping[str, TensorInfo]) -> None:
     """Raise UnknownModel where weights need a scale or a code book that the libraries would not apply."""
+    if svdquant.form_of(tensors):
+        raise UnknownModel(
+            f"The model's file {path} is in SVDQuant, which is loaded only as transformer, over a base: name it so in "
+            "models.toml."
+        )
     for name, tensor in tensors.items():
         if len(tensor.shape) > 1 and tensor.dtype not in _FLOATS and not name.endswith("position_ids"):
             raise UnknownModel(

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from engine import catalogue
 from engine.contract import EngineError, OutOfMemory, Recipe, UnknownModel
-from engine.diffusion import controlnets, files
+from engine.diffusion import controlnets, files, svdquant
 from engine.diffusion import device as devices
 from engine.diffusion.assemble import assemble
 from engine.diffusion.errors import first_line, is_out_of_memory
 from engine.diffusion.memory import apply, probe
 from engine.diffusion.memory.plan import plan, refit, room_to_decode, safer
 from engine.diffusion.memory.probe import bytes_by_device, trimming
-from engine.diffusion.memory.types import CPU, CUDA, Device, ModelMemory, Plan, gib
+from engine.diffusion.memory.types import CPU, CUDA, PACKED, Device, ModelMemory, Plan, gib
 from engine.diffusion.model_manager import LoadedModel, LoadError
 from engine.diffusion.step_tuning import GROWTH
 from engine.families.batched import BatchedFamily
@@ -135,7 +135,7 @@ class Loader:
         else:
             held = bytes_by_device(family.pipe).get(made.on, 0)
             alone = replace(made, budget=made.budget + _held(beside, made.on))
-            memory = ModelMemory(alone, _gguf_bytes(found.files), max(held, made.weight_bytes))
+            memory = ModelMemory(alone, _packed_bytes(found.files), max(held, made.weight_bytes))
             how = apply.quantisation(made)
             return LoadedModel(spec, family, made.precision, made.sentence, found.revision, memory, how)
         # Outside of the except block, which keeps the tensors of the failed load alive.
@@ -213,8 +213,8 @@ class Loader:
 
     def safer(self, precision: str) -> str | None:
         """See ModelLoader."""
-        # A GGUF file can't be loaded in another precision.
-        return None if precision == "gguf" else safer(precision, probe.probe_device(self.device))
+        # The file can't be loaded in another precision.
+        return None if precision in PACKED else safer(precision, probe.probe_device(self.device))
 
     def _find(self, spec: ModelSpec) -> _Found:
         """Return where the files are, downloading what is missing; raises FetchError."""
@@ -269,7 +269,8 @@ class Loader:
             device,
             requested,
             probe.libraries(),
-            gguf=_gguf_bytes(located),
+            gguf=_packed_bytes(located),
+            svdquant=svdquant.form_of_file(located.denoiser),
             stored=files.stored_weights(located),
         )
         if stay and made.on == CPU != self.device.type:
@@ -365,10 +366,10 @@ def _worth(spec: ModelSpec) -> int:
     return catalogue.batch_of(width * height)
 
 
-def _gguf_bytes(located: files.Files) -> int:
-    """Return the size of the GGUF file that holds the denoiser; 0 where there is none."""
+def _packed_bytes(located: files.Files) -> int:
+    """Return the size of the GGUF or SVDQuant file that holds the denoiser; 0 where there is none."""
     denoiser = located.denoiser
-    return denoiser.stat().st_size if denoiser is not None and denoiser.suffix.lower() == ".gguf" else 0
+    return denoiser.stat().st_size if denoiser is not None and files.is_packed(denoiser) else 0
 
 
 def warm_recipe(spec: ModelSpec) -> Recipe:

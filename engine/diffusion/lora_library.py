@@ -13,6 +13,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from engine.contract import EngineError, LoraRequest, UnknownLora, UnknownModel
+from engine.diffusion import svdquant
 from engine.diffusion.errors import first_line, is_out_of_memory
 from engine.diffusion.lora_hooks import ActiveHooks, Gains, Hooks, hooks_of
 from engine.diffusion.lora_targets import Targets, targets_of
@@ -153,6 +154,8 @@ class LoraLibrary:
             parts = family.lora_parts
             if not parts:
                 raise UnknownLora(f"{family.spec.title} takes no LoRAs; leave them out, or take another model.")
+            if any(map(svdquant.is_loaded_in, parts.values())):
+                raise UnknownLora("LoRAs can't be added to a model in SVDQuant; leave them out, or take another model.")
             targets = targets_of(parts, type(family), family.lora_converter)
             self._models[family] = _Model(targets, ActiveHooks(targets))
         return self._models[family]

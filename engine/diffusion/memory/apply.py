@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from diffusers.hooks import HookRegistry, apply_layerwise_casting
 
 from engine.diffusion.memory.estimate import TILE
 from engine.diffusion.memory.stream import stream
-from engine.diffusion.memory.types import Plan
+from engine.diffusion.memory.types import BITSANDBYTES, NUNCHAKU, SVDQUANT, TORCHAO, Plan
 from engine.diffusion.memory.w8a8 import W8A8Linear, convert
 from engine.families.spec import DENOISERS, TEXT_ENCODER
 
@@ -71,16 +70,26 @@ def quantisation(plan: Plan) -> str:
 
     Two pictures of the same model in the same precision differ where this differs.
     """
-    torchao, nf4 = (f"{name} {version(name)}" if find_spec(name) else "" for name in ("torchao", "bitsandbytes"))
-    by = {"int8": torchao, "nf4": nf4}.get(plan.precision, "")
+    by = _version(_LIBRARY.get(plan.precision, ""))
     found = []
     if plan.w8a8:
         found.append(f"{plan.precision} w8a8 torch {torch.__version__} {by}".strip())
-    elif plan.precision in ("int8", "nf4", "fp8"):
+    elif plan.precision in ("int8", "nf4", "fp8", SVDQUANT):
         found.append(f"{plan.precision} weights {by}".strip())
     if plan.text_encoder == "int8":
-        found.append(f"text int8 weights {torchao}")
+        found.append(f"text int8 weights {_version(TORCHAO)}")
     return ", ".join(found)
+
+
+_LIBRARY: Mapping[str, str] = {"int8": TORCHAO, "nf4": BITSANDBYTES, SVDQUANT: NUNCHAKU}
+
+
+def _version(library: str) -> str:
+    """Return a library's name and version; its name alone, or nothing, where it has none."""
+    try:
+        return f"{library} {version(library)}" if library else ""
+    except PackageNotFoundError:
+        return library
 
 
 def _part_config(name: str, how: str, plan: Plan) -> Any:

@@ -7,9 +7,19 @@ from dataclasses import dataclass
 
 from engine.contract import Profile
 from engine.diffusion.memory.estimate import BYTES, TILE, Estimate
-from engine.diffusion.memory.types import BITSANDBYTES, CPU, CUDA, MPS, TORCHAO, Device, Placement, StoredWeights
+from engine.diffusion.memory.types import (
+    BITSANDBYTES,
+    CPU,
+    CUDA,
+    MPS,
+    PACKED,
+    TORCHAO,
+    Device,
+    Placement,
+    StoredWeights,
+)
 
-QUANTISED = ("int8", "nf4", "gguf")
+QUANTISED = ("int8", "nf4", *PACKED)
 """Precisions that need a quantisation library."""
 
 SMALL = 2_000_000_000
@@ -18,11 +28,14 @@ SMALL = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Width and height in pixels, the bytes of a GGUF file that holds the denoiser (0: none), and the other files."""
+    """Width and height in pixels, the bytes of a quantised file that holds the denoiser (0: none), the precision of that
+    file, and the other files.
+    """
 
     width: int
     height: int
-    gguf: int = 0
+    packed: int = 0
+    packed_in: str = "gguf"
     stored: StoredWeights | None = None
 
 
@@ -64,7 +77,7 @@ def gpu_placements(
 def _combinations(
     estimate: Estimate, device: Device, requested: str, libraries: frozenset[str], size: Size
 ) -> Iterator[tuple[Placement, bool]]:
-    precisions = _precisions(estimate, device, requested, libraries, size.gguf)
+    precisions = _precisions(estimate, device, requested, libraries, size)
     quantises = TORCHAO in libraries and device.kind in (CUDA, MPS)
     texts = [("device", "none")]
     texts += [("host", "text")] if device.kind == CUDA else []
@@ -93,7 +106,7 @@ def cpu_placements(request: PlanRequest, cpu: Device) -> Iterator[tuple[Placemen
         return _placement(request.estimate, cpu, precision, text, "none")
 
     quantises = TORCHAO in request.libraries
-    if request.size.gguf:
+    if request.size.packed:
         yield placement("gguf"), "The denoiser's weights stay as they are in the GGUF file."
         if quantises:
             yield placement("gguf", "int8"), "Memory is short: the text encoder is kept in int8."
@@ -172,9 +185,9 @@ def _half(estimate: Estimate, device: Device) -> str:
     return usual(estimate, device)
 
 
-def _precisions(estimate: Estimate, device: Device, requested: str, libraries: frozenset[str], gguf: int) -> list[str]:
-    if gguf:
-        return ["gguf"]
+def _precisions(estimate: Estimate, device: Device, requested: str, libraries: frozenset[str], size: Size) -> list[str]:
+    if size.packed:
+        return [size.packed_in]
     if requested != "auto":
         return [requested]
     found = [usual(estimate, device)]
@@ -198,7 +211,7 @@ def _moves(precision: str, offload: str) -> bool:
     if offload == "model":
         return True
     if offload == "group":
-        return precision not in ("nf4", "gguf")
+        return precision not in ("nf4", *PACKED)
     return precision not in QUANTISED
 
 
@@ -228,8 +241,8 @@ def need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, ti
     how = "int8" if placement.text_encoder == "int8" else placement.loaded
     text = estimate.text(how, placement.text_compute)
     text_blocks = min(text, estimate.text_blocks(placement.loaded, placement.text_compute))
-    if placement.precision == "gguf":
-        denoiser = size.gguf
+    if placement.precision in PACKED:
+        denoiser = size.packed
     elif placement.precision in QUANTISED:
         denoiser = estimate.denoiser(placement.precision, placement.compute)
     else:
@@ -262,4 +275,4 @@ def need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, ti
 
 def loading(estimate: Estimate, placement: Placement, size: Size) -> int:
     """Return the bytes of main memory that loading takes."""
-    return estimate.loading(size.stored or StoredWeights(), placement, size.gguf)
+    return estimate.loading(size.stored or StoredWeights(), placement, size.packed)

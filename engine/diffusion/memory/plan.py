@@ -23,6 +23,8 @@ from engine.diffusion.memory.types import (
     CUDA,
     GGUF,
     GIB,
+    NUNCHAKU,
+    SVDQUANT,
     TORCHAO,
     Device,
     ModelMemory,
@@ -35,7 +37,14 @@ from engine.diffusion.memory.types import (
 MOST = 32
 """Largest batch that is planned."""
 
-_LIBRARY = {"int8": TORCHAO, "gguf": GGUF, "nf4": BITSANDBYTES}
+_LIBRARY = {"int8": TORCHAO, "gguf": GGUF, "nf4": BITSANDBYTES, SVDQUANT: NUNCHAKU}
+
+_INSTALL = {
+    BITSANDBYTES: "pip install bitsandbytes",
+    NUNCHAKU: "install the wheel for your PyTorch from github.com/nunchaku-tech/nunchaku/releases, or take the model in "
+    "int8 or as GGUF",
+}
+"""What to do where a library is missing that easel[quant] does not have."""
 
 
 def plan(  # noqa: PLR0917 - each argument decides the plan
@@ -47,6 +56,7 @@ def plan(  # noqa: PLR0917 - each argument decides the plan
     libraries: frozenset[str],
     *,
     gguf: int = 0,
+    svdquant: str = "",
     stored: StoredWeights | None = None,
 ) -> Plan:
     """Return the plan for a model, a size and a device.
@@ -57,23 +67,27 @@ def plan(  # noqa: PLR0917 - each argument decides the plan
         height: Pixels.
         device: The device, with its free memory.
         requested: ``EASEL_PRECISION``.
-        libraries: Which of torchao, gguf and bitsandbytes are installed.
-        gguf: Bytes of the GGUF file that holds the denoiser; 0 where there is none.
+        libraries: Which of torchao, gguf, bitsandbytes and nunchaku are installed.
+        gguf: Bytes of the GGUF or SVDQuant file that holds the denoiser; 0 where there is none.
+        svdquant: ``int4`` or ``fp4`` where that file is in SVDQuant.
         stored: How the model's files hold its weights; None: not known, and loading is not counted.
 
     Raises:
         OutOfMemory: It fits neither the device nor main memory and swap.
         EngineError: The requested precision needs a library that is missing, or another device.
     """
-    _check("gguf" if gguf else requested, device, libraries)
+    packed_in = SVDQUANT if svdquant else "gguf"
+    _check(packed_in if gguf else requested, device, libraries)
     request = PlanRequest(
         profile,
         Estimate(profile, device.kind),
-        Size(width, height, gguf, stored),
+        Size(width, height, gguf, packed_in, stored),
         device,
         requested,
         libraries,
     )
+    if svdquant:
+        _check_four_bits(request, svdquant)
     if device.kind == CPU:
         return _on_cpu(request, ())
     budget = device.free - _spare(device)
@@ -87,6 +101,10 @@ def plan(  # noqa: PLR0917 - each argument decides the plan
             made = _batched(request.estimate, placement, request.size, budget, tiled=tiled)
             return replace(made, on=device.kind, reasons=why)
         first = first or too_large(request, placement, (takes.device, budget), (loads, spare))
+    if svdquant:
+        raise OutOfMemory(
+            f"{first} In SVDQuant it can't be drawn on the CPU: close other programs, or take a smaller model."
+        )
     return _on_cpu(request, (first, "It is drawn on the CPU."))
 
 
@@ -105,7 +123,7 @@ def refit(memory: ModelMemory, profile: Profile, width: int, height: int, *, tak
     """
     old = memory.plan
     estimate = Estimate(profile, old.on)
-    size = Size(width, height, memory.gguf)
+    size = Size(width, height, memory.packed)
     budget = old.budget - memory.controls - taken
     device_bytes = 0
     for tiled in tilings(size):
@@ -202,16 +220,29 @@ def _on_cpu(request: PlanRequest, before: tuple[str, ...]) -> Plan:
 
 
 def _check(precision: str, device: Device, libraries: frozenset[str]) -> None:
-    name = "The model's GGUF file" if precision == "gguf" else f"EASEL_PRECISION={precision}"
+    files = {"gguf": "The model's GGUF file", SVDQUANT: "The model's SVDQuant file"}
+    name = files.get(precision, f"EASEL_PRECISION={precision}")
     if precision in QUANTISED:
         library = _LIBRARY[precision]
-        extra = "pip install bitsandbytes" if library == BITSANDBYTES else "pip install 'easel[quant]'"
+        extra = _INSTALL.get(library, "pip install 'easel[quant]'")
         if library not in libraries:
             raise EngineError(f"{name} needs {library}, which is not installed: {extra}.")
     if precision == "nf4" and device.kind != CUDA:
         raise EngineError(f"{name} needs an NVIDIA card: set it to auto or int8.")
     if precision == "fp8" and not device.fp8:
         raise EngineError(f"{name}: {device.name} can't keep numbers in fp8, set it to auto or int8.")
+
+
+def _check_four_bits(request: PlanRequest, form: str) -> None:
+    """Raise EngineError where a device can't compute with a file in SVDQuant."""
+    device, known = request.device, request.estimate.footprint
+    name, otherwise = "The model's SVDQuant file", "take the model in int8 or as GGUF"
+    if device.kind != CUDA or not device.four_bits:
+        raise EngineError(f"{name} needs an NVIDIA card from RTX 20 to 50, and {device.name} is none: {otherwise}.")
+    if device.four_bits != form:
+        raise EngineError(f"{name} is in {form}, and {device.name} computes in {device.four_bits}: take that one.")
+    if not (device.bf16 or known.fp16):
+        raise EngineError(f"{name} needs a card with bf16, since this model overflows in fp16: {otherwise}.")
 
 
 def _spare(device: Device) -> int:

@@ -18,7 +18,7 @@ import psutil
 import torch
 
 from engine.diffusion.memory import w8a8
-from engine.diffusion.memory.types import BITSANDBYTES, CPU, CUDA, GGUF, MPS, TORCHAO, Device
+from engine.diffusion.memory.types import BITSANDBYTES, CPU, CUDA, GGUF, MPS, NUNCHAKU, TORCHAO, Device
 
 _SIDE = 256
 """Side of the matrices that are multiplied to tell whether a processor computes in bf16."""
@@ -63,6 +63,7 @@ def _probe(device: torch.device) -> Device:
             fp8=_casts(device, torch.float8_e4m3fn),
             stream=True,
             products=_products(device),
+            four_bits=four_bits(torch.cuda.get_device_capability(device), rocm=torch.version.hip is not None),
         )
     if device.type == MPS:
         total = torch.mps.recommended_max_memory()
@@ -93,8 +94,8 @@ def _probe(device: torch.device) -> Device:
 
 
 def libraries() -> frozenset[str]:
-    """Return which of torchao, gguf and bitsandbytes are installed, without importing them."""
-    return frozenset(name for name in (TORCHAO, GGUF, BITSANDBYTES) if find_spec(name) is not None)
+    """Return which of torchao, gguf, bitsandbytes and nunchaku are installed, without importing them."""
+    return frozenset(name for name in (TORCHAO, GGUF, BITSANDBYTES, NUNCHAKU) if find_spec(name) is not None)
 
 
 def host_free() -> int:
@@ -137,6 +138,15 @@ def _products(device: torch.device) -> frozenset[str]:
     name, capability = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
     able = w8a8.abilities(name, capability, rocm=torch.version.hip is not None)
     return frozenset(form for form in able if w8a8.multiplies(form, device))
+
+
+def four_bits(capability: tuple[int, int], *, rocm: bool) -> str:
+    """Return the form of SVDQuant that nunchaku computes in on a card, ``int4`` or ``fp4``; empty where it does not.
+
+    These are its own rules (``check_hardware_compatibility``): Hopper has no tensor cores for four bits.
+    """
+    forms = {(7, 5): "int4", (8, 0): "int4", (8, 6): "int4", (8, 9): "int4", (12, 0): "fp4"}
+    return "" if rocm else forms.get(capability, "")
 
 
 @cache

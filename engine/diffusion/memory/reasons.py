@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from engine.diffusion.memory.estimate import TILE
 from engine.diffusion.memory.placements import PlanRequest, usual
-from engine.diffusion.memory.types import CUDA, TORCHAO, Placement, gib
+from engine.diffusion.memory.types import CUDA, SVDQUANT, TORCHAO, Placement, gib
 
 TILES = f"The VAE works in tiles of {TILE} pixels, since the whole picture would not fit; seams are blended."
 
@@ -61,6 +61,8 @@ def _weights(request: PlanRequest, placement: Placement) -> Iterator[str]:
         yield f"EASEL_PRECISION asks for {placement.precision}."
     elif placement.precision == "gguf":
         yield "The denoiser's weights stay as they are in the GGUF file."
+    elif placement.precision == SVDQUANT:
+        yield "The denoiser's weights stay as they are in the SVDQuant file, and nunchaku multiplies in four bits."
     elif placement.precision != usual(request.estimate, request.device):
         by = {"int8": " by torchao", "nf4": " by bitsandbytes"}.get(placement.precision, "")
         yield f"Its weights are kept in {placement.precision}{by}, which changes pictures a little."

@@ -9,8 +9,14 @@ GIB = 2**30
 
 CUDA, MPS, CPU = "cuda", "mps", "cpu"
 
-TORCHAO, GGUF, BITSANDBYTES = "torchao", "gguf", "bitsandbytes"
+TORCHAO, GGUF, BITSANDBYTES, NUNCHAKU = "torchao", "gguf", "bitsandbytes", "nunchaku"
 """Names of the quantisation libraries."""
+
+SVDQUANT = "svdquant"
+"""Precision of a denoiser whose file is in SVDQuant."""
+
+PACKED = ("gguf", SVDQUANT)
+"""Precisions of a denoiser whose file is quantised and stays as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,7 @@ class Device:
         bf16: Whether it computes in bfloat16 natively; emulation does not count.
         fp8: Whether it can store float8_e4m3fn and cast it.
         stream: Whether it can copy weights while it computes.
+        four_bits: The form of SVDQuant that it computes in: ``int4`` or ``fp4``; empty: none.
         products: The formats of eight bits, ``int8`` and ``fp8``, in which it multiplies faster than in wider ones.
     """
 
@@ -40,6 +47,7 @@ class Device:
     fp8: bool
     stream: bool
     products: frozenset[str] = frozenset()
+    four_bits: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,8 @@ class Placement:
     """Formats of a model's weights, and which of them are kept in main memory.
 
     Attributes:
-        precision: Format of the denoiser's weights: ``bf16``, ``fp16``, ``fp8``, ``int8``, ``nf4``, ``gguf`` or ``fp32``.
+        precision: Format of the denoiser's weights: ``bf16``, ``fp16``, ``fp8``, ``int8``, ``nf4``, ``gguf``,
+            ``svdquant`` or ``fp32``.
         storage: Format in which weights are stored that no library quantises: ``bf16``, ``fp16``, ``fp8`` or ``fp32``.
         compute: Format in which the denoiser computes.
         text_compute: Format in which the text encoders compute.
@@ -166,13 +175,13 @@ class ModelMemory:
 
     Attributes:
         plan: Its plan; the budget is that which it has when no other model is on the device.
-        gguf: Bytes of the GGUF file that holds its denoiser; 0 where there is none.
+        packed: Bytes of the GGUF or SVDQuant file that holds its denoiser; 0 where there is none.
         weights: Bytes of the device that its weights hold.
         controls: Bytes of the device that its ControlNets hold.
     """
 
     plan: Plan
-    gguf: int = 0
+    packed: int = 0
     weights: int = 0
     controls: int = 0
 
