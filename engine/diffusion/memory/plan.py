@@ -154,7 +154,7 @@ def room_to_decode(
     if made.on != CUDA or made.offload not in ("none", "text"):
         return False  # the VAE is not always there
     estimate = Estimate(profile, made.on)
-    size = Size(width, height, memory.gguf)
+    size = Size(width, height, memory.packed)
     decode = estimate.decode(width, height, made.vae, tiled=made.tile_vae)
     decode += estimate.workspace(width, height, tiled=made.tile_vae)
     others = need(estimate, made, size, batch, tiled=made.tile_vae).device
