@@ -299,7 +299,7 @@ def _status(
         case JobState.HELD:
             return text(locale, "card.held" if owned else "card.held.unowned")
         case JobState.QUEUED:
-            return _in_line(locale, waiting)
+            return in_line(locale, waiting)
         case JobState.RUNNING:
             if stalled:
                 return text(locale, "card.running.stalled")
@@ -319,7 +319,8 @@ def _status(
             return text(locale, job.error if known(job.error) else _NO_REASON)
 
 
-def _in_line(locale: str, waiting: QueuePosition | None) -> str:
+def in_line(locale: str, waiting: QueuePosition | None) -> str:
+    """Return a waiting job's position and expected wait in words."""
     if waiting is None:
         return text(locale, "card.queued.soon")
     key = "card.queued.next" if waiting.position <= 1 else "card.queued.position"

@@ -190,6 +190,14 @@ class Ticket:
     bulk: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class QueueLoad:
+    """How many requests wait to be begun, and how many are being drawn."""
+
+    waiting: int
+    drawing: int
+
+
 class QueuePositions(Protocol):
     """Positions and expected waits of the jobs in the queue."""
 
@@ -223,6 +231,9 @@ class Backlog(QueuePositions, Protocol):
 
     def access_requested(self) -> None:
         """A newcomer waits for an owner's answer, or the owners have changed."""
+
+    def load(self) -> QueueLoad:
+        """Return how much there is to draw, of everybody."""
 
     def progress(self, job_id: int) -> float | None:
         """Return 0 to 1 while a job is being drawn; None otherwise."""

@@ -15,7 +15,7 @@ from bot.core.access import AccessMode, Owners
 from bot.core.errors import Unavailable
 from bot.core.events import EventBus, JobChanged, MessagesAdded, PreviewDemand
 from bot.core.jobs import ServiceState, ticket_of
-from bot.core.ports import Clock, Moderator, QueuePosition, Surface, Ticket
+from bot.core.ports import Clock, Moderator, QueueLoad, QueuePosition, Surface, Ticket
 from bot.core.preferences import Preferences
 from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live
@@ -100,6 +100,7 @@ class Dispatch:
         self._bus = EventBus()
         self.live = Live(self._bus)
         estimate, overhead, active = DurationEstimate(), Overhead(), ActiveJobs()
+        self._active = active
         self._queue = JobQueue(estimate.cost)
         self._batcher = Batcher(self._queue, estimate, engine.slots(), overhead=overhead, clock=clock)
         calibration = EtaCalibration()
@@ -271,6 +272,11 @@ class Dispatch:
     def position(self, job_id: int) -> QueuePosition | None:
         """See ``Backlog``."""
         return self._eta.position(job_id)
+
+    def load(self) -> QueueLoad:
+        """See ``Backlog``."""
+        waiting = sum(job_id not in self._active for job_id in self._queue)
+        return QueueLoad(waiting, len(self._active))
 
     def progress(self, job_id: int) -> float | None:
         """See ``Backlog``."""

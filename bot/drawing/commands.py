@@ -18,12 +18,12 @@ from bot.core.jobs import Job
 from bot.core.pictures import Picture
 from bot.core.requests import DrawForm
 from bot.core.texts import shown
-from bot.drawing import admission, job_actions, request_form
+from bot.drawing import admission, job_actions, overview, request_form
 from bot.drawing.admission import RepeatedPress
 from bot.drawing.defaults import rights_of
 from bot.drawing.flags import missing_from_line, prompt_line
 from bot.drawing.model_rules import fits, matches
-from bot.drawing.options import OPTIONS, form_of
+from bot.drawing.options import EDIT_OPTIONS, OPTIONS, form_of
 from bot.drawing.suggestions import is_shortened, whole_prompt
 from engine.contract import Capability, LoraInfo, Profile
 
@@ -37,6 +37,11 @@ async def _draw(ctx: AppContext, invocation: Invocation) -> CommandResult:
         async with ctx.db.read() as tx:
             form = replace(form, prompt=await whole_prompt(tx, actor, form.prompt))
     return CommandResult(new=await admission.draw(ctx, actor, invocation.place, form, invocation.ref))
+
+
+async def _edit_last(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    form = form_of(invocation.args)
+    return CommandResult(new=await job_actions.edit_last(ctx, invocation.actor, invocation.place, form, invocation.ref))
 
 
 async def _reroll(ctx: AppContext, invocation: Invocation) -> CommandResult:
@@ -181,6 +186,8 @@ COMMANDS = (
     _DRAW,
     # The word that people know from Midjourney.
     replace(_DRAW, name="imagine", listed=False),
+    replace(_DRAW, name="edit", handler=_edit_last, args=EDIT_OPTIONS, while_banned=False),
+    *overview.COMMANDS,
     Command(
         action="reroll",
         permission=Permission.ANYBODY,

@@ -18,9 +18,10 @@ from bot.core.jobs import Job, JobState
 from bot.core.messages import EventRef, MessageKind
 from bot.core.people import Actor, Place
 from bot.core.pictures import Picture
-from bot.core.requests import DrawRequest
+from bot.core.requests import DrawForm, DrawRequest, PictureUse
 from bot.delivery import store as delivery
-from bot.drawing.admission import PressedButton, admit
+from bot.drawing.admission import PressedButton, admit, draw
+from bot.drawing.picture_requests import choose_use
 from bot.quotas.store import ledger
 from bot.storage import data_files, inputs, jobs, messages, people, pictures
 from bot.storage.database import Tx
@@ -182,6 +183,22 @@ def _count_download(ctx: AppContext, person_key: Hashable, file_key: Hashable) -
     wait = ctx.download_limits.take(person_key, file_key, ctx.clock.monotonic())
     if wait > 0:
         raise OverQuota("refusal.originals.often", wait=wait)
+
+
+async def edit_last(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Job:
+    """Admit a request whose picture is the actor's last one in this channel; its prompt says what to change.
+
+    Raises NotFound if there is no such picture, or Refusal.
+    """
+    async with ctx.db.read() as tx:
+        picture = await pictures.last_of(tx, actor, place)
+    path = None if picture is None else data_files.regular_file(ctx.pictures, picture.path)
+    if path is None:
+        raise NotFound("refusal.edit.none")
+    data = await asyncio.to_thread(path.read_bytes)
+    edits = choose_use(ctx, form) is PictureUse.EDIT
+    form = replace(form, references=(data,)) if edits else replace(form, image=data)
+    return await draw(ctx, actor, place, form, ref)
 
 
 async def cancel(ctx: AppContext, job_id: int) -> tuple[Job, bool]:

@@ -29,8 +29,18 @@ OPTIONS = (
 """What ``draw`` takes; each is the field of ``DrawForm`` of its name. A typed line has a flag for each instead."""
 
 
+EDIT_OPTIONS = (
+    Arg("instruction", ArgType.TEXT),
+    Arg("model", ArgType.MODEL, required=False),
+    Arg("strength", ArgType.DECIMAL, required=False, limits=(STRENGTH.low, STRENGTH.high)),
+    Arg("private", ArgType.SWITCH, required=False),
+)
+"""What ``edit`` takes; the instruction is the prompt of the request."""
+
+
 def form_of(args: Mapping[str, str]) -> DrawForm:
     """Return the form of the values that were given, by the argument's name."""
+    args = {("prompt" if name == "instruction" else name): value for name, value in args.items()}
     values: dict[str, Any] = {arg.name: args[arg.name] for arg in OPTIONS if arg.name in args}
     if "private" in values:
         values["private"] = values["private"] == YES

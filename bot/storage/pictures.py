@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from bot.core.people import Actor, Place
 from bot.core.pictures import DrawnPicture, Picture
 from bot.storage import data_files as names
 from bot.storage.database import Tx
@@ -62,6 +63,19 @@ async def of_jobs(tx: Tx, job_ids: Sequence[int]) -> dict[int, tuple[Picture, ..
     for picture in await _PICTURES.select(tx, f'WHERE job_id IN ({marks}) ORDER BY job_id, "index"', job_ids):
         found[picture.job_id] += (picture,)
     return found
+
+
+async def last_of(tx: Tx, actor: Actor, place: Place) -> Picture | None:
+    """Return the first picture of somebody's newest job in a channel that has one; in servers and groups no private one."""
+    alone = place.guild is None
+    return await _PICTURES.select_one(
+        tx,
+        "WHERE job_id = (SELECT id FROM jobs WHERE person_id ="
+        " (SELECT person_id FROM accounts WHERE platform = ? AND user_id = ?) AND NOT forgotten AND channel = ?"
+        " AND (? OR NOT private) AND EXISTS (SELECT 1 FROM pictures WHERE job_id = jobs.id) ORDER BY id DESC LIMIT 1)"
+        ' ORDER BY "index" LIMIT 1',
+        (actor.platform, actor.user_id, "" if alone else place.channel, alone),
+    )
 
 
 async def all_paths(tx: Tx) -> frozenset[str]:

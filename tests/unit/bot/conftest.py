@@ -19,7 +19,7 @@ from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
 from bot.core.pictures import DrawnPicture
-from bot.core.ports import QueuePosition, Ticket
+from bot.core.ports import QueueLoad, QueuePosition, Ticket
 from bot.core.quotas import Limit
 from bot.delivery.live import Live
 from bot.history import store as history_rows
@@ -91,6 +91,9 @@ class RecordingBacklog:
     def position(self, job_id: int) -> QueuePosition | None:
         ids = [t.job_id for t in self.tickets if t.job_id not in self.forgotten]
         return QueuePosition(ids.index(job_id) + 1, None) if job_id in ids else None
+
+    def load(self) -> QueueLoad:
+        return QueueLoad(len({t.job_id for t in self.tickets} - set(self.forgotten)), 0)
 
     def progress(self, job_id: int) -> float | None:
         return None

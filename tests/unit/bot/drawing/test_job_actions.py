@@ -8,16 +8,19 @@ from dataclasses import replace
 
 import pytest
 
-from bot.context import DOWNLOAD_BURST, DOWNLOAD_REFILL_SECONDS
+from bot.context import DOWNLOAD_BURST, DOWNLOAD_REFILL_SECONDS, AppContext
 from bot.core.cards import ButtonPress
 from bot.core.errors import BadInput, NotAllowed, NotFound, OverQuota, Refusal
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef, MessageKind, MessageState
 from bot.core.people import Actor, Place
+from bot.core.quotas import Limit
 from bot.core.requests import DrawForm
+from bot.drawing import job_actions
 from bot.drawing.admission import DOUBLE_PRESS_SECONDS, draw
-from bot.storage import jobs, messages
+from bot.storage import jobs, messages, pictures
 from bot.studio import ButtonResult, Studio
+from engine.contract import Capability
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, OWNER, PAGE, THERE, World, ref
 
 ADMIN = replace(BOB, is_admin=True)
@@ -444,3 +447,39 @@ async def test_where_the_adapter_answers_a_double_press_sends_files_once(world: 
     world.clock.advance(3)
     with pytest.raises(OverQuota):
         await world.studio.press(BOB, HERE, what, ref("last", answered=True))
+
+
+async def test_an_edit_takes_ones_last_picture_in_this_channel(world: World, ctx: AppContext) -> None:
+    ctx = replace(ctx, default_quota=Limit(100))
+
+    async def edited(actor: Actor = ADA, place: Place = HERE) -> Job:
+        form = DrawForm("make it night")
+        return await job_actions.edit_last(ctx, actor, place, form, ref(f"edit {actor.name} {place.channel} {at}"))
+
+    at = 0
+    for number, (actor, place, prompt) in enumerate(
+        [
+            (ADA, HERE, "first"),
+            (ADA, HERE, "second"),
+            (ADA, HERE, "third --private"),
+            (BOB, HERE, "his"),
+            (ADA, THERE, "4"),
+        ]
+    ):
+        job = await draw(ctx, actor, place, DrawForm(prompt), ref(str(number)))
+        await world.paint(job.id)
+    job = await edited()
+    # The demo edits nothing, so the words are a prompt and the picture is where it starts.
+    assert (job.request.typed, job.request.image != "", job.request.references) == ("make it night", True, ())
+    async with ctx.db.read() as tx:
+        found = await pictures.last_of(tx, ADA, HERE)
+    assert found is not None
+    assert found.job_id == 2
+    for actor, place in ((OWNER, HERE), (BOB, THERE), (ADA, ALONE)):
+        with pytest.raises(NotFound) as refused:
+            await edited(actor, place)
+        assert refused.value.key == "refusal.edit.none"
+    world.profiles[0] = replace(world.profiles[0], can=frozenset({Capability.EDIT}), references=4)
+    at = 1
+    job = await edited()
+    assert (len(job.request.references), job.request.image) == (1, "")

@@ -275,6 +275,9 @@ async def test_a_ban_is_looked_at_at_every_press(ours: World, action: str, who: 
 SHOWS_OR_MAKES: dict[str, dict[str, str]] = {
     "draw": {"prompt": "a cat"},
     "imagine": {"prompt": "a cat"},
+    "edit": {"instruction": "make it night"},
+    "queue": {},
+    "info": {},
     "quota show": {},
     "quota why": {},
     "easel limits": {},
