@@ -33,8 +33,8 @@ def test_every_check_runs_and_holds_on_the_processor() -> None:
     for family in ("sd15", "sdxl", "z_image"):
         (steps,) = (figure for check, figure in found.items() if check.startswith(f"{family}, 64x64"))
         assert float(steps) > 0
-        for form in ("as it is", "in int8 weights", "in int8 W8A8", "in fp8 W8A8"):
-            assert float(found[f"{family} {form}: steps a second"]) > 0
+    for form in ("as it is", "in int8 weights", "in int8 W8A8", "in fp8 W8A8"):
+        assert float(found[f"z_image {form}: steps a second"]) > 0
     assert float(found["z_image in int8 W8A8: steps a second, compiled by aot_eager"]) > 0
 
 
@@ -47,4 +47,4 @@ def test_a_check_that_no_time_is_left_for_is_left_out() -> None:
         check=True,
         timeout=200,
     )
-    assert made.stdout.count("| left out | no time was left |") == 10
+    assert made.stdout.count("| left out | no time was left |") == 8
