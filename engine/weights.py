@@ -178,6 +178,16 @@ def common_format(paths: Iterable[Path]) -> str:
     return {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}.get(most, most.lower())
 
 
+def only_format(paths: Iterable[Path]) -> bool:
+    """Whether all numbers in ``.safetensors`` files are in one format that PyTorch computes in; positions do not count.
+
+    Raises:
+        UnknownModel: A file can't be read.
+    """
+    found = {tensor.dtype for path in paths for tensor in header(path).values()} - {"I64", "I32"}
+    return len(found) == 1 and found <= {"F32", "F16", "BF16"}
+
+
 def weight_files(folder: Path) -> list[Path]:
     """Return the weight files that a part is loaded from: the plain ones, else those of ``variant``."""
     kind = variant(folder)

@@ -47,12 +47,17 @@ AWAY = {
     "sequential": ", layer by layer",
 }
 
+
+def _mapped(formats: Mapping[str, str]) -> StoredWeights:
+    return StoredWeights(formats, frozenset(formats))
+
+
 STORED: Mapping[str, StoredWeights] = {
-    "z-image-turbo": StoredWeights({"transformer": "fp32", "text_encoder": "bf16", "vae": "bf16"}),
-    "sdxl": StoredWeights({"unet": "fp32", "text_encoder": "fp32", "text_encoder_2": "fp32", "vae": "fp32"}),
-    "sd15": StoredWeights({"unet": "fp32", "text_encoder": "fp32", "vae": "fp32"}),
+    "z-image-turbo": _mapped({"transformer": "fp32", "text_encoder": "bf16", "vae": "bf16"}),
+    "sdxl": _mapped({"unet": "fp32", "text_encoder": "fp32", "text_encoder_2": "fp32", "vae": "fp32"}),
+    "sd15": _mapped({"unet": "fp32", "text_encoder": "fp32", "vae": "fp32"}),
 }
-"""Models whose files are not in bf16, and have to be converted in main memory."""
+"""Models whose files are not in bf16, and are converted weight by weight."""
 
 
 def tables() -> Iterator[str]:

@@ -22,6 +22,7 @@ from engine.diffusion import leftovers, lora_hooks, loras, objective, scaled_wei
 from engine.diffusion.files import Files
 from engine.diffusion.lora_targets import targets_of
 from engine.diffusion.memory import apply
+from engine.diffusion.memory.pending import LayerChange
 from engine.families.registry import model_class, spec_of
 from engine.families.spec import TEXT_ENCODER
 from engine.folders import read
@@ -50,13 +51,24 @@ _EXPECTED_LOGS: Mapping[str, str] = {
 """Messages that the libraries log for every model, by logger. Their other warnings matter."""
 
 
-def assemble(files: Files, profile: Profile, dtype: torch.dtype, **more: Any) -> Any:
+def assemble(
+    files: Files,
+    profile: Profile,
+    dtype: torch.dtype,
+    *,
+    stored: Mapping[str, torch.dtype] | None = None,
+    changes: dict[nn.Module, list[LayerChange]] | None = None,
+    **more: Any,
+) -> Any:
     """Return the pipeline of a model whose files have been checked, on the CPU.
 
     Args:
         files: Its files.
         profile: Names its scheduler.
         dtype: Format of its weights. A VAE whose config states that it overflows in fp16 is loaded in fp32.
+        stored: The parts that are loaded in the format of their files, and that format; these are mapped, not read.
+        changes: Receives what adds LoRAs to the weights, by layer; None: they are added at once. Where weights are
+            quantised already, LoRAs are computed beside them.
         more: Passed to the pipeline's ``from_pretrained`` (``quantization_config``, ``device_map``); not used for a
             single file.
 
@@ -65,13 +77,13 @@ def assemble(files: Files, profile: Profile, dtype: torch.dtype, **more: Any) ->
         torch.OutOfMemoryError, MemoryError: It does not fit the memory.
     """
     with _one_sentence(files.named):
-        pipe = _pipeline(files, dtype, more)
+        pipe = _pipeline(files, dtype, stored or {}, more)
         _whole(pipe, files)
     if (path := files.whole or files.denoiser) is not None and not svdquant.form_of_file(files.denoiser):
         leftovers.note(path, files.spec, whole=files.whole is not None)
     for lora in files.loras:
         with _one_sentence(Path(lora.source)):
-            _add(pipe, Path(lora.source), lora.weight, files.family)
+            _add(pipe, Path(lora.source), lora.weight, files.family, changes)
     pipe.set_progress_bar_config(disable=True)
     if profile.scheduler:
         with _one_sentence(files.named):
@@ -104,12 +116,13 @@ def _objective(files: Files, base: Mapping[str, object]) -> Mapping[str, object]
     return objective.scheduler_config(path, base) if path is not None and files.spec.schedulers else {}
 
 
-def _pipeline(files: Files, dtype: torch.dtype, more: Mapping[str, Any]) -> Any:
+def _pipeline(files: Files, dtype: torch.dtype, stored: Mapping[str, torch.dtype], more: Mapping[str, Any]) -> Any:
     family = files.spec
     kind, without = getattr(diffusers, family.pipelines[0]), dict(family.omitted)
     # A pipeline's own call casts its VAE when it needs to.
     upcast = (
         dtype == torch.float16
+        and "vae" not in stored
         and family.describe is None
         and bool(read(files.folder / "vae" / "config.json").get("force_upcast"))
     )
@@ -118,7 +131,7 @@ def _pipeline(files: Files, dtype: torch.dtype, more: Mapping[str, Any]) -> Any:
             str(files.whole),
             config=str(files.folder),
             local_files_only=True,
-            dtype=dtype,
+            dtype=next(iter(stored.values()), dtype),  # the parts of one file are in one format, or in none of theirs
             **without,
             **_scaled_parts(files, files.whole, dtype),
         )
@@ -127,12 +140,12 @@ def _pipeline(files: Files, dtype: torch.dtype, more: Mapping[str, Any]) -> Any:
         return pipe
     parts: dict[str, Any] = {}
     if files.denoiser is not None:
-        parts[family.denoiser] = _denoiser(files, files.denoiser, dtype)
+        parts[family.denoiser] = _denoiser(files, files.denoiser, stored.get(family.denoiser, dtype))
     if variants := sorted({v for part in family.parts if (v := variant(files.folder / part))}):
         parts["variant"] = variants[0]  # parts without this variant are loaded from their plain files
     return kind.from_pretrained(
         str(files.folder),
-        dtype={"vae": torch.float32, "default": dtype} if upcast else dtype,
+        dtype={"default": dtype, **({"vae": torch.float32} if upcast else {}), **stored},
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
@@ -217,7 +230,7 @@ def _bare(name: str) -> str:
     return re.sub(r"^(?:(?:text_model|language_model|model)\.)+", "", name)
 
 
-def _add(pipe: Any, path: Path, weight: float, family: str) -> None:
+def _add(pipe: Any, path: Path, weight: float, family: str, changes: dict[nn.Module, list[LayerChange]] | None) -> None:
     """Add a LoRA to the weights; where they are quantised, compute it beside them."""
     parts = {part: getattr(pipe, part) for part in spec_of(family).lora_parts}
     targets = targets_of(parts, model_class(family))
@@ -226,8 +239,12 @@ def _add(pipe: Any, path: Path, weight: float, family: str) -> None:
     if any(apply.is_quantised(parts[part]) for part in touched):
         hooks = lora_hooks.hooks_of([(adapter, {}, weight)], targets, torch.device("cpu"))
         lora_hooks.ActiveHooks(targets).always(hooks)
-    else:
-        lora_hooks.merge(adapter, targets, weight)
+        return
+    for layer, change in lora_hooks.merges(adapter, targets, weight):
+        if changes is None:
+            change(layer)
+        else:
+            changes.setdefault(layer, []).append(change)
 
 
 @contextmanager

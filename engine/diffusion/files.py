@@ -18,7 +18,7 @@ from engine.families.spec import FamilySpec
 from engine.folders import family_of, index_of, read, read_value
 from engine.regular_files import JSON_BYTES, read_bytes
 from engine.spec import Lora, ModelSpec
-from engine.weights import PICKLES, TensorInfo, common_format, gguf_header, header, visible, weight_files
+from engine.weights import PICKLES, TensorInfo, common_format, gguf_header, header, only_format, visible, weight_files
 
 _TEXTS = (".txt", ".jinja", ".model")
 
@@ -123,13 +123,15 @@ def stored_weights(files: Files) -> StoredWeights:
     Raises:
         UnknownModel: A file can't be read.
     """
-    formats = {}
+    formats, mapped = {}, set()
     for name, part in files.spec.parts.items():
         alone = files.whole or (files.denoiser if name == files.spec.denoiser else None)
         if part.weights and (alone is None or not is_packed(alone)):
-            formats[name] = common_format(weight_files(files.folder / name) if alone is None else [alone])
-    late = set(formats) if files.whole is not None else {files.spec.denoiser} if files.denoiser is not None else set()
-    return StoredWeights(formats, frozenset(late))
+            found = weight_files(files.folder / name) if alone is None else [alone]
+            formats[name] = common_format(found)
+            if only_format(found):
+                mapped.add(name)
+    return StoredWeights(formats, frozenset(mapped))
 
 
 def is_packed(path: Path) -> bool:

@@ -22,6 +22,7 @@ from engine.diffusion import device as devices
 from engine.diffusion.assemble import assemble
 from engine.diffusion.errors import first_line, is_out_of_memory
 from engine.diffusion.memory import apply, probe
+from engine.diffusion.memory.pending import LayerChange
 from engine.diffusion.memory.plan import plan, refit, room_to_decode, safer
 from engine.diffusion.memory.probe import bytes_by_device, trimming
 from engine.diffusion.memory.types import CPU, CUDA, PACKED, Device, ModelMemory, Plan, gib
@@ -337,9 +338,12 @@ class Loader:
         # The plan chooses the CPU where the GPU is too small.
         device = torch.device("cpu") if made.on == "cpu" else self.device
         kind = model_class(spec.profile.family)
+        held = files.stored_weights(located)
+        stored = {part: apply.DTYPES[held.formats[part]] for part in held.mapped}
+        changes: dict[torch.nn.Module, list[LayerChange]] = {}
         with trimming() if made.quantises else nullcontext():
-            pipe = assemble(located, spec.profile, dtype, **options)
-            apply.settle(pipe, made, device, reorder=issubclass(kind, BatchedFamily))
+            pipe = assemble(located, spec.profile, dtype, stored=stored, changes=changes, **options)
+            apply.settle(pipe, made, device, reorder=issubclass(kind, BatchedFamily), stored=stored, changes=changes)
         family: Family[Any] = kind(pipe, device)
         if isinstance(family, BatchedFamily):
             family.step_cache = StepCache(self.step_cache)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -189,26 +189,27 @@ def _probed(module: nn.Module, layer: Geometry, device: torch.device) -> Tensor 
     return (made.float() if bias is None else made.float() - bias.to(made).float()).T.contiguous()
 
 
-@torch.no_grad()
-def merge(adapter: Adapter, targets: Targets, weight: float) -> None:
-    """Add a LoRA to the weights themselves, for good.
-
-    Raises:
-        UnknownModel: A layer's weight can't be written.
-    """
+def merges(
+    adapter: Adapter, targets: Targets, weight: float
+) -> Iterator[tuple[nn.Module, Callable[[nn.Module], None]]]:
+    """Yield each layer that a LoRA changes, and what adds the LoRA to the layer's weights for good."""
     for place, one in adapter.layers.items():
-        module: Any = targets.module(place)
-        own = module.weight
-        base = own.float()
-        gain = one.gain(base)
-        own.copy_((base + weight * one.merged(base, gain)).to(own.dtype))
-        if one.bias is None:
-            continue
-        bias = one.bias.to(own) * weight
-        if module.bias is None:
-            module.bias = nn.Parameter(bias, requires_grad=False)
-        else:
-            module.bias.add_(bias)
+        yield targets.module(place), partial(_merge, one, weight)
+
+
+@torch.no_grad()
+def _merge(one: LayerDelta, weight: float, module: Any) -> None:
+    own = module.weight
+    base = own.float()
+    gain = one.gain(base)
+    own.copy_((base + weight * one.merged(base, gain)).to(own.dtype))
+    if one.bias is None:
+        return
+    bias = one.bias.to(own) * weight
+    if module.bias is None:
+        module.bias = nn.Parameter(bias, requires_grad=False)
+    else:
+        module.bias.add_(bias)
 
 
 class ActiveHooks:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 from accelerate import cpu_offload
 from accelerate.hooks import ModelHook, add_hook_to_module
-from diffusers import PipelineQuantizationConfig
+from diffusers import BitsAndBytesConfig, PipelineQuantizationConfig
 from diffusers.hooks import HookRegistry, apply_layerwise_casting
 
 from engine.diffusion.memory.estimate import TILE
+from engine.diffusion.memory.pending import LayerChanges, PendingWeights
 from engine.diffusion.memory.stream import stream
 from engine.diffusion.memory.types import BITSANDBYTES, NUNCHAKU, SVDQUANT, TORCHAO, Plan
-from engine.diffusion.memory.w8a8 import W8A8Linear, convert
+from engine.diffusion.memory.w8a8 import W8A8Linear, convert_layer, convertible, scales_rows
 from engine.families.spec import DENOISERS, TEXT_ENCODER
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -27,7 +29,7 @@ DTYPES: Mapping[str, torch.dtype] = {
 """PyTorch's dtype for each format."""
 
 
-def quantised_parts(plan: Plan, names: Iterator[str] | tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def quantised_parts(plan: Plan, names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield (name, ``int8`` or ``nf4``) for each part of a pipeline that the plan quantises.
 
     Args:
@@ -42,13 +44,23 @@ def quantised_parts(plan: Plan, names: Iterator[str] | tuple[str, ...]) -> Itera
 
 
 def quantization_config(plan: Plan, names: tuple[str, ...]) -> PipelineQuantizationConfig | None:
-    """Return the ``quantization_config`` of ``from_pretrained``; None where nothing is quantised."""
-    found = {name: _part_config(name, how, plan) for name, how in quantised_parts(plan, names)}
+    """Return the ``quantization_config`` of ``from_pretrained``; None where the libraries quantise nothing."""
+    found = {
+        name: BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=DTYPES[plan.compute]
+        )
+        for name, how in quantised_parts(plan, names)
+        if how == "nf4"
+    }
     return PipelineQuantizationConfig(quant_mapping=found) if found else None
 
 
 def quantise_linear(module: torch.nn.Module) -> None:
-    """Quantise the linear layers of a loaded part to int8, with a scale per row, unless the part is quantised already."""
+    """Quantise linear layers to int8, with a scale per row, unless they are quantised already.
+
+    Args:
+        module: A part, or a layer.
+    """
     # An optional dependency, which takes a second to import.
     from torchao.quantization import Int8WeightOnlyConfig, quantize_  # noqa: PLC0415
 
@@ -92,21 +104,6 @@ def _version(library: str) -> str:
         return library
 
 
-def _part_config(name: str, how: str, plan: Plan) -> Any:
-    # diffusers and transformers each have their own class of the same name.
-    if name.startswith(TEXT_ENCODER):
-        import transformers as loads  # noqa: PLC0415
-    else:
-        import diffusers as loads  # noqa: PLC0415
-    if how == "nf4":
-        return loads.BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=DTYPES[plan.compute]
-        )
-    from torchao.quantization import Int8WeightOnlyConfig  # noqa: PLC0415
-
-    return loads.TorchAoConfig(Int8WeightOnlyConfig(version=2))
-
-
 _HOST = torch.device("cpu")
 
 
@@ -125,32 +122,41 @@ def options(plan: Plan, names: tuple[str, ...]) -> Mapping[str, Any]:
 
 
 def loaded_in(plan: Plan) -> torch.dtype:
-    """Return the dtype in which weights are loaded, before ``settle``."""
+    """Return the dtype in which weights are loaded that keep it, before ``settle`` quantises or casts them."""
     return DTYPES[plan.loaded]
 
 
-def settle(pipe: Any, plan: Plan, device: torch.device, *, reorder: bool = True) -> None:
-    """Place a loaded pipeline as the plan says. Call it once, after LoRAs have been added.
+def settle(
+    pipe: Any,
+    plan: Plan,
+    device: torch.device,
+    *,
+    reorder: bool = True,
+    stored: Mapping[str, torch.dtype] | None = None,
+    changes: LayerChanges | None = None,
+) -> None:
+    """Place a loaded pipeline as the plan says. Call it once.
+
+    Weights are converted, quantised and moved one by one, or block by block where they are streamed: of those that are
+    mapped from their files, main memory holds no more than that at a time, and what the plan keeps there.
 
     Args:
-        pipe: A pipeline on the CPU, loaded with ``options``, or in ``loaded_in`` from a single file.
+        pipe: A pipeline on the CPU, loaded with ``options``.
         plan: The plan.
         device: The device that draws; the CPU where ``plan.on`` says so.
         reorder: Store the VAE's weights in the order that is fastest on the device. Sums of another order differ by
             their last bits, so a pipeline that is drawn by its own call keeps its order.
+        stored: The dtype of each part that was loaded in that of its files; the others were loaded in ``loaded_in``.
+        changes: LoRAs that are added to the weights.
     """
     modules = dict(_modules(pipe))
+    plain = {name: module for name, module in modules.items() if not is_quantised(module)}
+    pending = _pending(plain, plan, device, stored or {}, changes or {})
     _prepare_vae(pipe, plan, device, reorder=reorder)
-    for name, how in quantised_parts(plan, tuple(modules)):
-        if how == "int8":
-            quantise_linear(modules[name])
-    for name, module in modules.items():
-        storage, compute = _formats(name, plan)
-        cast_too = storage != compute and not is_quantised(module)
-        if plan.w8a8 and name in DENOISERS:
-            convert(module, plan.precision, device)
-        if cast_too:
-            cast(module, DTYPES[storage], DTYPES[compute])
+    _cast(plain, plan)
+    if plan.offload in ("model", "sequential"):
+        for module in modules.values():
+            pending.fill(module, _HOST)
     if plan.offload == "model":
         take_turns([m for n, m in modules.items()], device)
         return
@@ -159,13 +165,55 @@ def settle(pipe: Any, plan: Plan, device: torch.device, *, reorder: bool = True)
             # Buffers are offloaded too where the module has parameters outside of its layers.
             cpu_offload(module, execution_device=device, offload_buffers=bool(list(module.parameters(recurse=False))))
         return
-    # What leaves main memory goes first: converted weights would take it beside those that stay there.
+    # What leaves main memory goes first: what a library has converted would take it beside those that stay there.
     for name, module in modules.items():
         if not _streams(name, plan):
+            pending.fill(module, device)
             module.to(device)
     for name, module in modules.items():
         if _streams(name, plan):
-            stream(module, device)
+            stream(module, device, pending)
+
+
+def _pending(
+    modules: Mapping[str, torch.nn.Module],
+    plan: Plan,
+    device: torch.device,
+    stored: Mapping[str, torch.dtype],
+    changes: LayerChanges,
+) -> PendingWeights:
+    """Take the weights of parts that no library has quantised."""
+    pending = PendingWeights(changes)
+    quantised = _int8(modules, plan)
+    for name, module in modules.items():
+        pending.take(module, stored.get(name), loaded_in(plan), quantise_linear if name in quantised else None)
+        if plan.w8a8 and name in DENOISERS:
+            by_row = plan.precision == "fp8" and scales_rows(device)
+            for _, layer in list(convertible(module)):
+                pending.quantise(layer, partial(_multiply_in, plan.precision, by_row))
+                if plan.casts:  # the hooks that cast keep the method by which a layer computes
+                    convert_layer(layer, plan.precision, by_row=by_row)
+    return pending
+
+
+def _multiply_in(form: str, by_row: bool, layer: torch.nn.Linear) -> None:
+    """Let a layer whose weight has its place multiply in eight bits."""
+    if form == "int8":
+        quantise_linear(layer)
+    convert_layer(layer, form, by_row=by_row)
+
+
+def _cast(modules: Mapping[str, torch.nn.Module], plan: Plan) -> None:
+    """Let layers compute in another format than that of their weights, where the plan says so."""
+    quantised = _int8(modules, plan)
+    for name, module in modules.items():
+        storage, compute = _formats(name, plan)
+        if storage != compute and name not in quantised:
+            cast(module, DTYPES[storage], DTYPES[compute])
+
+
+def _int8(names: Iterable[str], plan: Plan) -> frozenset[str]:
+    return frozenset(name for name, how in quantised_parts(plan, names) if how == "int8")
 
 
 def _prepare_vae(pipe: Any, plan: Plan, device: torch.device, *, reorder: bool) -> None:

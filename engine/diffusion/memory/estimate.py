@@ -115,33 +115,48 @@ class Estimate:
         )
         return weights(self._parameters.get("vae", _VAE) + others, precision, precision, 0.0)
 
-    def loading(self, stored: StoredWeights, placement: Placement, gguf: int = 0) -> int:
-        """Return the bytes of main memory that loading the weights takes, before they are moved to their device.
+    def converted(self, stored: StoredWeights, placement: Placement) -> tuple[int, int]:
+        """Return the bytes of main memory of the parts that are converted as a whole, and of the largest layer of others.
 
-        They were measured with diffusers 0.42: a part that is converted takes the bytes of its new format, and one that
-        is quantised while it is loaded those of the result. The files are mapped and take none.
+        Weights are mapped from their files, converted or quantised one by one, and moved to their place. A part whose
+        files mix formats is converted before that.
 
         Args:
             stored: How the files hold the weights.
             placement: The formats that they are loaded in.
-            gguf: Bytes of the GGUF file that holds the denoiser, which is copied; 0 where there is none.
         """
-        loaded = placement.loaded
-        found = gguf
+        whole = layer = 0
         for name, parameters in self._parameters.items():
             held = stored.formats.get(name)
-            if held is None or (gguf and name == self._denoiser):
+            if held is None:
                 continue
-            how = ""
-            if name == self._denoiser:
-                how = placement.precision if placement.precision in ("int8", "nf4") else ""
-            elif name.startswith(TEXT_ENCODER) and placement.text_encoder == "int8":
-                how = "int8"
-            if held != loaded and (not how or name in stored.late):
-                found += weights(parameters, loaded, loaded, 0.0)
-            elif how:
-                found += weights(parameters, how, placement.compute, self.footprint.linear_share.get(name, 0.0))
-        return found
+            if name == self._denoiser and placement.precision == "nf4":
+                # A library quantises this part while it reads it.
+                whole += weights(parameters, "nf4", placement.compute, self.footprint.linear_share.get(name, 0.0))
+            elif held != placement.loaded and name in stored.mapped:
+                layer = max(layer, self._largest(name) * BYTES[placement.loaded])
+            elif held != placement.loaded:
+                whole += weights(parameters, placement.loaded, placement.loaded, 0.0)
+        return whole, layer
+
+    def placing(self, placement: Placement) -> int:
+        """Return the bytes of the device that placing the largest layer takes beside its weights: quantising it in fp32."""
+        if placement.precision != "int8":
+            return 0
+        return round(
+            self.footprint.largest_layer * (BYTES[placement.loaded] + 2 * BYTES["fp32"]) * min(1.0, self._width)
+        )
+
+    def _largest(self, name: str) -> int:
+        """Return the parameters of a part's largest layer, at most."""
+        known = self.footprint
+        if name == self._denoiser:
+            largest = known.largest_layer
+        elif name.startswith(TEXT_ENCODER):
+            largest = known.text_pair  # an embedding and a block
+        else:
+            return self._parameters[name]
+        return min(self._parameters[name], round(largest * min(1.0, self._width)))
 
     def step(self, width: int, height: int, batch: int, compute: str, *, w8a8: bool = False) -> int:
         """Return the bytes alive while the denoiser takes one step with a batch, including its guided half.

@@ -252,13 +252,13 @@ def need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, ti
     decode = estimate.decode(size.width, size.height, placement.vae, tiled=tiled)
     decode += estimate.workspace(size.width, size.height, tiled=tiled)
     prompt = estimate.prompt(placement.text_compute)
-    kept = estimate.embeddings
+    kept, placing = estimate.embeddings, estimate.placing(placement)
     everything = denoiser + text + vae
     match placement.offload:
         case "none":
-            return MemoryNeed(everything + kept + max(step, decode, prompt), everything)
+            return MemoryNeed(everything + kept + max(step, decode, prompt, placing), everything)
         case "text":
-            alive = max(step, decode, prompt + text_blocks)
+            alive = max(step, decode, prompt + text_blocks, placing)
             return MemoryNeed(denoiser + vae + kept + alive, denoiser + vae, text, text, text_blocks)
         case "model":
             # The part that was used last stays on the device.
@@ -273,6 +273,15 @@ def need(estimate: Estimate, placement: Placement, size: Size, batch: int, *, ti
             return MemoryNeed(estimate.leaves(placement.compute) + kept + alive, 0, everything)
 
 
-def loading(estimate: Estimate, placement: Placement, size: Size) -> int:
-    """Return the bytes of main memory that loading takes."""
-    return estimate.loading(size.stored or StoredWeights(), placement, size.packed)
+def load_peak(estimate: Estimate, placement: Placement, size: Size, takes: MemoryNeed) -> int:
+    """Return the bytes of main memory that a model takes at most while it is loaded and placed.
+
+    Args:
+        estimate: The model's memory use.
+        placement: How it is placed.
+        size: Has its files.
+        takes: What the placement takes.
+    """
+    whole, layer = estimate.converted(size.stored or StoredWeights(), placement)
+    # Blocks leave a part that was converted as a whole as they are moved to memory of their own.
+    return max(takes.host, whole + size.packed) + max(takes.moving, layer)

@@ -12,7 +12,7 @@ from engine.diffusion.memory.placements import (
     Size,
     cpu_placements,
     gpu_placements,
-    loading,
+    load_peak,
     need,
     tilings,
 )
@@ -94,9 +94,9 @@ def plan(  # noqa: PLR0917 - each argument decides the plan
     first = ""
     for placement, tiled in gpu_placements(request.estimate, device, requested, libraries, request.size):
         takes = need(request.estimate, placement, request.size, 1, tiled=tiled)
-        loads, spare = loading(request.estimate, placement, request.size), device.host_free - _own(device)
-        fits = takes.device <= budget and max(takes.host, loads) + takes.moving <= spare
-        if fits and (not takes.pinned or takes.pinned + takes.moving <= device.pinnable - _own(device)):
+        loads = load_peak(request.estimate, placement, request.size, takes)
+        spare, pinnable = device.host_free - _own(device), device.pinnable - _own(device)
+        if takes.device <= budget and loads <= spare and (not takes.pinned or loads <= pinnable):
             why = tuple(filter(None, (first, *reasons(request, placement, tiled=tiled))))
             made = _batched(request.estimate, placement, request.size, budget, tiled=tiled)
             return replace(made, on=device.kind, reasons=why)
@@ -206,8 +206,10 @@ def _on_cpu(request: PlanRequest, before: tuple[str, ...]) -> Plan:
     least = 0
     for placement, why in cpu_placements(request, cpu):
         for tiled in tilings(size):
-            device_bytes = need(estimate, placement, size, 1, tiled=tiled).device
-            device_bytes = max(device_bytes, loading(estimate, placement, size))
+            takes = need(estimate, placement, size, 1, tiled=tiled)
+            # Converted weights have their place here: what a layer takes for a moment comes on top of them.
+            loads = load_peak(estimate, placement, size, replace(takes, host=takes.weights))
+            device_bytes = max(takes.device, loads)
             if device_bytes <= budget:
                 said = (*before, *guess(request), why, *((TILES,) if tiled else ()))
                 return replace(_batched(estimate, placement, size, budget, tiled=tiled), reasons=said)

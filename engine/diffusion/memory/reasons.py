@@ -42,8 +42,8 @@ def too_large(request: PlanRequest, placement: Placement, of_card: tuple[int, in
             f"and {gib(max(0, of_card[1]))} of the card can be used."
         )
     return (
-        f"{request.profile.title} in {placement.precision} takes {gib(of_host[0])} of main memory while it is loaded, since "
-        f"its files are in another format, and {gib(max(0, of_host[1]))} can be used."
+        f"{request.profile.title} in {placement.precision} takes {gib(of_host[0])} of main memory while it is loaded, "
+        f"and {gib(max(0, of_host[1]))} can be used."
     )
 
 

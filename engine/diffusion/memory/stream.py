@@ -12,7 +12,7 @@ import ctypes
 import logging
 import mmap
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +21,7 @@ import torch
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
+from engine.diffusion.memory.pending import PendingWeights
 from engine.diffusion.memory.probe import plain_tensors
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ MOST = 512 * 2**20
 LEAST = 8 * 2**20
 """Bytes of a layer outside of the blocks that is copied; smaller ones stay on the device."""
 
+_HOST = torch.device("cpu")
 _ALIGN = 256
 _LAYERS = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 """Layers whose weights are read by their own forward method alone."""
@@ -68,19 +70,23 @@ _HOOK, _PART_HOOK = "group_offloading", "weight_streaming"
 """By the first name pipelines of diffusers find the device that a module computes on."""
 
 
-def blocks(part: nn.Module) -> Iterator[nn.Module]:
+def blocks(part: nn.Module, size_of: Callable[[nn.Module], int] | None = None) -> Iterator[nn.Module]:
     """Yield the modules of a part that are copied at once, each with all that is inside it.
 
     They are the items of lists of modules, and the large layers outside of such items.
+
+    Args:
+        part: The part.
+        size_of: Returns the bytes of a module; None: those that its parameters have now.
     """
     for child in part.children():
-        size = nbytes(child)
+        size = (size_of or nbytes)(child)
         item = isinstance(part, nn.ModuleList | nn.Sequential) and 0 < size <= MOST
         layer = isinstance(child, _LAYERS) and size >= LEAST
         if item or layer:
             yield child
         else:
-            yield from blocks(child)
+            yield from blocks(child, size_of)
 
 
 def nbytes(module: nn.Module) -> int:
@@ -88,24 +94,30 @@ def nbytes(module: nn.Module) -> int:
     return sum(plain.nbytes for parameter in module.parameters() for plain in plain_tensors(parameter))
 
 
-def stream(part: nn.Module, device: torch.device) -> None:
+def stream(part: nn.Module, device: torch.device, pending: PendingWeights | None = None) -> None:
     """Keep a part's weights in main memory; its buffers and small layers go to the device and stay there.
 
     Args:
         part: A part on the CPU whose blocks are called through their ``forward`` methods.
         device: The device that computes.
+        pending: Has the weights of the part that have no place yet; they get it block by block.
     """
+    pending = pending or PendingWeights()
     streamer = _Streamer(device)
     made: dict[tuple[int, ...], _Block] = {}
     moved: set[int] = set()
-    for module in blocks(part):
-        slots = tuple(_slots(module))
+    # These lists keep the parameters alive, so that no two have the same id.
+    found = [(module, list(_slots(module))) for module in blocks(part, pending.nbytes)]
+    for module, before in found:
         # A layer that is tied to another one, as the last of a language model, has the same weights.
-        key = tuple(id(parameter) for _, _, parameter in slots)
-        block = _Block(slots, made.get(key), device)
+        key = tuple(id(parameter) for _, _, parameter in before)
+        pending.fill(module, _HOST)
+        block = _Block(tuple(_slots(module)), made.get(key), device)
         made.setdefault(key, block)
         moved |= {id(module) for module in module.modules()}
         HookRegistry.check_if_exists_or_initialize(module).register_hook(_BlockHook(streamer, block), _HOOK)
+    del found
+    pending.fill(part, device)
     for module in part.modules():
         for name, buffer in module._buffers.items():  # noqa: SLF001  # the way to replace a buffer as it is
             module._buffers[name] = None if buffer is None else buffer.to(device)  # noqa: SLF001

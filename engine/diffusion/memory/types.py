@@ -54,16 +54,17 @@ class Device:
 class StoredWeights:
     """How a model's files hold its weights, which decides what main memory loading them takes.
 
-    Weights that stay in the format of their file are mapped from it, and the system can reclaim that memory.
+    Weights that are loaded in the format of their file are mapped from it, and the system can reclaim that memory.
 
     Attributes:
         formats: Format of most of the weights of each part: ``fp32``, ``bf16``, ``fp16``, or another word for weights
             that are dequantised. Nothing is counted for a part that is not named.
-        late: Parts that are quantised after they were loaded, since they are not loaded from a pipeline's folder.
+        mapped: Parts all of whose weights are in one format: they are loaded in it, and converted when they are placed,
+            one by one. Others are converted as a whole first.
     """
 
     formats: Mapping[str, str] = field(default_factory=dict)
-    late: frozenset[str] = frozenset()
+    mapped: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def convert(part: nn.Module, form: str, device: torch.device, least_side: int | 
     by_row = form == "fp8" and scales_rows(device)
     found = [layer for _, layer in convertible(part, least_side)]
     for layer in found:
-        _convert(layer, form, by_row=by_row)
+        convert_layer(layer, form, by_row=by_row)
     return len(found)
 
 
@@ -113,7 +113,11 @@ def convertible(part: nn.Module, least_side: int | None = None) -> Iterator[tupl
             yield name, layer
 
 
-def _convert(layer: nn.Linear, form: str, *, by_row: bool) -> None:
+def convert_layer(layer: nn.Linear, form: str, *, by_row: bool) -> None:
+    """Let one layer multiply in eight bits, with the arguments of ``convert``.
+
+    ``by_row``: See ``scales_rows``.
+    """
     weight: Any = layer.weight.detach()
     if form == "int8" and type(weight).__name__ == "Int8Tensor":  # torchao's, with a scale a row
         stored, scale = weight.qdata, weight.scale

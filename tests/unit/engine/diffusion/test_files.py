@@ -405,16 +405,19 @@ def test_a_gguf_in_a_format_that_can_not_be_read(made: Path, tmp_path: Path) -> 
 
 def test_how_files_hold_their_weights(made: Path, own: Callable[[str], Path], tmp_path: Path) -> None:
     fp32 = dict.fromkeys(("text_encoder", "vae"), "fp32")
-    assert stored_weights(Files("z_image", made / "z_image")) == StoredWeights(fp32 | {"transformer": "fp32"})
+    alike = frozenset({*fp32, "transformer"})
+    assert stored_weights(Files("z_image", made / "z_image")) == StoredWeights(fp32 | {"transformer": "fp32"}, alike)
     tensors = load_file(made / "z_image-alone.safetensors")
     for dtype, name in ((torch.bfloat16, "bf16"), (torch.float16, "fp16"), (EIGHT, "f8_e4m3")):
         path = tmp_path / f"{name}.safetensors"
         save_file({k: t.to(dtype) if t.dim() > 1 else t for k, t in tensors.items()}, path)
-        late = frozenset({"transformer"})
         found = stored_weights(Files("z_image", made / "z_image", denoiser=path))
-        assert found == StoredWeights(fp32 | {"transformer": name}, late)
+        assert found == StoredWeights(fp32 | {"transformer": name}, frozenset(fp32)), "its biases are in fp32"
+        save_file({k: t.to(dtype) for k, t in tensors.items()}, path)
+        found = stored_weights(Files("z_image", made / "z_image", denoiser=path))
+        assert found.mapped == (frozenset(fp32) if dtype == EIGHT else alike), "PyTorch computes in no fp8"
     gguf_alone = Files("z_image", made / "z_image", denoiser=tmp_path / "q4.gguf")
-    assert stored_weights(gguf_alone) == StoredWeights(fp32, frozenset({"transformer"}))
+    assert stored_weights(gguf_alone) == StoredWeights(fp32, frozenset(fp32))
     weightless = own("sd15")
     for weights in weightless.glob("*/*.safetensors"):
         weights.unlink()

@@ -22,6 +22,7 @@ from engine.contract import Recipe
 from engine.diffusion.memory import apply
 from engine.diffusion.memory.apply import DTYPES
 from engine.diffusion.memory.estimate import Estimate
+from engine.diffusion.memory.pending import PendingWeights
 from engine.diffusion.memory.plan import plan
 from engine.diffusion.memory.types import Plan
 from engine.families.sd15.spec import sd15
@@ -276,7 +277,13 @@ def test_the_vae_is_placed_on_a_card_in_the_memory_format_of_its_tensor_cores(
         found: torch.nn.Module = to(module, *("meta" if a == CUDA else a for a in args), **more)
         return found
 
+    fill = PendingWeights.fill
     monkeypatch.setattr(torch.nn.Module, "to", on_meta)
+    monkeypatch.setattr(
+        PendingWeights,
+        "fill",
+        lambda own, part, device: fill(own, part, torch.device("meta") if device == CUDA else device),
+    )
     pipe = DiffusionPipeline.from_pretrained(models.small_sd15(tmp_path / "model"), dtype=torch.bfloat16)
     apply.settle(pipe, made, CUDA)
     assert {p.device.type for p in pipe.vae.parameters()} == {"cpu" if offload else "meta"}

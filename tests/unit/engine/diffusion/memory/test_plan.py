@@ -339,30 +339,26 @@ def test_the_sentence_says_it_all() -> None:
 
 
 FOLDER = {"transformer": "bf16", "text_encoder": "bf16", "vae": "bf16"}
-FP32 = StoredWeights(FOLDER | {"transformer": "fp32"})
+FP32 = FOLDER | {"transformer": "fp32"}
 """Z-Image-Turbo as it is published: 24.6 GB of transformer, in fp32."""
 
-
-def test_weights_that_stay_in_their_format_take_no_memory_to_load() -> None:
-    assert planned(card(31, host=4), stored=StoredWeights(FOLDER)).precision == "bf16"
-
-
-def test_weights_that_are_converted_take_memory_to_load() -> None:
-    assert planned(card(31, host=14), stored=FP32).precision == "bf16"
-    found = planned(card(31, host=10), stored=FP32)
-    assert (found.precision, found.offload) == ("int8", "none")
-    assert found.reasons[0] == (
-        "Z-Image-Turbo in bf16 takes 11.5 GiB of main memory while it is loaded, since its files are in another format, and "
-        "9.0 GiB can be used."
-    )
+MIXED = StoredWeights(FP32, mapped=frozenset({"text_encoder", "vae"}))
+"""The same with norms in another format, so that the transformer is converted as a whole."""
 
 
-def test_a_transformer_of_its_own_is_quantised_after_it_was_loaded() -> None:
-    alone = StoredWeights(FP32.formats, late=frozenset({"transformer"}))
+def test_weights_that_are_converted_one_by_one_take_the_memory_of_a_layer_to_load() -> None:
+    for formats in (FOLDER, FP32):
+        assert planned(card(31, host=4), stored=StoredWeights(formats, frozenset(formats))).precision == "bf16"
+
+
+def test_a_part_that_is_converted_as_a_whole_takes_memory_to_load() -> None:
+    assert planned(card(31, host=14), stored=MIXED).precision == "bf16"
     with pytest.raises(OutOfMemory):
-        planned(card(31, host=10), stored=alone)
-    assert planned(card(31, host=14), stored=alone).precision == "bf16"
-    assert planned(card(11.25, host=10), stored=StoredWeights(FOLDER, late=alone.late)).precision == "int8"
+        planned(card(31, host=10), stored=MIXED)
+    found = planned(card(31, host=10), stored=replace(MIXED, formats=FOLDER), asked="auto")
+    assert (found.precision, found.offload) == ("bf16", "none"), "in the format of its files it is mapped all the same"
+    small = planned(card(9, host=14), stored=MIXED)
+    assert small.reasons[0].startswith("Z-Image-Turbo in bf16 takes")
 
 
 def test_a_gguf_is_copied_when_it_is_loaded() -> None:
@@ -375,11 +371,10 @@ def test_a_gguf_is_copied_when_it_is_loaded() -> None:
 
 def test_without_a_card_what_loading_takes_counts_too() -> None:
     """This processor computes in fp32, so that it is bf16 which is converted."""
-    late = frozenset({"transformer"})
-    assert planned(processor(14), asked="int8", stored=StoredWeights(FOLDER)).precision == "int8"
-    assert planned(processor(14), asked="int8", stored=StoredWeights(FP32.formats, late)).precision == "int8"
+    mapped = frozenset(FOLDER)
+    assert planned(processor(14), asked="int8", stored=StoredWeights(FOLDER, mapped)).precision == "int8"
     with pytest.raises(OutOfMemory):
-        planned(processor(14), asked="int8", stored=StoredWeights(FOLDER, late))
+        planned(processor(14), asked="int8", stored=StoredWeights(FOLDER, mapped - {"transformer"}))
 
 
 def test_nothing_changes_where_the_files_are_not_here() -> None:
