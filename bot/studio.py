@@ -43,7 +43,7 @@ from bot.drawing.suggestions import Suggestion
 from bot.history import cards as history_cards
 from bot.history import listing, queries
 from bot.history import service as history_service
-from bot.history.service import HistoryEntry
+from bot.history.service import HistoryEntry, SentPicture
 from bot.moderation.word_list import WordList, shipped_words
 from bot.places import options as place_options
 from bot.privacy import exports
@@ -363,6 +363,21 @@ class Studio:
         if not await data_files.exists(self._ctx.pictures, picture.path):
             raise NotFound("refusal.picture.not_found")
         return job_card.file_of(job, picture, self._ctx.pictures)
+
+    async def remember_sent(self, platform: str, path: Path, remote: str) -> None:
+        """Record what a platform calls a stored picture that it was sent."""
+        await shield(history_service.remember_sent(self._ctx, platform, path, remote))
+
+    async def sent_pictures(self, actor: Actor, words: str, *, limit: int) -> tuple[SentPicture, ...]:
+        """Return the actor's pictures that their platform was sent and that match the words, newest first.
+
+        Words that are no query match nothing.
+        """
+        try:
+            query = queries.parse_query(words) if words else None
+        except BadInput:
+            return ()
+        return await history_service.sent_pictures(self._ctx, actor, query, limit=limit)
 
     async def export_ready(self, token: str) -> None:
         """Check the link of an export without using it. Raises NotFound, or Unavailable while it is being made."""

@@ -49,15 +49,16 @@ def author_of(message: Message, owners: Container[str]) -> Actor:
             is_admin=message.sender_chat.id == message.chat.id,
             locale=locale_of(message.from_user),
         )
-    return _actor(message.from_user, owners)
+    return actor_of(message.from_user, owners)
 
 
 def presser_of(query: CallbackQuery, owners: Container[str]) -> Actor:
     """Return the actor who pressed a button."""
-    return _actor(query.from_user, owners)
+    return actor_of(query.from_user, owners)
 
 
-def _actor(user: User | None, owners: Container[str]) -> Actor:
+def actor_of(user: User | None, owners: Container[str]) -> Actor:
+    """Return the actor that a user is."""
     user_id = str(user.id) if user else ""
     return Actor(
         platform=NAME,
@@ -135,3 +136,21 @@ def reply_to(address: Address) -> ReplyParameters | None:
 def whole(text: str | None) -> int | None:
     """Return a stored id as a number."""
     return None if text is None else int(text)
+
+
+_INLINE = "inline:"
+
+
+def inline_address(message_id: str, actor: Actor) -> Address:
+    """Return the address of an inline message: only its asker and its own id are known, and not its chat."""
+    return Address(platform=NAME, chat=f"{_INLINE}{actor.user_id}", message=message_id, user=actor.user_id)
+
+
+def is_inline(address: Address) -> bool:
+    """Whether the address is that of an inline message."""
+    return address.chat.startswith(_INLINE)
+
+
+def person_of(address: Address) -> int:
+    """Return the user id of the asker of an inline message."""
+    return int(address.chat.removeprefix(_INLINE))

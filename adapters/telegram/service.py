@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from functools import partial
+from pathlib import Path
 
 from aiogram import Bot, Dispatcher
 from aiogram.enums import ChatAction, ChatType
@@ -24,6 +26,7 @@ from adapters.telegram.commands import (
 )
 from adapters.telegram.edits import EditedMessages
 from adapters.telegram.identity import NAME
+from adapters.telegram.inline import InlineQueries, PrivateChats, SentPhotos
 from adapters.telegram.membership import Membership
 from adapters.telegram.polling import Polling
 from adapters.telegram.rate_limit import RateLimiter
@@ -97,7 +100,8 @@ class TelegramService(PlatformService):
         self._owners = studio.owners(NAME)
         self._rate_limiter = rate_limiter
         self._options = options
-        self.surface = TelegramSurface(studio.profiles, rate_limiter)
+        self._sent = SentPhotos()
+        self.surface = TelegramSurface(studio.profiles, rate_limiter, self._sent, settings.storage_chat)
         self._listening: socket.socket | None = None
 
     async def start(self) -> None:
@@ -132,6 +136,7 @@ class TelegramService(PlatformService):
                 await self._read(bot, await retrier.persist(bot.me), retrier)
             finally:
                 self.surface.use(None)
+                self._sent.use(None)
 
     async def _read(self, bot: Bot, me: User, retrier: ApiRetrier) -> None:
         log.info("Telegram is connected as @%s", me.username)
@@ -139,6 +144,7 @@ class TelegramService(PlatformService):
             background = BackgroundCalls(bot, group)
             actions = ChatActions(bot, self._rate_limiter, background)
             self.surface.use(bot, actions)
+            self._sent.use(partial(self._keep_photo, background))
             background.start(offer_menus(bot, self._studio, retrier), "the list of commands could not be set")
             failure_notices = FailureNotices(bot, self._studio, self._rate_limiter, background)
             handler = UpdateHandler(
@@ -154,6 +160,10 @@ class TelegramService(PlatformService):
                 assert self._listening is not None, "the service was not started"
                 webhook = Webhook(self._settings.webhook_url, bot, handler, retrier, self._options)
                 await webhook.run(self._listening)
+
+    def _keep_photo(self, background: BackgroundCalls, path: Path, remote: str) -> None:
+        keep = self._studio.remember_sent(NAME, path, remote)
+        background.start(keep, "the id of a photo could not be kept")
 
     def _off(self, reason: str) -> None:
         log.critical("Telegram is off: %s", reason)
@@ -177,6 +187,10 @@ class TelegramService(PlatformService):
             dispatcher.include_router(router)
         dispatcher.include_router(EditedMessages(self._studio, me, self._owners, replies).router())
         dispatcher.include_router(Membership(self._studio).router())
+        chats = PrivateChats(bot) if self._settings.storage_chat is None else None
+        dispatcher.include_router(
+            InlineQueries(self._studio, me, self._owners, background=background, chats=chats).router()
+        )
         dispatcher.include_router(
             CallbackQueries(
                 self._studio, me, self.surface, owners=self._owners, background=background, admins=admins

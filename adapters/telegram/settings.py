@@ -29,6 +29,10 @@ class TelegramSettings(ChatSettings):
         description="Who may draw on Telegram: open (anybody), approve (an owner answers a person's or group's first request), or list (only allowed ones).",
     )
     proxy: str | None = Field(None, description="Proxy for Telegram only (http:// or socks5://); empty: EASEL_PROXY.")
+    storage_chat: int | None = Field(
+        None,
+        description="Id of a chat to which the pictures of inline messages are sent; empty: to the private chat of the person who asked.",
+    )
     webhook_url: str | None = Field(
         None,
         pattern=r"^https?://[^/?#]+/[^?#]*$",

@@ -29,7 +29,9 @@ from PIL import Image
 from adapters.downloads import download
 from adapters.telegram.background import ChatActions
 from adapters.telegram.errors import TokenRefusals, picture_errors, translate_errors
-from adapters.telegram.identity import private_chat, reply_to, whole
+from adapters.telegram.identity import is_inline, person_of, private_chat, reply_to, whole
+from adapters.telegram.inline import SentPhotos, grey_square
+from adapters.telegram.inline_messages import InlineMessages
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words
 from bot.core.cards import Card, Tone
@@ -92,7 +94,6 @@ _SECONDS = 30
 _AWAY = 5.0
 _NO_TEXT = "there is no text in the message"
 _NOT_MODIFIED = "message is not modified"
-_SQUARE, _GREY = 64, (52, 52, 58)
 
 
 class TelegramSurface:
@@ -101,14 +102,24 @@ class TelegramSurface:
     Args:
         profiles: The models; small pictures are shown enlarged as their profile says. Asked each time.
         rate_limiter: Rate limits.
+        sent: Telegram's ids of the photos that it has.
+        storage_chat: Chat to which the pictures of inline messages are sent; None: to their askers.
     """
 
-    def __init__(self, profiles: Callable[[], Sequence[Profile]], rate_limiter: RateLimiter) -> None:
+    def __init__(
+        self,
+        profiles: Callable[[], Sequence[Profile]],
+        rate_limiter: RateLimiter,
+        sent: SentPhotos | None = None,
+        storage_chat: int | None = None,
+    ) -> None:
         self._client: Bot | None = None
         self._actions: ChatActions | None = None
         self._profiles = profiles
         self._rate_limiter = rate_limiter
         self._refusals = TokenRefusals()
+        self._sent = sent or SentPhotos()
+        self._inline = InlineMessages(self._sent, storage_chat, self._turn)
 
     def use(self, bot: Bot | None, actions: ChatActions | None = None) -> None:
         """Use this client from now on, and show by ``actions`` that pictures are drawn; None while there is none."""
@@ -127,12 +138,16 @@ class TelegramSurface:
 
     def wait(self, address: Address) -> float:
         """See ``bot.core.ports.Surface``."""
-        return self._rate_limiter.wait(int(private_chat(address).chat if address.private else address.chat))
+        if address.private or is_inline(address):
+            address = private_chat(address)
+        return self._rate_limiter.wait(int(address.chat))
 
     async def edit(self, address: Address, card: Card) -> Address:
         """See ``bot.core.ports.Surface``."""
         if address.message is None:
             raise Gone("no message to edit")
+        if is_inline(address):
+            return await self._edit_inline(address, card)
         chat_id, message_id = int(address.chat), int(address.message)
         self._show_action(address, card)
         if not card.final and self._rate_limiter.scarce(chat_id):
@@ -156,6 +171,8 @@ class TelegramSurface:
         """See ``bot.core.ports.Surface``."""
         if card.private or address.private:
             address = private_chat(address)
+        if is_inline(address):
+            return await self._edit_inline(address, card)  # it was sent by its asker
         shown = await self._photo(card)
 
         async def call(chat_id: int) -> Message:
@@ -187,7 +204,7 @@ class TelegramSurface:
 
     async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> tuple[str, ...]:
         """See ``bot.core.ports.Surface``."""
-        if address.private:
+        if address.private or is_inline(address):
             address = private_chat(address)
         chat_id = int(address.chat)
         sent: list[str] = []
@@ -257,6 +274,10 @@ class TelegramSurface:
         """See ``bot.core.ports.Surface``. A message older than 48 h can't be deleted; it is redacted."""
         if address.message is None:
             raise Gone("no message is known")
+        if is_inline(address):
+            with translate_errors(self._refusals, repeatable=True):
+                await self._inline.redact(self._bot, address, card)
+            return
         chat_id, message_id = int(address.chat), int(address.message)
         with translate_errors(self._refusals, repeatable=True):
             try:
@@ -271,6 +292,15 @@ class TelegramSurface:
                 return
             with self._turn(chat_id):
                 await _redact(self._bot, chat_id, message_id, card)
+
+    async def _edit_inline(self, address: Address, card: Card) -> Address:
+        person = person_of(address)
+        if not card.final and self._rate_limiter.scarce(person):
+            return address
+        shown = await self._photo(card)
+        with translate_errors(self._refusals, repeatable=True):
+            await self._inline.edit(self._bot, address, card, shown)
+        return address
 
     def _show_action(self, address: Address, card: Card) -> None:
         if self._actions is not None and card.tone is Tone.RUNNING:
@@ -305,13 +335,14 @@ class TelegramSurface:
         caption, entities = words(card, CAPTION_LIMIT)
 
         async def edit(media: InputMediaPhoto | InputMediaDocument) -> None:
-            await self._bot.edit_message_media(
+            edited = await self._bot.edit_message_media(
                 media,
                 chat_id=chat_id,
                 message_id=message_id,
                 reply_markup=keyboard(card),
                 request_timeout=_UPLOAD_SECONDS,
             )
+            self._sent.add(card.pictures[0].path, edited)
 
         try:
             with picture_errors():
@@ -354,7 +385,7 @@ class TelegramSurface:
         caption, entities = words(card, CAPTION_LIMIT)
         try:
             with picture_errors():
-                return await self._bot.send_photo(
+                sent = await self._bot.send_photo(
                     chat_id,
                     shown,
                     caption=caption,
@@ -365,6 +396,8 @@ class TelegramSurface:
                     reply_markup=keyboard(card),
                     request_timeout=_UPLOAD_SECONDS,
                 )
+                self._sent.add(card.pictures[0].path, sent)
+                return sent
         except NoPictures:
             file = await original(card.pictures[0])
             with picture_errors():
@@ -398,6 +431,8 @@ class TelegramSurface:
             album = await self._bot.send_media_group(
                 chat_id, media, message_thread_id=thread, reply_parameters=reply, request_timeout=_UPLOAD_SECONDS
             )
+            for file, message in zip(files, album, strict=False):
+                self._sent.add(file.path, message)
             return [str(message.message_id) for message in album]
         if originals:
             one = await self._bot.send_document(
@@ -412,6 +447,7 @@ class TelegramSurface:
                 reply_parameters=reply,
                 request_timeout=_UPLOAD_SECONDS,
             )
+        self._sent.add(files[0].path, one)
         return [str(one.message_id)]
 
 
@@ -444,7 +480,7 @@ async def _redact(bot: Bot, chat_id: int, message_id: int, card: Card) -> None:
     else:
         return
     caption, marked = words(card, CAPTION_LIMIT)
-    square = BufferedInputFile(await asyncio.to_thread(_grey_square), filename="forgotten.png")
+    square = await grey_square()
     # In an album a photo must stay a photo and a file a file; elsewhere the kind may change.
     as_photo = InputMediaPhoto(media=square, caption=caption, caption_entities=marked)
     as_file = InputMediaDocument(media=square, caption=caption, caption_entities=marked)
@@ -453,9 +489,3 @@ async def _redact(bot: Bot, chat_id: int, message_id: int, card: Card) -> None:
     except TelegramBadRequest as error:
         if _NOT_MODIFIED not in error.message:
             await bot.edit_message_media(as_file, chat_id=chat_id, message_id=message_id, request_timeout=_SECONDS)
-
-
-def _grey_square() -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (_SQUARE, _SQUARE), _GREY).save(out, "PNG")
-    return out.getvalue()

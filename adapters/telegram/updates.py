@@ -17,7 +17,15 @@ from bot.core.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-KINDS = ["message", "edited_message", "channel_post", "callback_query", "my_chat_member"]
+KINDS = [
+    "message",
+    "edited_message",
+    "channel_post",
+    "callback_query",
+    "inline_query",
+    "chosen_inline_result",
+    "my_chat_member",
+]
 """The kinds of updates that are requested."""
 
 _SLOTS = 8
@@ -165,7 +173,7 @@ class UpdateScheduler:
     async def _turn(self, update: Update, before: set[asyncio.Task[None]]) -> None:
         if before:
             await asyncio.wait(before)
-        if written(update) is None:
+        if written(update) is None and update.chosen_inline_result is None:
             await self._handle(update)
             return
         await self._slots.acquire()
@@ -187,12 +195,16 @@ class UpdateScheduler:
 
 def is_urgent(update: Update) -> bool:
     """Whether somebody waits at the screen for the answer."""
-    return update.callback_query is not None
+    return update.callback_query is not None or update.inline_query is not None
 
 
 def _key(update: Update) -> tuple[str | int, ...]:
     if update.callback_query is not None:
         return "press", update.callback_query.from_user.id
+    if update.inline_query is not None:
+        return "query", update.inline_query.from_user.id
+    if update.chosen_inline_result is not None:
+        return "chosen", update.chosen_inline_result.from_user.id
     if update.my_chat_member is not None:
         return "member", update.my_chat_member.chat.id
     message = written(update)

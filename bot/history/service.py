@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bot.context import AppContext
 from bot.core.cards import ButtonPress
@@ -128,6 +129,47 @@ async def get_picture(ctx: AppContext, actor: Actor, job_id: int, index: int) ->
         if found.index == index:
             return entry.job, found
     raise NotFound("refusal.picture.not_found")
+
+
+@dataclass(frozen=True, slots=True)
+class SentPicture:
+    """A picture that a platform can show again without an upload.
+
+    Attributes:
+        job_id: Its job.
+        index: 0-based within the job.
+        prompt: The prompt as typed.
+        remote: What the platform calls it.
+    """
+
+    job_id: int
+    index: int
+    prompt: str
+    remote: str
+
+
+async def remember_sent(ctx: AppContext, platform: str, path: Path, remote: str) -> None:
+    """Record what a platform calls a stored picture. A file that is no stored picture is left alone."""
+    if path.is_relative_to(ctx.pictures):
+        async with ctx.db.write() as tx:
+            await pictures.put_sent(tx, path.relative_to(ctx.pictures).as_posix(), platform, remote)
+
+
+async def sent_pictures(ctx: AppContext, actor: Actor, query: Query | None, *, limit: int) -> tuple[SentPicture, ...]:
+    """Return the actor's own pictures that their platform was sent, newest first; covered ones are left out."""
+    if query is None:
+        page = await get_page(ctx, actor, before=None, limit=limit, pictured=True)
+    else:
+        page = await search(ctx, actor, query, before=None, limit=limit, others=False)
+    shown = [(e.job, p) for e in page.entries for p in e.pictures if not p.flag]
+    async with ctx.db.read() as tx:
+        sent = await pictures.sent_among(tx, actor.platform, [picture.id for _, picture in shown])
+    found = [
+        SentPicture(job.id, picture.index, job.request.typed, sent[picture.id])
+        for job, picture in shown
+        if picture.id in sent
+    ]
+    return tuple(found[:limit])
 
 
 async def _page(tx: Tx, person_id: int, found: Sequence[Job], limit: int) -> HistoryPage:

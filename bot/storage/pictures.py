@@ -51,6 +51,25 @@ async def put_flag(tx: Tx, picture_id: int, flag: str) -> None:
     await tx.execute_fetchall("UPDATE pictures SET flag = ? WHERE id = ?", (flag, picture_id))
 
 
+async def put_sent(tx: Tx, path: str, platform: str, remote: str) -> None:
+    """Record what a platform calls a picture that it has been sent; ``path`` is relative to the pictures folder."""
+    await tx.execute_fetchall(
+        "INSERT INTO sent_pictures (picture_id, platform, remote) SELECT id, ?, ? FROM pictures WHERE path = ?"
+        " ON CONFLICT (picture_id, platform) DO UPDATE SET remote = excluded.remote",
+        (platform, remote, path),
+    )
+
+
+async def sent_among(tx: Tx, platform: str, picture_ids: Sequence[int]) -> dict[int, str]:
+    """Return what a platform calls those of these pictures that it has been sent, by id."""
+    marks = ", ".join("?" * len(picture_ids))
+    rows = await tx.execute_fetchall(
+        f"SELECT picture_id, remote FROM sent_pictures WHERE platform = ? AND picture_id IN ({marks})",  # noqa: S608 - question marks
+        (platform, *picture_ids),
+    )
+    return {int(row[0]): str(row[1]) for row in rows}
+
+
 async def of_job(tx: Tx, job_id: int) -> tuple[Picture, ...]:
     """Return the pictures of a job in their order."""
     return await _PICTURES.select(tx, 'WHERE job_id = ? ORDER BY "index"', (job_id,))

@@ -315,6 +315,28 @@ class TelegramStandIn:
         )
         return query
 
+    def queries(self, person: Person, text: str) -> str:
+        """Type the bot's name and these words in any chat; returns the query's id."""
+        query = f"inline-{next(self.world.ids)}"
+        self.world.offers[query] = {}
+        self.push({"inline_query": {"id": query, "from": person.json(), "query": text, "offset": ""}})
+        return query
+
+    def chooses(self, person: Person, query: str, result_id: str, *, text: str) -> Msg:
+        """Send a result to a chat in which the bot is not; returns the message that comes of it."""
+        offer = next(r for r in self.world.offers[query]["results"] if r["id"] == result_id)
+        elsewhere = Chat(0, "private", members={person.id: person})
+        content = offer.get("input_message_content", {})
+        message = Msg(next(self.world.ids), elsewhere, person, 0, text=content.get("message_text"))
+        chosen = {"result_id": result_id, "from": person.json(), "query": text}
+        if offer.get("reply_markup"):
+            # Telegram tells the message's id only where it has buttons.
+            message_id = f"inline-message-{message.id}"
+            self.world.inline[message_id] = message
+            chosen["inline_message_id"] = message_id
+        self.push({"chosen_inline_result": chosen})
+        return message
+
     def edits(self, message: Msg, text: str) -> None:
         """Write something else in a message; the bot hears of it as of the message itself."""
         message.text, message.edits = text, message.edits + 1

@@ -18,6 +18,7 @@ PHOTO_SIDES = 10_000
 """Width and height of a photo together, in pixels."""
 PHOTO_RATIO = 20
 ALBUM = range(2, 11)
+RESULTS = 50
 DELETED_WITHIN = 48 * 3600
 """Seconds for which a message can be deleted."""
 

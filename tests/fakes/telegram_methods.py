@@ -48,6 +48,12 @@ class World:
     flood: limits.Flood
     chats: dict[int, Chat] = field(default_factory=dict)
     queries: dict[str, Query] = field(default_factory=dict)
+    inline: dict[str, Msg] = field(default_factory=dict)
+    """The inline messages, by their ids; the bot is not in their chats."""
+    offers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The answers to inline queries, by the query's id."""
+    photos: dict[str, File] = field(default_factory=dict)
+    """Photos that were sent, by their ids: they can be sent again."""
     commands: dict[tuple[str, str], list[dict[str, str]]] = field(default_factory=dict)
     ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     webhook: str = ""
@@ -157,6 +163,8 @@ class World:
         """Other media; a text message becomes one with media."""
         self._caption(p["media"])
         message = self._editable(p)
+        if "inline_message_id" in p and files:
+            raise ApiError(400, "Bad Request: can't upload a new file to an inline message")
         content = {"text": None, "photo": None, "document": None, **self._medium(p["media"], files)}
         if message.album is not None and (message.photo is None) != (content["photo"] is None):
             raise ApiError(400, "Bad Request: wrong type of the web page content")
@@ -170,6 +178,20 @@ class World:
         if message.sender is not self.bot or time.time() - message.date > limits.DELETED_WITHIN:
             raise ApiError(400, "Bad Request: message can't be deleted for everyone")
         message.deleted = True
+        return True
+
+    def answerinlinequery(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
+        """The results of an inline query; once."""
+        if self.offers.get(p["inline_query_id"]) != {}:
+            raise ApiError(400, "Bad Request: query is too old and response timeout expired or query ID is invalid")
+        if len(p["results"]) > limits.RESULTS:
+            raise ApiError(400, "Bad Request: RESULTS_TOO_MUCH")
+        for result in p["results"]:
+            if not 1 <= len(result["id"].encode()) <= limits.CALLBACK_BYTES:
+                raise ApiError(400, "Bad Request: RESULT_ID_INVALID")
+            if result["type"] == "photo" and result["photo_file_id"] not in self.photos:
+                raise ApiError(400, "Bad Request: wrong file identifier/HTTP URL specified")
+        self.offers[p["inline_query_id"]] = dict(p)
         return True
 
     def answercallbackquery(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
@@ -231,6 +253,10 @@ class World:
             raise ApiError(400, "Bad Request: not enough rights to send documents to the chat")
 
     def _editable(self, p: Mapping[str, Any]) -> Msg:
+        if "inline_message_id" in p:
+            if p["inline_message_id"] not in self.inline:
+                raise ApiError(400, "Bad Request: MESSAGE_ID_INVALID")
+            return self.inline[p["inline_message_id"]]
         if "chat_id" not in p or "message_id" not in p:
             raise ApiError(400, "Bad Request: message identifier is not specified")
         message = self._chat(p).find(p["message_id"])
@@ -245,12 +271,14 @@ class World:
         self._may_send(message.chat, content)
         if all(getattr(message, name) == value for name, value in content.items()):
             raise ApiError(400, NOT_MODIFIED)
-        self._admit(message.chat, 1)
+        inline = "inline_message_id" in p
+        if not inline:
+            self._admit(message.chat, 1)
         message.past.append(message.words)
         for name, value in content.items():
             setattr(message, name, value)
         message.edits += 1
-        return message.json()
+        return True if inline else message.json()
 
     @staticmethod
     def _captioned(p: Mapping[str, Any]) -> dict[str, Any]:
@@ -274,6 +302,8 @@ class World:
         for row in (markup or {}).get("inline_keyboard", []):
             for button in row:
                 data = button.get("callback_data")
+                if data is None and button.get("url"):
+                    continue
                 if data is None or not 1 <= len(data.encode()) <= limits.CALLBACK_BYTES:
                     raise ApiError(400, "Bad Request: BUTTON_DATA_INVALID")
                 if not button["text"].strip():
@@ -296,6 +326,8 @@ class World:
         return file
 
     def _photo(self, reference: str, files: Mapping[str, File]) -> File:
+        if reference in self.photos:
+            return self.photos[reference]
         file = self._upload(reference, files)
         if len(file.data) > limits.PHOTO_BYTES:
             raise ApiError(413, "Request Entity Too Large")
@@ -305,6 +337,7 @@ class World:
             raise ApiError(400, "Bad Request: IMAGE_PROCESS_FAILED") from None
         if width + height > limits.PHOTO_SIDES or max(width, height) > limits.PHOTO_RATIO * min(width, height):
             raise ApiError(400, "Bad Request: PHOTO_INVALID_DIMENSIONS")
+        self.photos[file.id] = file
         return file
 
     def _document(self, reference: str, files: Mapping[str, File]) -> File:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,10 +39,12 @@ async def start(tmp_path: Path, telegram: TelegramStandIn) -> AsyncIterator[Star
         quota: int = 50,
         access: AccessMode = AccessMode.OPEN,
         loras: Sequence[LoraInfo] = (),
+        **settings: Any,
     ) -> TelegramHarness:
         engine = FakeEngine(pause=gate, loras=loras) if gate else FakeEngine(loras=loras)
         await engine.start()
         bot = TelegramHarness(tmp_path, telegram, engine, quota=quota, access=access)
+        bot.settings = bot.settings.model_copy(update=settings)
         started.append(bot)
         await bot.start()
         return bot
