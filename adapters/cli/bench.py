@@ -28,6 +28,7 @@ from adapters.cli.benchmark.systems import (
     BurstResult,
     RecordingEngine,
     burst,
+    format_errors,
     long_recipe,
     paused_calls,
     running_baseline,
@@ -105,6 +106,10 @@ def _table(found: dict[str, Any]) -> str:
     facts["loading another small model"] = f"{small['load_seconds']:.2f} s"
     facts["a change between two loaded models"] = f"{small['change_ms']:.0f} ms"
     facts["edits by two pictures over plain calls"] = f"{small['edit_vs_plain']:.2f} x"
+    facts["loads in its turns"] = f"{small['reloads']}"
+    for name, errors in found["format_errors"].items():
+        facts[f"mean error of {name}, of 255"] = f"fp16 {errors['fp16']:.2f}, bf16 {errors['bf16']:.2f}"
+        facts[f"{name}, largest difference from diffusers"] = f"{errors['pipeline']:.2f} of 255"
     return "\n".join([*lines, *(f"{title:<40} {value}" for title, value in facts.items())])
 
 
@@ -165,6 +170,8 @@ async def measure(settings: Settings, requests: int, rounds: int, acks: int, not
             found = _report(state, profile, runs, answers, preempted)
             note("steps")
             found["step_outside_denoiser_ms"] = await step_costs(state.device.split()[0])
+            note("number formats")
+            found["format_errors"] = await format_errors(state.device.split()[0])
             found["ratios"]["paused_vs_plain"] = found["paused_vs_plain"] = paused
             if cost is not None:
                 change = max(0.0, cost.changed - cost.same) * 1000

@@ -38,6 +38,11 @@ def test_the_short_form_measures_everything(tmp_path: Path) -> None:
     assert small["load_seconds"] > 0
     assert small["change_ms"] >= 0
     assert small["edit_vs_plain"] > 0
+    assert small["reloads"] == 0, "both models stay on the device"
+    assert set(found["format_errors"]) == {"sd15", "sdxl"}
+    for errors in found["format_errors"].values():
+        assert 0 < errors["fp16"] < errors["bf16"]
+        assert max(errors["pipeline"], errors["pipeline_fp16"]) <= 1
     assert not (tmp_path / "data").exists(), "what it draws is thrown away"
 
 

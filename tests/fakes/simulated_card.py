@@ -250,7 +250,7 @@ class SimulatedCard:
 
         def finished(state: Any) -> Any:
             pixels, fault = run("decode", finish, state)
-            return pixels * 0 if fault == "flat" else pixels
+            return pixels * {"flat": 0.0, "nan": float("nan")}.get(fault, 1.0)
 
         family.encode = lambda *args, **more: run("encode", encode, *args, **more)[0]
         family.step, family.finish = stepped, finished

@@ -53,11 +53,13 @@ class SmallModelsResult:
         load_seconds: Median time in which another small model is loaded, when a request names it; the system has cached
             its files.
         change_ms: What a picture takes longer where the one before it was of another model on the device, in milliseconds.
+        reloads: How many of these changes loaded a model.
         edit_vs_plain: Speed of edits with two references through all of Easel, where that of the plain calls is 1.
     """
 
     load_seconds: float
     change_ms: float
+    reloads: int
     edit_vs_plain: float
 
 
@@ -95,10 +97,10 @@ async def measure_small_models(
         await engines[0].warm()
         client = BenchmarkClient(easel, engines[0])
         note("switching models")
-        load, change = await _changes(client, engines[0].profiles()[0])
+        load, change, reloads = await _changes(client, engines[0].profiles()[0])
         note("edits")
         edit = await _edits(client, str(editor), references, rounds)
-    return SmallModelsResult(load, change, edit)
+    return SmallModelsResult(load, change, reloads, edit)
 
 
 def _references(folder: Path) -> tuple[str, ...]:
@@ -109,18 +111,21 @@ def _references(folder: Path) -> tuple[str, ...]:
     return tuple(paths)
 
 
-async def _changes(client: BenchmarkClient, profile: Profile) -> tuple[float, float]:
+async def _changes(client: BenchmarkClient, profile: Profile) -> tuple[float, float, int]:
+    """Return seconds of a load, milliseconds of a change between loaded models, and how many changes were loads."""
     one = replace(burst(profile, 1, 0).recipes[0], steps=1)
     loads = []
     for name in COPIES:
         await client.burst([replace(one, model=name)])
         loads.append(client.engine.state().switch_seconds)
-    same, changed = [], []
+    same, changed, reloads = [], [], 0
     for number in range(CHANGES):
         model = (DEMO, COPIES[0])[number % 2]
         changed.append((await client.burst([replace(one, model=model)])).seconds)
+        reloads += client.engine.state().switch_seconds > 0
         same.append((await client.burst([replace(one, model=model)])).seconds)
-    return statistics.median(loads), max(0.0, statistics.median(changed) - statistics.median(same)) * 1000
+    change = max(0.0, statistics.median(changed) - statistics.median(same)) * 1000
+    return statistics.median(loads), change, reloads
 
 
 async def _edits(client: BenchmarkClient, folder: str, references: tuple[str, ...], rounds: int) -> float:

@@ -193,6 +193,13 @@ async def step_costs(device: str) -> dict[str, float]:
     return found
 
 
+async def format_errors(device: str) -> dict[str, dict[str, float]]:
+    """Return ``FormatErrors`` by family, as JSON has them; the device is as for ``running_baseline``."""
+    async with _running("formats", device, calm=True) as lines:
+        found: dict[str, dict[str, float]] = await lines.answer()
+    return found
+
+
 async def make_editor(folder: str) -> None:
     """Make a small model that edits pictures in a folder, in a process of its own. Raises RuntimeError if it fails."""
     async with _running("small_models", "editor", folder, calm=True) as lines:

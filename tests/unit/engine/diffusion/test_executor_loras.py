@@ -40,9 +40,9 @@ class Provider(OneModel):
         self.steps: list[list[int]] = []
         step = family.step
 
-        def recorded(states: Sequence[Any]) -> None:
+        def recorded(states: Sequence[Any], **more: Any) -> None:
             self.steps.append([state.recipe.seed for state in states])
-            step(states)
+            step(states, **more)
 
         family.step = recorded
 
