@@ -274,7 +274,7 @@ class Loader:
             svdquant=svdquant.form_of_file(located.denoiser),
             stored=files.stored_weights(located),
         )
-        if stay and made.on == CPU != self.device.type:
+        if stay and made.on == CPU != device.kind:
             raise OutOfMemory(f"{spec.profile.title} does not fit the memory of {self.title} in {precision}.")
         return made
 
