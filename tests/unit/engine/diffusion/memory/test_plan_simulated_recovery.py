@@ -125,7 +125,7 @@ def test_a_safer_precision_does_not_move_the_model_to_the_processor(monkeypatch:
 def test_a_lora_without_memory_fails_its_own_picture_or_makes_room(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    file = loras.peft(pipelines.load(DEMO.profile.source), tmp_path / "style.safetensors")
+    file = loras.peft(pipelines.load(Path(DEMO.profile.source)), tmp_path / "style.safetensors")
     styled = replace(RECIPE, loras=(LoraRequest("style", 1.0),))
     with bench(monkeypatch, SimulatedCard(ROOM), two(tmp_path)) as engine:
         specs = [LoraSpec(LoraInfo("style", "Style", (), ""), str(file))]
