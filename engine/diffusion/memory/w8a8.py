@@ -133,6 +133,8 @@ def convert_layer(layer: nn.Linear, form: str, *, by_row: bool) -> None:
 def quantised(rows: Tensor, form: str) -> tuple[Tensor, Tensor]:
     """Return rows in int8 or float8_e4m3fn, and the scale of each, (rows, 1) in float32.
 
+    They lie row by row in memory whatever the order of the input is: a card multiplies in eight bits in this order only.
+
     Args:
         rows: (rows, columns), in any floating dtype.
         form: ``int8`` or ``fp8``.
@@ -141,10 +143,10 @@ def quantised(rows: Tensor, form: str) -> tuple[Tensor, Tensor]:
     scale = (most / (_INT8 if form == "int8" else _FP8)).clamp_min(torch.finfo(torch.float32).tiny)
     factor = scale.reciprocal()
     if torch.compiler.is_compiling():
-        scaled = rows.float() * factor
+        scaled = rows.float().contiguous() * factor
     else:
         # Eleven bits are enough before rounding, and are half the memory of float32.
-        scaled = torch.mul(rows, factor, out=torch.empty_like(rows, dtype=torch.float16))
+        scaled = torch.mul(rows, factor, out=rows.new_empty(rows.shape, dtype=torch.float16))
     if form == "int8":
         return scaled.round_().to(torch.int8), scale
     return scaled.to(torch.float8_e4m3fn), scale

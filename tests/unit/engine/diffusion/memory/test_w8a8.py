@@ -30,6 +30,7 @@ from engine.families.registry import model_class
 from engine.families.z_image.spec import demo
 from engine.folders import profile_of
 from tests.fakes import models, published
+from tests.fakes.simulated_card import SimulatedCard
 from tests.unit.engine.diffusion.memory.counting import nbytes
 from tests.unit.engine.diffusion.memory.devices import card, processor
 
@@ -94,6 +95,16 @@ def test_a_row_has_a_scale_of_its_own(form: str) -> None:
     assert torch.equal(back[3], rows[3])
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_inputs_in_another_order_are_laid_out_row_by_row(form: str) -> None:
+    rows = torch.randn(256, 40).T
+    stored, _ = quantised(rows, form)
+    assert stored.is_contiguous()
+    plain, layer8 = layer(form)
+    assert torch.equal(layer8(rows), layer8(rows.contiguous()))
+    assert off(layer8(rows), plain(rows)) < OFF[form]
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("form", FORMATS)
 def test_numbers_that_are_not_finite_stay_so(form: str, dtype: torch.dtype) -> None:
@@ -114,6 +125,27 @@ def test_a_long_input_is_computed_piece_by_piece(form: str, monkeypatch: pytest.
     whole = layer8(x)
     monkeypatch.setattr(w8a8, "CHUNK", 40 * 512)
     assert torch.equal(layer8(x), whole)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_product_takes_no_more_memory_than_the_plan_counts(
+    form: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(w8a8, "CHUNK", 2**20)
+    simulation = SimulatedCard(1.0)
+    for by_row in (True, False):
+        _, layer8 = layer(form, dtype)
+        assert isinstance(layer8, W8A8Linear)
+        layer8.by_row = by_row
+        x = torch.randn(3 * 2**12, 256).to(dtype)
+        simulation.allocator.peak = before = simulation.allocator.allocated
+        with simulation.computing():
+            found = layer8(x)
+        taken = simulation.allocator.peak - before - found.nbytes
+        print(f"{form} {by_row}: {taken / 2**20:.1f} MiB for results of 1 Mi numbers")  # noqa: T201 - shown by -rP
+        assert taken <= 12 * 2**20
+        del found
 
 
 @pytest.mark.parametrize("form", FORMATS)
