@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bot.cards.job_buttons import JobButton
 from bot.core.access import AccessMode, Owners
 from bot.core.people import Actor, Person, Place
 from bot.core.ports import Backlog, Clock
@@ -90,6 +91,7 @@ class AppContext:
         word_list: Finds forbidden words.
         styles: The styles that ``--style`` may name, by name.
         loras: Returns the LoRAs that ``--lora`` may name.
+        job_buttons: What buttons the cards of jobs can have, by action.
         rng: Draws seeds.
         preferences: What people and places have set for their requests.
         download_limits: Limits how often each person downloads original files.
@@ -111,6 +113,7 @@ class AppContext:
     word_list: WordList = field(default_factory=shipped_words)
     styles: Mapping[str, Style] = field(default_factory=lambda: BUILT_IN)
     loras: Callable[[], tuple[LoraInfo, ...]] = tuple
+    job_buttons: Mapping[str, JobButton] = field(default_factory=dict)
     rng: random.Random = field(default_factory=random.SystemRandom)
     preferences: Preferences = field(default_factory=Preferences)
     download_limits: DownloadLimits = field(default_factory=DownloadLimits)

@@ -17,7 +17,7 @@ from bot.commands import parser
 from bot.commands.model import Arg, Command, Invocation
 from bot.context import AppContext
 from bot.core.access import AccessMode, Owners
-from bot.core.cards import ButtonPress, Card, Tone
+from bot.core.cards import ButtonPress, Card, Menu, Tone
 from bot.core.errors import BadInput, NotFound, Refusal, Unavailable
 from bot.core.forms import Form
 from bot.core.jobs import Job
@@ -66,12 +66,13 @@ class ShownJob:
 
 @dataclass(frozen=True, slots=True)
 class ButtonResult:
-    """The result of a button or of a form: a new job, a card, a sentence for the presser, files, or a form to fill in."""
+    """The result of a button or of a form: a new job, a card, a sentence for the presser, files, more buttons, or a form."""
 
     new: ShownJob | None = None
     card: Card | None = None
     notice: str = ""
     files: tuple[PictureFile, ...] = ()
+    menu: Menu | None = None
     form: Form | None = None
 
 
@@ -142,6 +143,7 @@ class Studio:
             styles=styles,
             loras=engine.loras,
             preferences=preferences or Preferences(),
+            job_buttons=self.commands.job_buttons,
         )
 
     async def draw(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> ShownJob:
@@ -230,6 +232,7 @@ class Studio:
             card=card,
             notice=result.notice,
             files=result.files,
+            menu=result.menu,
             form=result.form,
         )
 

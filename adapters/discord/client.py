@@ -214,6 +214,8 @@ class ComponentPresses:
             pressed = await self._studio.press(actor, place, press, ref)
         if pressed.form is not None:
             return InteractionAnswer(self._studio.typed_form(pressed.form, actor.locale), form=pressed.form)
+        if pressed.menu is not None:
+            return InteractionAnswer(pressed.menu.card, updates=updates)
         if pressed.new is not None:
             return InteractionAnswer(pressed.new.card, pressed.new.job_id)
         if pressed.card is not None and updates:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from aiogram import F, Router
 from aiogram.enums import ChatType, MessageEntityType
@@ -24,12 +25,13 @@ from adapters.telegram.identity import (
     ref_of,
 )
 from adapters.telegram.replies import ReplyPoster
+from adapters.telegram.surface import TelegramSurface
 from bot.commands.model import HERE, ArgType, Command, Invocation, Permission
-from bot.core.cards import ButtonPress, Card
+from bot.core.cards import ButtonPress, Card, Menu
 from bot.core.errors import AdminsOnly, BadInput, NotAllowed, Refusal
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor
-from bot.core.ports import NoPictures, Surface
+from bot.core.ports import NoPictures
 from bot.studio import ButtonResult, Studio
 
 
@@ -176,7 +178,7 @@ class CallbackQueries:
         self,
         studio: Studio,
         me: User,
-        surface: Surface,
+        surface: TelegramSurface,
         *,
         owners: Container[str],
         background: BackgroundCalls,
@@ -216,6 +218,9 @@ class CallbackQueries:
         except Refusal as refusal:
             self._background.answer(query.id, self._studio.refused(refusal, actor.locale).status, alert=True)
             return
+        if pressed.menu is not None:
+            self._turn(query.id, _at_pressed(near), pressed.menu)
+            return
         if pressed.form is not None:
             card = self._studio.typed_form(pressed.form, actor.locale)
             await self._answer_in_private(query, actor, event_update.update_id, card)
@@ -227,6 +232,17 @@ class CallbackQueries:
         if pressed.card is not None and pressed.card.job_id is None:
             # A turned page; delivery shows the cards of jobs.
             self._background.start(self._show(query.id, _at_pressed(near), pressed.card), "a page could not be turned")
+
+    def _turn(self, query_id: str, here: Address, menu: Menu) -> None:
+        """Put the menu's buttons in the place of those of the pressed message; say a menu that has none."""
+        card = menu.card
+        self._background.answer(query_id, card.status if menu.asks or not card.buttons else "")
+        if not card.buttons:
+            return  # delivery removes the message
+        if menu.back is not None:
+            card = replace(card, buttons=(*card.buttons, (menu.back,)))
+        shown = self._replace(query_id, here, partial(self._surface.show_buttons, here, card))
+        self._background.start(shown, "a menu could not be shown")
 
     async def _answer_in_private(self, query: CallbackQuery, actor: Actor, update_id: int, card: Card) -> None:
         """Send a card to the actor's private chat. A stranger, whose presses may be endless, gets it once."""
@@ -268,19 +284,26 @@ class CallbackQueries:
 
     async def _show(self, query_id: str, here: Address, card: Card) -> None:
         """Show the card in place of the pressed one, unless a later press has turned the page again."""
-        message = (here.chat, here.message)
 
         async def edit() -> None:
-            if self._turning.get(message) != query_id:
-                return
             try:
                 await self._surface.edit(here, card)
             except NoPictures:
                 await self._surface.edit(here, replace(card, pictures=()))
 
+        await self._replace(query_id, here, edit)
+
+    async def _replace(self, query_id: str, here: Address, edit: Callable[[], Awaitable[object]]) -> None:
+        """Edit the pressed message, unless a later press edits it."""
+        message = (here.chat, here.message)
+
+        async def latest() -> None:
+            if self._turning.get(message) == query_id:
+                await edit()
+
         self._turning[message] = query_id
         try:
-            await retry_while_busy(edit)
+            await retry_while_busy(latest)
         finally:
             if self._turning.get(message) == query_id:
                 del self._turning[message]

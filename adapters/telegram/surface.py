@@ -167,6 +167,28 @@ class TelegramSurface:
                 raise Gone("the group became a supergroup") from error
         return address
 
+    async def show_buttons(self, address: Address, card: Card) -> None:
+        """Put the card's buttons in the place of those of a message; the rest of the message stays.
+
+        Raises Gone or RetryLater.
+        """
+        if address.message is None:
+            raise Gone("no message to edit")
+        chat_id = int(address.chat)
+        with translate_errors(self._refusals, repeatable=True), self._turn(chat_id):
+            try:
+                await self._bot.edit_message_reply_markup(
+                    chat_id=chat_id,
+                    message_id=int(address.message),
+                    reply_markup=keyboard(card),
+                    request_timeout=_SECONDS,
+                )
+            except TelegramBadRequest as error:
+                if _NOT_MODIFIED not in error.message:
+                    raise
+            except TelegramMigrateToChat as error:
+                raise Gone("the group became a supergroup") from error
+
     async def send(self, address: Address, card: Card, key: str) -> Address:  # noqa: ARG002 - Telegram takes no key
         """See ``bot.core.ports.Surface``."""
         if card.private or address.private:

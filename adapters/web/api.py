@@ -92,7 +92,7 @@ class Api:
         return web.json_response({"card": card_json(admitted.card)}, status=201)
 
     async def press(self, request: web.Request) -> web.Response:
-        """Press a button: answers a new job's card, the updated card, a line to copy, or a notice."""
+        """Press a button: answers a new job's card, the updated card, a line to copy, a menu, or a notice."""
         body = await self._bodies.json(request, PressBody)
         what = ButtonPress.unpack(body.id)
         if what is None or what.action not in self._studio.commands.by_action:
@@ -105,6 +105,7 @@ class Api:
             {
                 "new": card_json(pressed.new.card) if pressed.new else None,
                 "card": card_json(card) if card else None,
+                "menu": card_json(pressed.menu.card) if pressed.menu else None,
                 "notice": pressed.notice,
             }
         )

@@ -32,7 +32,7 @@ def card_json(card: Card) -> Json:
         "buttons": [
             [
                 {
-                    "label": b.label,
+                    "label": b.title or b.label,
                     "action": b.press.action,
                     "index": b.press.index,
                     "id": b.press.pack(),
@@ -40,7 +40,8 @@ def card_json(card: Card) -> Json:
                 }
                 for b in row
             ]
-            for row in card.buttons
+            for row in (*card.buttons, card.more)
+            if row
         ],
         "final": card.final,
         "coming": _coming(card),

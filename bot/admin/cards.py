@@ -35,7 +35,9 @@ def changes_card(lines: Sequence[AuditLine], locale: str, *, now: float, everywh
     if not lines:
         return Card(Tone.INFO, text(locale, "card.changes.none"), private=True, final=True)
     facts = tuple(Fact(_label(line), _told(line, locale, now, everywhere=everywhere)) for line in lines)
-    notes = (text(locale, "card.changes.how", n=next((x.number for x in lines if not x.undone), lines[0].number)),)
+    notes = (
+        text(locale, "card.changes.how", n=next((x.number for x in lines if x.kind and not x.undone), lines[0].number)),
+    )
     return Card(Tone.INFO, text(locale, "card.changes"), notes=notes, facts=facts, private=True, final=True)
 
 
@@ -80,6 +82,8 @@ def _value(line: AuditLine, value: Value, locale: str) -> str:
     if isinstance(value, str):
         return value
     match line.kind:
+        case "":
+            return text(locale, "change.deleted")
         case "policy":
             return _terms(value, locale)
         case "ban":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bot.cards import durations
 from bot.cards.i18n import instant, known, own_key, text
-from bot.cards.job_buttons import FINISHED, STOPPABLE, JobButton, rows_of
+from bot.cards.job_buttons import FINISHED, STOPPABLE, JobButton, more_of, rows_of
 from bot.core import requests
 from bot.core.cards import Button, ButtonPress, Card, Fact, Instant, PendingImages, Tone
 from bot.core.errors import Refusal
@@ -103,6 +103,7 @@ def card_of(
         facts=facts_of(job, pictures, profile, loras) if finished else (),
         pictures=tuple(file_of(job, picture, pictures_dir) for picture in pictures) if finished else (),
         buttons=rows_of(job, pictures, profile, buttons),
+        more=more_of(job, pictures, profile, buttons),
         private=job.request.private,
         final=job.state not in STOPPABLE,
         coming=_coming(job, profile),

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from bot.cards.job_buttons import JobButton
 from bot.context import AppContext
-from bot.core.cards import ButtonPress, Card
+from bot.core.cards import ButtonPress, Card, Menu
 from bot.core.forms import Form
 from bot.core.jobs import Job
 from bot.core.messages import EventRef
@@ -110,7 +110,8 @@ class Command:
             arguments are for surfaces that have a box for each.
         action: The action of its buttons, as in ``easel:<action>:<number>[:<index>]``. Empty where no button invokes it.
         button: Where cards of jobs show its button; None where other cards bring it, or none does.
-        updates: The card in its result replaces the card that has the button. Otherwise it is a private answer.
+        updates: The card in its result replaces the card that has the button. Otherwise it is a private answer. A menu
+            replaces a menu only.
         on_private_card: Its button works only on a card that is shown to one person alone.
         form: Its button may open a form, which comes back to the same handler as ``Invocation.submitted``.
         on_job: Its number is that of a job, which must be the actor's own or shown in this chat.
@@ -190,6 +191,7 @@ class CommandResult:
         card: Another card: see ``Command.updates``.
         notice: One sentence for the actor alone, in their language.
         files: Files for the actor.
+        menu: Further buttons for the actor; nothing is beside it.
         form: A form for the actor to fill in; only commands with ``form`` return one, and nothing beside it.
     """
 
@@ -200,6 +202,7 @@ class CommandResult:
     card: Card | None = None
     notice: str = ""
     files: tuple[PictureFile, ...] = ()
+    menu: Menu | None = None
     form: Form | None = None
 
 

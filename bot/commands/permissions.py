@@ -58,6 +58,6 @@ async def check(tx: Tx, actor: Actor, place: Place, permission: Permission, job:
     from_here = job.place_id is not None and job.place_id == await people.find_place(tx, place)
     if permission is Permission.AUTHOR:
         if not (await jobs.is_own(tx, actor, job) or (from_here and await is_admin(tx, actor, place))):
-            raise NotAllowed("refusal.cancel.not_yours")
+            raise NotAllowed("refusal.rights.author")
     elif not (from_here and await is_admin(tx, actor, place)):
         raise NotAllowed("refusal.rights.admin")

@@ -57,11 +57,19 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """A button with its label in the person's language."""
+    """A button in the person's language.
+
+    Attributes:
+        label: A short word, or a sign where little room is left.
+        press: What a press means.
+        danger: It takes something away.
+        title: The word, where the label is a sign; empty where the label says it.
+    """
 
     label: str
     press: ButtonPress
     danger: bool = False
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +130,7 @@ class Card:
         instants: Moments that the sentences, the summary and the facts name.
         pictures: What to show, in order.
         buttons: Rows of buttons.
+        more: Buttons that chats have behind one of ``buttons`` (see Menu), for surfaces that show all at once.
         private: Shown to the asker alone.
         final: It will not change by itself any more.
         coming: The pictures that are not drawn yet, for surfaces that reserve space; None when there are none.
@@ -138,6 +147,7 @@ class Card:
     facts: tuple[Fact, ...] = ()
     pictures: tuple[PictureFile, ...] = ()
     buttons: tuple[tuple[Button, ...], ...] = ()
+    more: tuple[Button, ...] = ()
     private: bool = False
     final: bool = False
     coming: PendingImages | None = None
@@ -150,3 +160,21 @@ class Card:
     def headline(self) -> str:
         """The status, as far as a chat has to say it."""
         return "" if self.quiet else self.status
+
+
+@dataclass(frozen=True, slots=True)
+class Menu:
+    """Further buttons about a card, for somebody who has pressed one of its own.
+
+    Surfaces that can answer the presser alone show ``card``. Others put its buttons, with ``back`` below them, in the
+    place of those of the pressed message; where it has none, they leave the message alone and say ``card.status``.
+
+    Attributes:
+        card: A private card.
+        back: Brings the message's own buttons back; None where these are its own.
+        asks: Its status is a question that has to be read before a button is pressed.
+    """
+
+    card: Card
+    back: Button | None = None
+    asks: bool = False

@@ -64,7 +64,7 @@ class Job:
     channel: str = ""
     """Channel of the place where it was requested; empty in direct messages and on the page."""
     forgotten: bool = False
-    """Its person has deleted their data: its prompt and its pictures are gone."""
+    """It was deleted, or its person has deleted their data: its prompt and its pictures are gone."""
 
 
 def ticket_of(job: Job) -> Ticket:

@@ -69,7 +69,8 @@ class DrawForm:
     can quote them and large seeds lose no digits. ``image`` is the file of the source image; ``mask`` is the file of its
     mask, white where the picture is drawn anew; ``references`` are the files of the reference pictures. ``lora`` is
     ``NAME:WEIGHT``, several with commas between. ``sources`` are pictures that are still to be fetched from the platform;
-    ``use`` says what they become; without it, the model decides.
+    ``use`` says what they become; without it, the model decides. ``start`` names a stored picture in the place of
+    ``image``: the number of its job, or ``JOB:PICTURE``, both from 1.
     """
 
     prompt: str
@@ -88,6 +89,7 @@ class DrawForm:
     clip_skip: str | None = None
     control: str | None = None
     control_weight: str | None = None
+    start: str | None = None
     image: bytes | None = field(default=None, repr=False)
     mask: bytes | None = field(default=None, repr=False)
     references: tuple[bytes, ...] = field(default=(), repr=False)

@@ -18,10 +18,11 @@ from bot.core.preferences import RIGHTS
 from bot.core.quotas import QuotaRule
 from bot.core.requests import DrawForm, DrawRequest
 from bot.core.strictness import Strictness
-from bot.drawing import model_rules
+from bot.drawing import flags, model_rules
 from bot.drawing.defaults import UseRights, defaults_of, read_rights, restricted, rights_of
-from bot.drawing.request_rules import check_form
+from bot.drawing.request_rules import MAX_TYPED, check_form
 from bot.drawing.source_image import staged_sources
+from bot.drawing.start_picture import find_start
 from bot.moderation import checks
 from bot.moderation import store as moderation_rows
 from bot.places.options import PAUSED
@@ -113,6 +114,8 @@ async def _checked_form(
     """Yield the request of a form, with what holds here where nothing is typed, and the files of its pictures."""
     rights = await rights_of(ctx, actor, place)
     defaults = defaults_of(ctx.preferences, actor, place, rights, ctx.profiles())
+    # Of too long a text nothing is read; it is refused below.
+    start = await find_start(ctx, actor, place, flags.parse(form) if len(form.prompt) <= MAX_TYPED else form)
     async with staged_sources(ctx, form) as sources:
         request = check_form(
             form,
@@ -121,7 +124,7 @@ async def _checked_form(
             ctx.rng,
             ctx.styles,
             loras=ctx.loras(),
-            source=sources.source,
+            source=sources.source or start,
             references=sources.references,
             edit_model=ctx.edit_model,
             defaults=defaults,

@@ -1,4 +1,4 @@
-"""Commands of drawing: the list of LoRAs; on a job reroll, vary, upscale, edit, seed, again, prompt, original files, cancel."""
+"""Commands of drawing: draw, the list of LoRAs; on a job reroll, vary, upscale, edit, the menu and what it has, again, cancel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bot.cards import job_card
 from bot.cards.i18n import text
-from bot.cards.job_buttons import JobButton, Stage
+from bot.cards.job_buttons import BACK, CHOOSE, MORE, JobButton, Stage
 from bot.commands.model import Arg, ArgType, Command, CommandResult, Invocation, Permission
 from bot.commands.parser import job_number
 from bot.context import AppContext
@@ -18,7 +18,7 @@ from bot.core.jobs import Job
 from bot.core.pictures import Picture
 from bot.core.requests import DrawForm
 from bot.core.texts import shown
-from bot.drawing import admission, job_actions, overview, request_form
+from bot.drawing import admission, job_actions, job_menu, overview, request_form
 from bot.drawing.admission import RepeatedPress
 from bot.drawing.defaults import rights_of
 from bot.drawing.flags import missing_from_line, prompt_line
@@ -76,6 +76,26 @@ async def _edit(ctx: AppContext, invocation: Invocation) -> CommandResult:
     return CommandResult(
         new=await request_form.draw_form(ctx, actor, invocation.place, press, invocation.ref, values=values)
     )
+
+
+async def _start(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    actor, press, values = invocation.actor, invocation.pressed, invocation.submitted
+    if values is None:
+        return CommandResult(form=await request_form.open_form(ctx, press, actor.locale, starts=True))
+    new = await request_form.draw_form(ctx, actor, invocation.place, press, invocation.ref, values=values, starts=True)
+    return CommandResult(new=new)
+
+
+async def _menu(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    return CommandResult(menu=await job_menu.open_menu(ctx, invocation.pressed, invocation.actor.locale))
+
+
+async def _back(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    return CommandResult(menu=await job_menu.close_menu(ctx, invocation.pressed))
+
+
+async def _info(ctx: AppContext, invocation: Invocation) -> Card:
+    return await job_menu.picture_info(ctx, invocation.pressed, invocation.actor.locale)
 
 
 async def _admitted(invocation: Invocation, admission: Awaitable[Job]) -> CommandResult:
@@ -165,6 +185,10 @@ def _can_vary(_job: Job, _picture: Picture | None, profile: Profile | None) -> b
     return profile is not None and Capability.VARY in profile.can
 
 
+def _can_start(job: Job, _picture: Picture | None, profile: Profile | None) -> bool:
+    return bool(job.request.typed) and profile is not None and Capability.IMAGE in profile.can
+
+
 def _can_upscale(_job: Job, picture: Picture | None, profile: Profile | None) -> bool:
     if picture is None or profile is None or Capability.IMAGE not in profile.can:
         return False
@@ -182,6 +206,8 @@ _DRAW = Command(
     while_banned=True,  # admission asks for bans itself, in its own transaction
 )
 
+_ENDED = frozenset({Stage.ENDED, Stage.PICTURES})
+
 COMMANDS = (
     _DRAW,
     # The word that people know from Midjourney.
@@ -193,8 +219,39 @@ COMMANDS = (
         permission=Permission.ANYBODY,
         handler=_reroll,
         on_job=True,
-        button=JobButton(stages=frozenset({Stage.ENDED, Stage.PICTURES})),
+        button=JobButton(stages=_ENDED, single=True, row=0),
     ),
+    Command(
+        action="vary",
+        permission=Permission.ANYBODY,
+        handler=_vary,
+        on_job=True,
+        button=JobButton(each=True, single=True, row=1, offered=_can_vary),
+    ),
+    Command(
+        action="upscale",
+        permission=Permission.ANYBODY,
+        handler=_upscale,
+        on_job=True,
+        button=JobButton(each=True, single=True, row=0, offered=_can_upscale),
+    ),
+    Command(
+        action="edit",
+        permission=Permission.ANYBODY,
+        handler=_edit,
+        form=True,
+        on_job=True,
+        button=JobButton(stages=_ENDED, single=True, offered=_has_prompt),
+    ),
+    Command(
+        action=MORE,
+        permission=Permission.ANYBODY,
+        handler=_menu,
+        on_job=True,
+        button=JobButton(single=True, row=1),
+    ),
+    Command(action=CHOOSE, permission=Permission.ANYBODY, handler=_menu, on_job=True, updates=True),
+    Command(action=BACK, permission=Permission.ANYBODY, handler=_back, on_job=True, updates=True),
     Command(
         action="seed",
         permission=Permission.ANYBODY,
@@ -203,42 +260,42 @@ COMMANDS = (
         button=JobButton(each=True),
     ),
     Command(
-        action="vary",
+        action="start",
         permission=Permission.ANYBODY,
-        handler=_vary,
-        on_job=True,
-        button=JobButton(each=True, row=1, offered=_can_vary),
-    ),
-    Command(
-        action="upscale",
-        permission=Permission.ANYBODY,
-        handler=_upscale,
-        on_job=True,
-        button=JobButton(each=True, row=1, offered=_can_upscale),
-    ),
-    Command(
-        action="edit",
-        permission=Permission.ANYBODY,
-        handler=_edit,
+        handler=_start,
         form=True,
         on_job=True,
+        button=JobButton(each=True, offered=_can_start),
     ),
     Command(
         action="prompt",
         permission=Permission.ANYBODY,
         handler=_prompt,
         on_job=True,
-        button=JobButton(row=1, offered=_has_prompt),
+        button=JobButton(offered=_has_prompt),
+    ),
+    Command(
+        action=job_card.ORIGINAL,
+        permission=Permission.ANYBODY,
+        handler=_original,
+        on_job=True,
+        button=JobButton(also_each=True),
+    ),
+    Command(
+        action="info",
+        permission=Permission.ANYBODY,
+        handler=_info,
+        on_job=True,
+        button=JobButton(also_each=True),
     ),
     Command(action=EXAMPLE, permission=Permission.ANYBODY, handler=_example),
-    Command(action=job_card.ORIGINAL, permission=Permission.ANYBODY, handler=_original, on_job=True),
     Command(
         action="cancel",
         permission=Permission.AUTHOR,
         handler=_cancel,
         on_job=True,
         updates=True,
-        button=JobButton(stages=frozenset({Stage.OPEN}), danger=True),
+        button=JobButton(stages=frozenset({Stage.OPEN}), single=True, danger=True),
     ),
     Command(
         name="loras",

@@ -98,6 +98,7 @@ _FLAGS = (
     _Flag("control", "control"),
     _Flag("control-weight", "control_weight"),
     _Flag("lora", "lora", _Value.ITEM),
+    _Flag("from", "start"),
     _Flag("private", "private", _Value.NOTHING),
     _Flag(_PUBLIC, "private", _Value.NOTHING),
 )

@@ -1,4 +1,7 @@
-"""The form with a job's request: its fields as they were, and the request that is drawn when they come back changed."""
+"""The form with a job's request: its fields as they were, and the request that is drawn when they come back changed.
+
+With ``starts`` it is the request that starts from one of the job's pictures: the form has a strength as well.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,14 @@ from bot.core.forms import MAX_CHOICES, MAX_FIELDS, SHORT_CHARS, FieldKind, Form
 from bot.core.jobs import Job
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
+from bot.core.pictures import Picture
 from bot.core.requests import DrawForm, DrawRequest, ReferenceImage, SourceImage
 from bot.core.texts import shown
 from bot.drawing import flags
 from bot.drawing.flags import missing_from_line, prompt_line
 from bot.drawing.job_actions import admit_child, get_job
-from bot.drawing.request_rules import check_form, reads_negative
+from bot.drawing.request_rules import STRENGTH, check_form, reads_negative
+from bot.drawing.start_picture import picture_of, source_of
 from engine.contract import Profile
 
 MORE = "flags"
@@ -31,32 +36,49 @@ _FLAGS = {"size": "size", "seed": "seed", "steps": "steps", "model": "model", "s
 
 @dataclass(frozen=True, slots=True)
 class _Typed:
-    """A request as its author could have typed it: the line, and the fields of the form that it is read as."""
+    """A request as its author could have typed it.
 
+    Attributes:
+        request: It; with ``starts`` without what the picture that it starts from stands for.
+        line: The line.
+        form: The fields of the form that the line is read as.
+        picture: The picture that it starts from; None without ``starts``.
+    """
+
+    request: DrawRequest
     line: str
     form: DrawForm
+    picture: Picture | None = None
 
 
-async def open_form(ctx: AppContext, press: ButtonPress, locale: str) -> Form:
-    """Return the form with the request of the pressed job. Raises NotFound where its prompt is gone."""
-    job = await get_job(ctx, press.job_id)
-    typed = _typed(ctx, job.request)
+async def open_form(ctx: AppContext, press: ButtonPress, locale: str, *, starts: bool = False) -> Form:
+    """Return the form with the request of the pressed job. Raises NotFound where its prompt or its picture is gone."""
+    typed = await _typed(ctx, await get_job(ctx, press.job_id), press.index or 0, starts=starts)
+    request = typed.request
     return Form(
-        text(locale, "form.edit"),
+        text(locale, "form.start" if starts else "form.edit"),
         press,
-        _fields(ctx, job.request, typed.form, locale),
+        _fields(ctx, request, typed.form, locale, starts=starts),
         line=f"/draw {typed.line}",
-        notes=tuple(text(locale, key, n=len(job.request.references)) for key in missing_from_line(job.request)),
+        notes=tuple(text(locale, key, n=len(request.references)) for key in missing_from_line(request)),
     )
 
 
 async def draw_form(
-    ctx: AppContext, actor: Actor, place: Place, press: ButtonPress, ref: EventRef, *, values: Mapping[str, str]
+    ctx: AppContext,
+    actor: Actor,
+    place: Place,
+    press: ButtonPress,
+    ref: EventRef,
+    *,
+    values: Mapping[str, str],
+    starts: bool = False,
 ) -> Job:
     """Admit the request of the pressed job with the values that were submitted. Raises Refusal."""
     job = await get_job(ctx, press.job_id)
-    was = job.request
-    form = _changed(ctx, was, values)
+    typed = await _typed(ctx, job, press.index or 0, starts=starts)
+    was = typed.request
+    form = _changed(ctx, typed, values)
     most = ctx.max_count(actor.platform)
     if form.count == str(was.count):
         # A job of the web page may have more pictures than a chat allows.
@@ -68,7 +90,7 @@ async def draw_form(
         ctx.rng,
         ctx.styles,
         loras=ctx.loras(),
-        source=SourceImage(was.image, was.width, was.height, was.mask) if was.image else None,
+        source=_source(ctx, typed),
         references=tuple(ReferenceImage(file, was.width, was.height) for file in was.references),
         edit_model=ctx.edit_model,
     )
@@ -77,22 +99,52 @@ async def draw_form(
     return await admit_child(ctx, actor, place, ref, parent=job, request=request)
 
 
-def _typed(ctx: AppContext, request: DrawRequest) -> _Typed:
+async def _typed(ctx: AppContext, job: Job, index: int, *, starts: bool) -> _Typed:
+    request, picture = job.request, None
     if not request.typed:
         raise NotFound("refusal.prompt.gone")
+    if starts:
+        picture = await picture_of(ctx, job.id, index)
+        request = replace(
+            request,
+            width=picture.width,
+            height=picture.height,
+            seed=picture.seed,
+            image="",
+            mask="",
+            references=(),
+            variation=0.0,
+            variation_seed=0,
+            control="",
+            control_weight=1.0,
+        )
     profiles = ctx.profiles()
     line = prompt_line(request, _profile(ctx, request), ctx.styles.get(request.style), profiles[0], ctx.loras())
     form = flags.parse(DrawForm(line))
-    if request.image and not request.control:
+    if picture is not None:
+        form = replace(form, strength=f"{STRENGTH.default:g}")
+        line += f" --strength {form.strength} --from {job.id}:{picture.index + 1}"
+    elif request.image and not request.control:
         form = replace(form, strength=f"{request.strength:g}")
-    return _Typed(line, form)
+    return _Typed(request, line, form, picture)
+
+
+def _source(ctx: AppContext, typed: _Typed) -> SourceImage | None:
+    request, picture = typed.request, typed.picture
+    if picture is not None:
+        return source_of(ctx, picture)
+    if request.image:
+        return SourceImage(request.image, request.width, request.height, request.mask)
+    return None
 
 
 def _profile(ctx: AppContext, request: DrawRequest) -> Profile | None:
     return next((profile for profile in ctx.profiles() if profile.name == request.model), None)
 
 
-def _fields(ctx: AppContext, request: DrawRequest, typed: DrawForm, locale: str) -> tuple[FormField, ...]:
+def _fields(
+    ctx: AppContext, request: DrawRequest, typed: DrawForm, locale: str, *, starts: bool
+) -> tuple[FormField, ...]:
     """Return the fields, the most wanted first; what does not fit is in ``MORE``."""
     profiles = ctx.profiles()
     profile = _profile(ctx, request) or profiles[0]
@@ -108,14 +160,17 @@ def _fields(ctx: AppContext, request: DrawRequest, typed: DrawForm, locale: str)
             max_length=max(limit, len(values["prompt"])),
         )
     ]
+    if starts:
+        # What makes this form differ from the other must not be among the flags.
+        found.append(FormField("strength", text(locale, "fact.strength"), values["strength"]))
     if reads_negative(profile, request.guidance):
         negative = values["negative"]
         size = max(limit, len(negative))
         found.append(FormField("negative", text(locale, "fact.negative"), negative, FieldKind.LONG, max_length=size))
     found += [
         FormField(name, text(locale, f"fact.{name}"), values[name])
-        for name in ("strength", "size")
-        if values.get(name) is not None
+        for name in (("size",) if starts else ("strength", "size"))
+        if name in values
     ]
     if 1 < len(profiles) <= MAX_CHOICES:
         choices = tuple(FormChoice(one.name, one.title) for one in profiles)
@@ -147,12 +202,12 @@ def _values(ctx: AppContext, request: DrawRequest, typed: DrawForm) -> dict[str,
     return values if typed.strength is None else values | {"strength": typed.strength}
 
 
-def _changed(ctx: AppContext, request: DrawRequest, values: Mapping[str, str]) -> DrawForm:
-    """Return the job's request as typed, with the submitted values that differ, and the flags of the prompt above both.
+def _changed(ctx: AppContext, before: _Typed, values: Mapping[str, str]) -> DrawForm:
+    """Return the request as typed, with the submitted values that differ, and the flags of the prompt above both.
 
     Raises BadInput where the field of flags has other words, or the flags can't be read.
     """
-    typed = _typed(ctx, request).form
+    typed, request = before.form, before.request
     first = _values(ctx, request, typed)
     names = first.keys() - {"prompt"}
     more = flags.parse(DrawForm(values.get(MORE, "")))

@@ -63,7 +63,13 @@ COMMANDS = (
         name="search", permission=Permission.ANYBODY, handler=_search, args=(Arg("words", ArgType.TEXT),), personal=True
     ),
     Command(name="favourites", permission=Permission.ANYBODY, handler=_favourites, personal=True),
-    Command(action="favourite", permission=Permission.ANYBODY, handler=_favourite, on_job=True, button=JobButton()),
+    Command(
+        action="favourite",
+        permission=Permission.ANYBODY,
+        handler=_favourite,
+        on_job=True,
+        button=JobButton(also_each=True),
+    ),
     Command(
         action=SHOW,
         permission=Permission.ANYBODY,

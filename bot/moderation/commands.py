@@ -154,7 +154,7 @@ COMMANDS = (
         permission=Permission.ANYBODY,
         handler=_report,
         on_job=True,
-        button=JobButton(row=1, offered=_has_admins),
+        button=JobButton(also_each=True, offered=_has_admins),
     ),
     Command(action=HIDE, permission=Permission.ADMIN, handler=_hide, on_job=True),
 )

@@ -1,4 +1,4 @@
-"""Commands of privacy and their cards: export and erase one's own data, and the retention of a place."""
+"""Commands of privacy and their cards: export and erase one's own data, delete a job, and the retention of a place."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import math
 
 from bot.cards import durations
 from bot.cards.i18n import text
+from bot.cards.job_buttons import JobButton
 from bot.commands.arguments import SPAN
-from bot.commands.model import Arg, ArgType, Command, Invocation, Permission
+from bot.commands.model import Arg, ArgType, Command, CommandResult, Invocation, Permission
 from bot.context import AppContext
-from bot.core.cards import Card, Fact, Tone
+from bot.core.cards import Button, ButtonPress, Card, Fact, Menu, Tone
 from bot.core.texts import fold
+from bot.drawing.job_menu import back_button
 from bot.privacy import deletion, exports
+
+DELETE_NOW = "deletenow"
+"""The action that deletes a job; ``delete`` asks for it."""
 
 _YES = frozenset({"yes", "y", "是", "是的", "确认", "确定"})
 
@@ -41,6 +46,28 @@ async def _keep(ctx: AppContext, invocation: Invocation) -> Card:
     else:
         kept = await deletion.show_retention(ctx, invocation.place)
     return _retention_card(invocation.actor.locale, days=kept.days, everywhere=kept.everywhere, whole=kept.whole)
+
+
+async def _delete(_ctx: AppContext, invocation: Invocation) -> CommandResult:
+    """Ask whether the job is to be deleted."""
+    job_id, locale = invocation.pressed.job_id, invocation.actor.locale
+    yes = Button(text(locale, f"button.{DELETE_NOW}"), ButtonPress(DELETE_NOW, job_id), danger=True)
+    card = Card(
+        Tone.PROBLEM,
+        text(locale, "card.delete.ask", job=job_id),
+        buttons=((yes,),),
+        private=True,
+        final=True,
+        locale=locale,
+    )
+    return CommandResult(menu=Menu(card, back_button(job_id, locale), asks=True))
+
+
+async def _delete_now(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    job_id, locale = invocation.pressed.job_id, invocation.actor.locale
+    await deletion.delete_job(ctx, invocation.actor, invocation.place, job_id)
+    done = Card(Tone.STOPPED, text(locale, "card.delete.done", job=job_id), private=True, final=True, locale=locale)
+    return CommandResult(menu=Menu(done))
 
 
 def _export_card(link: str | None, locale: str) -> Card:
@@ -113,4 +140,13 @@ COMMANDS = (
         personal=True,
         while_banned=True,
     ),
+    Command(
+        action="delete",
+        permission=Permission.AUTHOR,
+        handler=_delete,
+        on_job=True,
+        updates=True,
+        button=JobButton(danger=True),
+    ),
+    Command(action=DELETE_NOW, permission=Permission.AUTHOR, handler=_delete_now, on_job=True, updates=True),
 )

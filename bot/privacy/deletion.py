@@ -1,4 +1,4 @@
-"""Deletion: of a person's data on request, and of old pictures by the retention of each place or on a full disk."""
+"""Deletion: of a person's data or of one job on request, and of old pictures by the retention of each place or on a full disk."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.audit import changes
+from bot.audit import store as audit_rows
+from bot.audit.store import AuditEntry
 from bot.context import AppContext
 from bot.core.durations import is_for_good, parse_span
 from bot.core.errors import BadInput, NotFound, Unavailable
@@ -41,6 +43,9 @@ MAX_DOUBTED_SHARE = 0.1
 """While the clock is doubted, at most this many pictures, or this share of all, are deleted by age."""
 
 _PAGE = 500
+
+OPEN = frozenset({JobState.HELD, JobState.QUEUED, JobState.RUNNING})
+"""States of a job that has to be cancelled before it can be deleted."""
 
 Disk = Callable[[Path], Awaitable[tuple[int, int]]]
 """Returns the size and the free space of a folder's file system, in bytes."""
@@ -91,6 +96,40 @@ async def forget(ctx: AppContext, actor: Actor) -> Losses:
 async def _remove_files(ctx: AppContext, removed: Forgotten) -> None:
     await data_files.remove_pictures(ctx.pictures, removed.pictures)
     await exports.remove_files(ctx.pictures, removed.exports)
+    await deletion.remove_source_files(ctx.db, ctx.pictures, removed.inputs)
+
+
+async def delete_job(ctx: AppContext, actor: Actor, place: Place, job_id: int) -> None:
+    """Delete an ended job: from the chats that show it, from the history and from the disk. Nothing is refunded.
+
+    The command runner has checked that the actor is its author or an admin of its place; what an admin deletes is in the
+    audit log. After a crash behind the commit, the next start removes the remaining files and messages.
+
+    Raises:
+        NotFound: There is no such job, or it was deleted already.
+        BadInput: It is not ended; it can be cancelled.
+    """
+    async with ctx.db.write() as tx:
+        job = await jobs.get(tx, job_id)
+        if job is None or job.forgotten:
+            raise NotFound("refusal.job.not_found")
+        if job.state in OPEN:
+            raise BadInput("refusal.delete.open")
+        removed = await deletion.delete_job(tx, job.id)
+        if not await jobs.is_own(tx, actor, job):
+            await audit_rows.add(
+                tx,
+                AuditEntry(
+                    at=ctx.clock.now(),
+                    actor=changes.actor_label(actor),
+                    action="delete",
+                    platform=None if place.guild is None else place.platform,
+                    place=place.guild,
+                    before=f"{job.id}",
+                ),
+            )
+    ctx.backlog.job_changed(job_id)
+    await data_files.remove_pictures(ctx.pictures, removed.pictures)
     await deletion.remove_source_files(ctx.db, ctx.pictures, removed.inputs)
 
 

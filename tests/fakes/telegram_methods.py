@@ -151,6 +151,10 @@ class World:
             raise ApiError(400, "Bad Request: there is no text in the message to edit")
         return self._edit(message, p, text=p["text"], entities=p.get("entities", []))
 
+    def editmessagereplymarkup(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
+        """Other buttons for a message; the rest stays."""
+        return self._edit(self._editable(p), p)
+
     def editmessagecaption(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
         """Another caption for a message with media."""
         self._caption(p)

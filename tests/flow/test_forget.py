@@ -108,7 +108,7 @@ async def test_what_is_too_old_to_delete_is_emptied(make: Make) -> None:
         for seen in bot.chats.shown(job_id):
             assert seen.card is not None
             assert (seen.card.prompt, seen.card.asker, seen.card.buttons) == ("", "", ())
-            assert "forgotten" in seen.card.status
+            assert "deleted" in seen.card.status
 
 
 async def test_buttons_of_a_forgotten_job_say_so(make: Make) -> None:

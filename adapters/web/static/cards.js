@@ -4,17 +4,17 @@ import { Refused, newKey, press } from "./api.js";
 import { showProgress } from "./engine.js";
 import { announce, made, t } from "./texts.js";
 
-const ICONS = { reroll: "i-reroll", seed: "i-seed", vary: "i-vary", upscale: "i-upscale", prompt: "i-copy", cancel: "i-stop" };
+const ICONS = { reroll: "i-reroll", seed: "i-seed", vary: "i-vary", upscale: "i-upscale", prompt: "i-copy", cancel: "i-stop", delete: "i-bin", deletenow: "i-bin" };
 /** Buttons that belong to one picture, in their order, and what they are called beside it. */
 const EACH = { vary: "vary", upscale: "upscale", seed: "from_seed" };
 /** Buttons of chats; the page has its own controls for the same. */
-const OWN = new Set(["favourite", "edit"]);
+const OWN = new Set(["favourite", "edit", "start", "more", "original", "info"]);
 const COPIED_MS = 2000;
 
 export class JobCard {
   /**
    * @param {object} card the service's card
-   * @param {object} house what the card may do: enlarge, onPressed(answer), onOpen(card, index), onReuse(prompt), onStar(card), onAway()
+   * @param {object} house what the card may do: enlarge, onPressed(answer), onOpen(card, index), onReuse(prompt), onStar(card), onGone(id), onAway()
    */
   constructor(card, house) {
     this.house = house;
@@ -206,6 +206,17 @@ export class JobCard {
     );
   }
 
+  // A question about the job: its answers stand in the place of the job's buttons.
+  #ask(answers) {
+    const back = button("", t("back"), () => {
+      this.#show("");
+      this.#showButtons();
+      this.buttons.querySelector("button")?.focus();
+    });
+    this.buttons.replaceChildren(...answers.map((one) => this.#button(one)), back);
+    this.buttons.querySelector("button").focus();
+  }
+
   #button({ label, action, id, danger }) {
     const control = button(ICONS[action] ?? "", label, (self) => this.#press(id, self));
     control.classList.toggle("danger", danger);
@@ -232,7 +243,17 @@ export class JobCard {
   }
 
   async #answered(answer) {
-    const { card } = answer;
+    const { card, menu } = answer;
+    if (menu) {
+      this.#show(menu.status);
+      if (menu.buttons.length) this.#ask(menu.buttons.flat());
+      else {
+        // Nothing more can be done with the job: it is deleted.
+        announce(menu.status);
+        this.house.onGone(this.card.job_id);
+      }
+      return;
+    }
     // A card of no job has a text to copy.
     const text = card && card.job_id === null ? card.prompt : "";
     if (text) this.#show((await copied(text)) ? t("text_copied", { text }) : `${card.status}\n${text}`);

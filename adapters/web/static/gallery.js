@@ -55,6 +55,13 @@ export class Gallery {
     else if (!this.query) this.#add(card);
   }
 
+  /** Remove the tile of a job that is gone. */
+  drop(id) {
+    this.items.get(id)?.remove();
+    this.items.delete(id);
+    this.section.hidden ||= !this.items.size && !this.query;
+  }
+
   #add(card) {
     const id = card.job_id;
     if (!card.pictures.length || this.items.has(id)) return;

@@ -27,6 +27,7 @@ class Page {
       onOpen: (card, index) => this.viewer.open(card, index),
       onReuse: (prompt) => this.form.write(prompt),
       onStar: (card) => this.gallery.put(card),
+      onGone: (id) => this.#gone(id),
       onAway: () => this.engine.look(),
     });
     this.gallery = new Gallery((card) => this.#pick(card), (error) => this.#failed(error));
@@ -83,6 +84,7 @@ class Page {
 
   #gone(id) {
     this.stage.drop(id);
+    this.gallery.drop(id);
     this.#settle();
   }
 

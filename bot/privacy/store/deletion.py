@@ -1,4 +1,4 @@
-"""SQL of deletion: of a person's data, and of pictures by age."""
+"""SQL of deletion: of a person's data, of one job, and of pictures by age."""
 
 from __future__ import annotations
 
@@ -34,16 +34,26 @@ _NO_PREFERENCES = "DELETE FROM person_options WHERE person_id = ?"
 
 _NO_EXPORTS = "DELETE FROM exports WHERE person_id = ?"
 
-_NO_PROMPTS = (
+_WITHOUT_CONTENT = (
     "UPDATE jobs SET prompt = '', typed = '', negative = '', asker = '', notes = '[]', roles = '[]', style = '', image = '',"
     " mask = '', seed = 0, variation_seed = 0, \"references\" = '[]', loras = '[]', forgotten = 1"
-    " WHERE person_id = ? AND NOT forgotten"
 )
 
-_NO_MESSAGES = (
+_NO_PROMPTS = f"{_WITHOUT_CONTENT} WHERE person_id = ? AND NOT forgotten"
+
+_UNWANTED = (
     "UPDATE messages SET unwanted = 1, card = CASE kind WHEN 'notice' THEN '' ELSE card END"
-    " WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
-    " AND state IN ('opening', 'wanted', 'sending', 'shown')"
+    " WHERE state IN ('opening', 'wanted', 'sending', 'shown')"
+)
+
+_NO_MESSAGES = f"{_UNWANTED} AND job_id IN (SELECT id FROM jobs WHERE person_id = ?)"  # noqa: S608 - a constant
+
+_JOB = (
+    "DELETE FROM favourites WHERE job_id = ?",
+    # Its trigger deletes the job from the search index.
+    "DELETE FROM pictures WHERE job_id = ?",
+    f"{_WITHOUT_CONTENT} WHERE id = ?",
+    f"{_UNWANTED} AND job_id = ?",
 )
 
 # Messages to log channels about the person's refusals: the sent message stays, the copy here is deleted.
@@ -162,6 +172,18 @@ async def _stop_picture_requests(tx: Tx, person_id: int) -> None:
     for event, locale in rows:
         card = Card(Tone.STOPPED, text(locale or "en", "card.forgotten"), final=True, locale=locale or "en")
         await messages.replace_notice(tx, event, dump_card(card))
+
+
+async def delete_job(tx: Tx, job_id: int) -> DeletedFiles:
+    """Delete an ended job's prompt and pictures, everybody's favourites among them, and have its messages removed.
+
+    The ledger and the row of the job stay, without content. It is idempotent.
+    """
+    paths = await tx.execute_fetchall("SELECT path FROM pictures WHERE job_id = ?", (job_id,))
+    sources = await _SOURCES.select_one(tx, "WHERE id = ?", (job_id,))
+    for statement in _JOB:
+        await tx.execute_fetchall(statement, (job_id,))
+    return DeletedFiles(tuple(str(row[0]) for row in paths), () if sources is None else sources.names)
 
 
 async def _cancel_notices(tx: Tx, person_id: int) -> None:

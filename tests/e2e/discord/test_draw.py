@@ -74,7 +74,7 @@ async def test_from_draw_to_a_picture_reroll_restart_and_its_seed(
 
     await bot.stop()
     await bot.start()
-    third = await finished(discord, await (await ada.press(card, "easel:seed:1:0")).answer(), 2)
+    third = await finished(discord, await (await ada.send_press(card, "easel:seed:1:0")).answer(), 2)
     assert pixels(third) == pixels(card)
     assert pixels(third, 1) != pixels(card)
     await bot.settled()
@@ -91,12 +91,46 @@ async def test_the_prompt_is_copied_as_a_line_for_the_presser_alone(
     await start()
     card = await finished(discord, await (await ada.draw("a **red** @everyone", seed="7")).answer())
     bob = discord.person("Bob")
-    answer = await (await bob.press(card, "Copy prompt")).answer()
+    menu = await (await bob.press(card, "⋯")).answer()
+    assert menu.only_for is bob.user
+    answer = await (await bob.press(menu, "Copy prompt")).answer()
     assert answer.only_for is not None
     assert answer not in ada.sees()
     assert "--size 192x192 --seed 7" in answer.text.replace("\\", "")
     assert "**red**" not in answer.text
     assert not answer.pings
+
+
+async def test_a_form_changes_the_request_and_a_menu_deletes_the_job(
+    start: Start, discord: FakeDiscord, ada: Person
+) -> None:
+    bot = await start()
+    card = await finished(discord, await (await ada.draw("a cat", seed="7", count=2)).answer(), 2)
+    opened = await ada.press(await (await ada.press(card, "⋯")).answer(), "Edit")
+    await opened.acknowledged()
+    # The form was opened by a process that is gone.
+    await bot.stop()
+    await bot.start()
+    second = await finished(discord, await (await ada.fill(opened, prompt="a dog --n 1", steps="3")).answer())
+    assert second.only_for is None
+    assert "a dog" in second.text
+    assert "seed 7 · 3 steps" in second.text.replace("\\", "")
+
+    menu = await (await ada.press(card, "⋯")).answer()
+    page = await ada.press(menu, "2")
+    await discord.world.until(lambda: "easel:start:1:1" in menu.buttons, "the picture's page")
+    assert (await page.acknowledged()).original is menu
+    third = await finished(discord, await (await ada.fill(await ada.press(menu, "Start from this"))).answer(), 2)
+    assert "strength 0.6" in third.text.replace("\\", "")
+    await ada.press(menu, "← All")
+    await discord.world.until(lambda: "easel:delete:1" in menu.buttons, "the job's page")
+    await ada.press(menu, "Delete")
+    await discord.world.until(lambda: set(menu.buttons) == {"easel:deletenow:1"}, "a question")
+    await ada.press(menu, "Delete for good")
+    await discord.world.until(lambda: card.deleted, "the card is gone")
+    await discord.world.until(lambda: not menu.buttons, "the menu says so")
+    assert "is deleted" in menu.text
+    assert await bot.count("pictures") == 3
 
 
 @pytest.mark.parametrize("count", [2, 4])
@@ -106,7 +140,7 @@ async def test_several_pictures_with_a_seed_button_each(
     await start()
     card = await finished(discord, await (await ada.draw("a cat", count=count, seed="3")).answer(), count)
     assert len({a.data for a in card.attachments}) == count
-    assert {f"easel:seed:1:{i}" for i in range(count)} <= set(card.buttons)
+    assert {f"easel:upscale:1:{i}" for i in range(count)} <= set(card.buttons)
     assert len({a.filename for a in card.attachments}) == count
 
 
@@ -270,7 +304,7 @@ async def test_a_drawing_that_fails_says_why_and_costs_nothing(
     await discord.world.until(lambda: "could not draw" in card.text, "why")
     await bot.settled()
     assert await bot.charged() == 0
-    assert list(card.buttons) == ["easel:reroll:1"]
+    assert list(card.buttons) == ["easel:reroll:1", "easel:edit:1"]
     await bot.stop()
 
 

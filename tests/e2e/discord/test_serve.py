@@ -74,7 +74,7 @@ async def test_draw_and_reroll(start_service: StartService, discord: FakeDiscord
 
     assert await asyncio.to_thread(service.stop) == 0
     await again(service, discord)
-    third = await finished(discord, await (await ada.press(card, "easel:seed:1:0")).answer(), 2)
+    third = await finished(discord, await (await ada.send_press(card, "easel:seed:1:0")).answer(), 2)
     # In a batch of two the same seed may differ by a rounding; another seed is another picture.
     assert distance(third, 0, card) <= 3
     assert distance(third, 1, card) > 20

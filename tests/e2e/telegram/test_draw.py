@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
+from bot.cards import i18n
 from bot.delivery.message_sync import MessageSync
 from tests.e2e.telegram.conftest import Start, photos
 from tests.fakes.step_gate import StepGate
@@ -41,7 +43,8 @@ async def test_from_a_prompt_to_a_picture_reroll_restart_and_its_seed(
 
     await bot.stop()
     await bot.start()
-    telegram.presses(card, person, "easel:seed:1:0")
+    # The cards of earlier versions had this button; now it is in the menu.
+    telegram.sends_press(card, person, "easel:seed:1:0")
     third = await telegram.until(lambda: next((m for m in photos(ann) if m.reply_to is card and m is not second), None))
     album = await telegram.until(lambda: [m for m in photos(ann) if m.reply_to is third])
     assert len(album) == 1
@@ -62,7 +65,7 @@ async def test_several_pictures(start: Start, telegram: TelegramStandIn, ann: Ch
     assert all(m.reply_to is card for m in beside)
     assert len({m.photo.data for m in photos(ann) if m.photo}) == count
     for index in range(count):
-        assert card.button(f"easel:seed:1:{index}")
+        assert card.button(f"easel:upscale:1:{index}")
     if count > 2:
         assert len({m.album for m in beside}) == 1
 
@@ -249,6 +252,8 @@ async def test_the_prompt_comes_as_a_line_that_can_be_sent_again(
     bot = await start()
     telegram.writes(ann, ann.members[ann.id], "a *cat* --seed 5")
     (card,) = await telegram.until(lambda: photos(ann))
+    telegram.presses(card, ann.members[ann.id], "⋯")
+    await telegram.until(lambda: "easel:prompt:1" in str(card.markup))
     query = telegram.presses(card, ann.members[ann.id], "Copy prompt")
     answer = await telegram.until(lambda: next((m for m in ann.by_bot() if m is not card and m.code()), None))
     await telegram.until(lambda: query.answered)
@@ -257,6 +262,55 @@ async def test_the_prompt_comes_as_a_line_that_can_be_sent_again(
     telegram.writes(ann, ann.members[ann.id], line)
     await telegram.until(lambda: len(photos(ann)) == 2)
     assert await bot.number("SELECT count(DISTINCT prompt || seed || steps) FROM jobs") == 1
+
+
+async def test_a_menu_takes_the_place_of_the_buttons_and_a_form_is_a_line(
+    start: Start, telegram: TelegramStandIn, ann: Chat
+) -> None:
+    """The second page and back, the line of Edit sent back changed, a picture to start from, and the end of the job."""
+    bot, person = await start(), ann.members[ann.id]
+    telegram.writes(ann, person, "a cat --seed 5 --n 2")
+    await telegram.until(lambda: len(photos(ann)) == 2)
+    card = next(m for m in ann.by_bot() if m.markup)
+    own = card.markup
+
+    def has(button: str) -> bool:
+        return button in str(card.markup)
+
+    for label, wanted in (
+        ("⋯", "easel:choose:1:1"),
+        ("easel:choose:1:1", "easel:start:1:1"),
+        ("← All", "easel:less:1"),
+    ):
+        telegram.presses(card, person, label)
+        await telegram.until(partial(has, wanted))
+    telegram.presses(card, person, "← Back")
+    await telegram.until(lambda: card.markup == own)
+
+    async def line_of(button: str) -> str:
+        before = {m.id for m in ann.by_bot()}
+        query = telegram.sends_press(card, person, button)
+        answer = await telegram.until(lambda: next((m for m in ann.by_bot() if m.id not in before and m.code()), None))
+        await telegram.until(lambda: query.answered)
+        return answer.code()[0]
+
+    edit = await line_of("easel:edit:1")
+    assert edit == "/draw a cat --size 192x192 --seed 5 --count 2"
+    telegram.writes(ann, person, edit.replace("a cat", "a dog").replace(" --count 2", ""))
+    await telegram.until(lambda: len(photos(ann)) == 3)
+    start_from = await line_of("easel:start:1:1")
+    telegram.writes(ann, person, start_from.replace(" --count 2", ""))
+    await telegram.until(lambda: len(photos(ann)) == 4)
+    assert await bot.number("SELECT count(*) FROM jobs WHERE image LIKE 'pictures/%-1.png' AND strength = 0.6") == 1
+
+    asks = telegram.sends_press(card, person, "easel:delete:1")
+    await telegram.until(lambda: asks.answered)
+    assert asks.text == i18n.text("en", "card.delete.ask", job=1)
+    await telegram.until(lambda: "easel:deletenow:1" in str(card.markup))
+    done = telegram.presses(card, person, "easel:deletenow")
+    await telegram.until(lambda: len(photos(ann)) == 2)
+    assert done.text == i18n.text("en", "card.delete.done", job=1)
+    assert await bot.count("pictures") == 2
 
 
 async def test_flood_control_is_honoured(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:

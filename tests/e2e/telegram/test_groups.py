@@ -75,7 +75,7 @@ async def test_others_may_reroll_but_not_cancel(
     card = await telegram.until(lambda: next((m for m in group.by_bot() if m.labels), None))
     query = telegram.presses(card, cy, "cancel")
     await telegram.until(lambda: query.answered)
-    assert query.text == i18n.text("en", "refusal.cancel.not_yours")
+    assert query.text == i18n.text("en", "refusal.rights.author")
     assert query.alert
     gate.open()
     await telegram.until(lambda: card.photo is not None)
@@ -144,7 +144,7 @@ async def test_a_button_of_another_chat_does_nothing(
 
 
 @pytest.mark.parametrize(
-    "data", ["easel:frobnicate:1", "easel:reroll:", "other:1", "easel:edit:1:0", "easel:reroll:999"]
+    "data", ["easel:frobnicate:1", "easel:reroll:", "other:1", "easel:frob:1:0", "easel:reroll:999"]
 )
 async def test_an_unknown_or_old_button_gets_a_sentence(
     start: Start, telegram: TelegramStandIn, ann: Chat, data: str
@@ -345,7 +345,7 @@ async def test_a_prompt_that_is_copied_in_a_group_goes_to_the_private_chat(
     private = telegram.private(boss)
     telegram.writes(group, bob, "/draw a cat --seed 7")
     (card,) = await telegram.until(lambda: photos(group))
-    query = telegram.presses(card, boss, "easel:prompt")
+    query = telegram.sends_press(card, boss, "easel:prompt:1")
     (line,) = await telegram.until(private.by_bot)
     assert "--seed 7" in line.words
     await telegram.until(lambda: query.answered)

@@ -195,7 +195,7 @@ async def test_models_are_chosen_and_sizes_follow(app: WebHarness, browser: Brow
         drawn(browser, draw(browser, "a cat"))
         assert facts(browser).items() >= {"Model": "Another model", "Size": "768x432"}.items()
         shown = {button.get_attribute("data-action") for button in browser.all(".job-buttons [data-action]")}
-        assert shown == {"prompt", "reroll", "seed", "vary"}
+        assert shown == {"delete", "prompt", "reroll", "seed", "vary"}
 
     await look(app, scene)
 

@@ -303,7 +303,7 @@ async def test_who_may_cancel_a_drawing_of_others(world: World) -> None:
         job = await asked(world, ADA, HERE)
         with pytest.raises(NotAllowed) as refused:
             await world.studio.press(STRANGER, HERE, ButtonPress("cancel", job), ref("stranger"))
-        assert refused.value.key == "refusal.cancel.not_yours"
+        assert refused.value.key == "refusal.rights.author"
         pressed = await world.studio.press(actor, HERE, ButtonPress("cancel", job), ref("cancel"))
         assert pressed.notice == ""
         assert (await world.job(job)).state is JobState.CANCELLED

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bot.core.cards import Button, ButtonPress, Card, Tone
+from bot.core.cards import Button, ButtonPress, Card, Menu, Tone
 from bot.core.errors import NotFound
 from bot.core.pictures import PictureFile
 from bot.studio import ButtonResult, ShownJob
@@ -110,6 +110,28 @@ async def test_a_notice_and_files_are_for_the_presser(
         ("7-0.png", "an apple", path.read_bytes())
     ]
     assert answer not in ada.sees()
+
+
+async def test_a_menu_is_for_the_presser_and_turns_its_own_pages_alone(
+    fake: FakeDiscord, ada: Person, card: Message, scripted: Scripted
+) -> None:
+    def menu(word: str) -> ButtonResult:
+        rows = ((Button("2", ButtonPress("choose", 7, 1)), Button("⋯", ButtonPress("more", 7))),)
+        return ButtonResult(menu=Menu(Card(Tone.INFO, word, buttons=rows, private=True, final=True)))
+
+    before = card.text
+    scripted.pressed = menu("First")
+    shown = await (await ada.send_press(card, "easel:more:7")).answer()
+    assert shown.only_for is ada.user
+    scripted.pressed = menu("Second")
+    asked = await ada.press(shown, "2")
+    assert await asked.answer() is shown
+    assert asked.interaction.response == UPDATE
+    assert "Second" in shown.text
+    # A forged press does not turn a card into a menu.
+    forged = await (await ada.send_press(card, "easel:choose:7:1")).answer()
+    assert forged.only_for is ada.user
+    assert card.text == before
 
 
 async def test_a_press_that_changes_nothing_is_acknowledged(ada: Person, card: Message) -> None:

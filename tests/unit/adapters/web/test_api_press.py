@@ -17,7 +17,7 @@ async def test_reroll_draws_the_same_with_another_seed(app: WebHarness) -> None:
     first = await app.drawn("a red apple", seed="7", count="3", size="256x144")
     status, answer = await app.press(f"easel:reroll:{first['job_id']}")
     assert status == 200
-    assert set(answer) == {"new", "card", "notice"}
+    assert set(answer) == {"new", "card", "menu", "notice"}
     assert (answer["card"], answer["notice"]) == (None, "")
     new = await app.final(answer["new"]["job_id"])
     assert new["job_id"] != first["job_id"]
@@ -38,8 +38,16 @@ async def test_a_seed_button_draws_from_that_seed_upward(app: WebHarness) -> Non
 async def test_every_button_that_is_shown_works(app: WebHarness) -> None:
     card = await app.drawn(count="16")
     buttons = [button["id"] for row in card["buttons"] for button in row]
-    assert len(buttons) == 3 + 3 * 16
+    # Of the job: reroll, ⋯, edit, prompt, original, info, favourite, delete; of each picture: vary, upscale, seed, start.
+    assert len(buttons) == len(set(buttons)) == 8 + 4 * 16
+    shown = {button["action"]: button["id"] for row in card["buttons"] for button in row}
+    for action in ("more", "edit", "start", "original", "info", "delete"):
+        status, answer = await app.press(shown[action])
+        assert status == 200, answer
+        assert answer["new"] is None
     for button in buttons:
+        if button.split(":")[1] in {"more", "edit", "start", "original", "info", "delete"}:
+            continue
         status, answer = await app.press(button)
         assert status == 200, answer
         if ":favourite:" in button:
@@ -177,3 +185,20 @@ async def test_what_others_drew_elsewhere_is_not_pressed_here(app: WebHarness) -
         assert (status, error_of(answer)[0]) == (404, "refusal.job.not_found")
     assert (await app.get(f"/pictures/{shown.job_id}/0.png"))[0] == 404
     assert (await app.get("/api/history"))[1]["cards"] == []
+
+
+async def test_a_job_is_deleted_once_it_was_asked(app: WebHarness) -> None:
+    job = (await app.drawn("a red apple", count="2"))["job_id"]
+    _, asked = await app.press(f"easel:delete:{job}")
+    assert asked["menu"]["status"] == app.studio.text("card.delete.ask", "en", job=job)
+    ((button,),) = asked["menu"]["buttons"]
+    assert (button["action"], button["danger"]) == ("deletenow", True)
+    _, done = await app.press(button["id"])
+    assert (done["menu"]["status"], done["menu"]["buttons"]) == (
+        app.studio.text("card.delete.done", "en", job=job),
+        [],
+    )
+    assert await app.count("pictures") == 0
+    status, again = await app.press(button["id"])
+    assert status == 404
+    assert error_of(again) == ("refusal.job.forgotten", app.studio.text("refusal.job.forgotten", "en"))

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bot.cards.i18n import LOCALES
 from bot.cards.job_card import card_of, error_key, refused, unclear
@@ -18,11 +16,14 @@ from bot.core.jobs import Job, JobState
 from bot.core.pictures import Picture
 from bot.core.ports import Eta, QueuePosition
 from bot.features import COMMANDS
-from engine.contract import ERRORS, SAFER, Capability, LoraInfo, LoraRequest, Profile
+from engine.contract import ERRORS, SAFER, LoraInfo, LoraRequest
 from engine.families.z_image.spec import demo
 from tests.unit.bot.cards.factories import make_job, make_pictures
 
 FOLDER = Path("pictures")
+
+AGAIN = [ButtonPress("reroll", 12), ButtonPress("edit", 12)]
+"""The buttons of a card without pictures."""
 
 
 def card(
@@ -131,8 +132,8 @@ def test_a_finished_card_has_pictures_facts_and_buttons(state: JobState) -> None
         (FOLDER / "2026/01/02/12-0.png", "easel-12-1.png", "a red apple"),
         (FOLDER / "2026/01/02/12-1.png", "easel-12-2.png", "a red apple"),
     ]
-    each = [ButtonPress(action, 12, index) for action in ("seed", "vary", "upscale") for index in (0, 1)]
-    assert presses(found) == [*(ButtonPress(a, 12) for a in ("reroll", "prompt", "favourite")), *each]
+    upscale, vary = ([ButtonPress(action, 12, index) for index in (0, 1)] for action in ("upscale", "vary"))
+    assert presses(found) == [ButtonPress("reroll", 12), *upscale, *vary, ButtonPress("more", 12)]
     assert (found.notes, found.coming) == ((), None)
 
 
@@ -157,47 +158,6 @@ def test_loras_are_facts_and_missing_trigger_words_a_note() -> None:
     )
     assert shown(JobState.QUEUED, "a red apple").notes == found.notes[-1:]
     assert not shown(JobState.QUEUED, "a red apple, INK WASH").notes
-
-
-def test_a_single_picture_has_two_rows_of_buttons() -> None:
-    found = card(make_job(JobState.PAINTED, count=1), make_pictures(1))
-    assert labels(found) == [["Reroll", "From this seed", "Favourite"], ["Vary", "Upscale", "Copy prompt"]]
-
-
-def test_what_the_model_can_not_do_has_no_button() -> None:
-    def shown(profile: Profile | None, count: int = 2, size: int = 256) -> list[list[str]]:
-        drawn = tuple(replace(p, width=size, height=size) for p in make_pictures(count))
-        return labels(
-            card_of(
-                make_job(JobState.PAINTED, count=count),
-                drawn,
-                pictures_dir=FOLDER,
-                buttons=COMMANDS.job_buttons,
-                profile=profile,
-            )
-        )
-
-    seeds = [["Reroll", "Copy prompt", "Favourite"], ["Seed of 1", "Seed of 2"]]
-    varied, larger = [["Vary 1", "Vary 2"]], [["Upscale 1", "Upscale 2"]]
-    assert shown(demo()) == [*seeds, *varied, *larger]
-    assert shown(replace(demo(), can=frozenset({Capability.IMAGE}))) == [*seeds, *larger]
-    assert shown(replace(demo(), can=frozenset({Capability.VARY}))) == [*seeds, *varied]
-    assert shown(demo(), size=512) == [*seeds, *varied]
-    assert shown(None) == seeds
-    assert shown(None, count=1) == [["Reroll", "From this seed", "Favourite"], ["Copy prompt"]]
-
-
-@given(st.integers(1, 16), st.sampled_from(LOCALES))
-def test_buttons_fit_every_platform(count: int, locale: str) -> None:
-    found = card(make_job(JobState.PAINTED, count=count, locale=locale), make_pictures(count, seed=2**63 - 20))
-    # Chats have four pictures at most; the page takes any number of rows.
-    assert len(found.buttons) <= (5 if count <= 4 else 13)
-    assert all(len(row) <= 5 for row in found.buttons)
-    assert len(set(presses(found))) == 3 * count + 3
-    first = {press.action for row in found.buttons[:5] for press in [b.press for b in row]}
-    assert {"reroll", "seed"} <= first
-    assert all(len(button.label) <= 20 for row in found.buttons for button in row)
-    assert all(len(fact.value) <= 100 for fact in found.facts)
 
 
 def test_a_variation_says_what_it_varies() -> None:
@@ -306,21 +266,21 @@ def test_what_is_to_come_is_said_until_it_is_there() -> None:
 def test_a_picture_that_is_missing_is_said_and_keeps_the_others_numbers() -> None:
     found = card(make_job(JobState.PAINTED, count=3), make_pictures(3)[1:])
     assert found.notes == ("1 picture could not be drawn and was not charged.",)
-    assert [b.label for b in found.buttons[1]] == ["Seed of 2", "Seed of 3"]
+    assert labels(found) == [["🔁", "U2", "U3"], ["V2", "V3", "⋯"]]
     assert found.facts[0].value == "8, 9"
 
 
 def test_pictures_that_are_no_longer_kept() -> None:
     found = card(make_job(JobState.DELIVERED))
     assert found.status == "Done, but the pictures are no longer kept."
-    assert (presses(found), found.notes) == ([ButtonPress("reroll", 12)], ())
+    assert (presses(found), found.notes) == (AGAIN, ())
     assert found.facts[0].value == "7"
 
 
 def test_a_cancelled_card_can_be_drawn_again() -> None:
     found = card(make_job(JobState.CANCELLED))
     assert (found.tone, found.status, found.final) == (Tone.STOPPED, "Cancelled. Nothing was charged.", True)
-    assert presses(found) == [ButtonPress("reroll", 12)]
+    assert presses(found) == AGAIN
 
 
 @pytest.mark.parametrize("code", sorted(ERRORS))
@@ -329,7 +289,7 @@ def test_a_failed_card_says_why(code: str, locale: str) -> None:
     found = card(make_job(JobState.FAILED, error=error_key(code), locale=locale))
     assert (found.tone, found.final) == (Tone.PROBLEM, True)
     assert "error." not in found.status
-    assert presses(found) == [ButtonPress("reroll", 12)]
+    assert presses(found) == AGAIN
 
 
 def test_reasons_differ() -> None:

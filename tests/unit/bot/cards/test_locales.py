@@ -50,7 +50,7 @@ BUILT = {
     *(f"refusal.quota.{what}{where}" for what in ("left", "used_up", "too_many", "closed") for where in ("", "_here")),
     *(f"refusal.quota.points_{what}{where}" for what in ("left", "too_many") for where in ("", "_here")),
     *(f"quota.any.{dimension}" for dimension in Dimension),
-    *(f"button.{action}_of" for action, button in COMMANDS.job_buttons.items() if button.each),
+    *(f"button.{action}_of" for action, button in COMMANDS.job_buttons.items() if button.row is not None),
     *(
         f"refusal.{what}.{why}"
         for what in ("image", "mask", "references")

@@ -497,7 +497,7 @@ async def test_what_nobody_else_sees_is_not_reported(ours: World, private: bool,
 async def test_an_admin_of_its_place_hides_a_picture(ours: World) -> None:
     job = await painted(ours, count="2")
     before = await ours.studio.card(ADA, job.id)
-    assert any(b.press.action == "report" for row in before.buttons for b in row)
+    assert any(button.press.action == "report" for button in before.more)
     elsewhere = replace(ADMIN, user_id="10")
     # Its chat has another group's admins too, as a channel that two of them share would.
     for who, where in ((BOB, HERE), (elsewhere, THERE), (elsewhere, replace(THERE, channel="channel"))):

@@ -1,0 +1,49 @@
+"""Stored pictures that requests start from: ``--from JOB:PICTURE``, and the button of a picture."""
+
+from __future__ import annotations
+
+import re
+
+from bot.context import AppContext
+from bot.core.errors import BadInput, NotFound
+from bot.core.people import Actor, Place
+from bot.core.pictures import Picture
+from bot.core.requests import DrawForm, SourceImage
+from bot.core.texts import shown
+from bot.storage import data_files, inputs, jobs, pictures
+
+_START = re.compile(r"#?(?P<job>[0-9]{1,18})(?:[:.](?P<picture>[0-9]{1,3}))?", re.ASCII)
+
+
+async def picture_of(ctx: AppContext, job_id: int, index: int) -> Picture:
+    """Return a stored picture (``index`` from 0) whose file is there. Raises NotFound. The caller has checked access."""
+    async with ctx.db.read() as tx:
+        found = await pictures.of_job(tx, job_id)
+    for picture in found:
+        if picture.index == index and await data_files.exists(ctx.pictures, picture.path):
+            return picture
+    raise NotFound("refusal.picture.not_found")
+
+
+def source_of(ctx: AppContext, picture: Picture) -> SourceImage:
+    """Return a stored picture as the source image of a request."""
+    return SourceImage(inputs.from_picture(ctx.pictures, picture.path), picture.width, picture.height)
+
+
+async def find_start(ctx: AppContext, actor: Actor, place: Place, form: DrawForm) -> SourceImage | None:
+    """Return the stored picture that ``form.start`` names; None where it names none.
+
+    Raises:
+        BadInput: It is no number of a picture, or the form has an image as well.
+        NotFound: There is no such picture, or the actor may not see it here.
+    """
+    if form.start is None:
+        return None
+    number = _START.fullmatch(form.start.strip())
+    if number is None:
+        raise BadInput("refusal.from.not_number", value=shown(form.start))
+    if form.image is not None:
+        raise BadInput("refusal.from.image")
+    async with ctx.db.read() as tx:
+        job = await jobs.get_visible(tx, actor, place, int(number["job"]))
+    return source_of(ctx, await picture_of(ctx, job.id, int(number["picture"] or 1) - 1))
