@@ -95,6 +95,34 @@ class CommandFilter(Filter):
         return {"line": line}
 
 
+def addressed_prompt(message: Message, me: User) -> str | None:
+    """Return what a message in a group asks the bot to draw without a command; None where it asks for nothing.
+
+    It begins with the bot's name, or it answers what the bot has said. Answers to its cards and pictures are talk.
+    """
+    text = message.text or ""
+    name = re.match(
+        rf"[{_BLANK}]*@{re.escape(me.username or '')}(?![A-Za-z0-9_])[{_BLANK}]*[,:，：]?", text, re.IGNORECASE
+    )
+    if name is not None and me.username:
+        return text[name.end() :].strip()
+    said = message.reply_to_message
+    if said is None or said.from_user is None or said.from_user.id != me.id or said.text is None or said.reply_markup:
+        return None
+    return text
+
+
+class AddressedFilter(Filter):
+    """Passes messages of groups that ask the bot to draw without a command, as ``line``."""
+
+    async def __call__(self, message: Message, bot: Bot) -> bool | dict[str, Any]:
+        """Return the handler's further arguments, or False."""
+        if not is_group(message.chat) or is_channel(message) or parse_command(message.text or "", None) is not None:
+            return False
+        prompt = addressed_prompt(message, await bot.me())
+        return False if prompt is None else {"line": TypedCommand("draw", prompt)}
+
+
 class IgnoredSenders:
     """Handles messages of bots and channels before any other handler.
 
@@ -264,6 +292,7 @@ class MessageCommands:
         router.message.register(self.unknown, private, F.text.startswith("/"))
         router.message.register(self.unknown, private, F.text, CommandFilter())
         router.message.register(self.prompt, private, F.text)
+        router.message.register(self.draw, F.text, AddressedFilter())
         # A channel's posts are written by its admins alone.
         router.channel_post.register(self.draw, F.text, CommandFilter(*DRAWING))
         router.channel_post.register(self.history, F.text, CommandFilter("history"))

@@ -8,7 +8,7 @@ from aiogram import F, Router
 from aiogram.enums import ChatType
 from aiogram.types import Message, Update, User
 
-from adapters.telegram.commands import DRAWING, parse_command
+from adapters.telegram.commands import DRAWING, addressed_prompt, parse_command
 from adapters.telegram.identity import address_near, author_of, once, place_of, ref_of
 from adapters.telegram.replies import ReplyPoster
 from bot.core.errors import Conflict, Refusal
@@ -63,4 +63,6 @@ class EditedMessages:
         line = parse_command(text, self._me.username)
         if line is not None:
             return line.rest if line.name in DRAWING else None
-        return text if message.chat.type == ChatType.PRIVATE and not text.startswith("/") else None
+        if message.chat.type == ChatType.PRIVATE:
+            return None if text.startswith("/") else text
+        return addressed_prompt(message, self._me)

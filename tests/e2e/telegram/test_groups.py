@@ -54,6 +54,34 @@ async def test_plain_talk_and_others_commands_are_left_alone(
     assert await bot.count("jobs") == 1
 
 
+@pytest.mark.parametrize("words", ["@easel_bot a cat", "@Easel_Bot: a cat", "@easel_bot，a cat"])
+async def test_a_message_that_begins_with_the_bots_name_is_a_request(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person, words: str
+) -> None:
+    telegram.privacy = False
+    bot = await start()
+    for talk in ("I like @easel_bot", "@easel_bottle a dog", "hello all"):
+        telegram.writes(group, bob, talk)
+    asked = telegram.writes(group, bob, words)
+    (card,) = await telegram.until(lambda: photos(group))
+    assert card.reply_to is asked
+    assert "a cat" in card.words
+    assert "@" not in card.words
+    await telegram.until(lambda: not telegram.updates)
+    assert await bot.count("jobs") == 1
+
+
+async def test_an_answer_to_what_the_bot_has_said_is_a_request(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
+) -> None:
+    await start()
+    telegram.writes(group, bob, "/draw")
+    (asked,) = await telegram.until(group.by_bot)
+    telegram.writes(group, bob, "a cat", reply_to=asked)
+    (card,) = await telegram.until(lambda: photos(group))
+    assert "a cat" in card.words
+
+
 async def test_draw_without_a_prompt_says_what_to_write(
     start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from bot.cards import i18n
@@ -77,3 +79,45 @@ async def test_a_group_that_removes_the_bot_leaves_the_picture_to_the_private_ch
     group.blocked = True
     gate.open()
     await telegram.until(lambda: photos(private))
+
+
+async def test_a_private_picture_that_can_not_be_sent_is_told_of_in_the_group_and_at_the_next_message(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
+) -> None:
+    bot = await start()
+    private = telegram.private(bob)
+    private.blocked = True
+    telegram.writes(group, bob, "/draw a cat --private")
+    (notice,) = await telegram.until(group.by_bot)
+    assert notice.words == i18n.text("en", "telegram.open_private", bot="https://t.me/easel_bot").replace(
+        "@", "@\u2060"
+    )
+    await telegram.until(lambda: not telegram.updates)
+    delivered = "SELECT count(*) FROM jobs WHERE state = 'delivered' AND missed"
+    async with asyncio.timeout(30):
+        while not await bot.number(delivered):  # noqa: ASYNC110 - rows tell nobody that they change
+            await asyncio.sleep(0.01)
+    assert photos(group) == photos(private) == []
+    private.blocked = False
+    telegram.writes(private, bob, "/help")
+    await telegram.until(lambda: any(i18n.text("en", "missed.drawn", n=1) in m.words for m in private.by_bot()))
+
+
+async def test_a_group_that_kicks_the_bot_from_somebody_without_a_private_chat_is_told_of_later(
+    start: Start, telegram: TelegramStandIn, group: Chat, bob: Person
+) -> None:
+    gate = StepGate()
+    bot = await start(gate)
+    telegram.writes(group, bob, "/draw a cat")
+    await telegram.until(group.by_bot)
+    await bot.settled()
+    # It is being drawn already, so it is finished.
+    telegram.changes_bot(group, bob, "kicked")
+    gate.open()
+    delivered = "SELECT count(*) FROM jobs WHERE state = 'delivered' AND missed"
+    async with asyncio.timeout(30):
+        while not await bot.number(delivered):  # noqa: ASYNC110 - rows tell nobody that they change
+            await asyncio.sleep(0.01)
+    private = telegram.private(bob)
+    telegram.writes(private, bob, "/help")
+    await telegram.until(lambda: any(i18n.text("en", "missed.drawn", n=1) in m.words for m in private.by_bot()))
