@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Any
 
 from aiogram import Bot
-from aiogram.exceptions import ClientDecodeError
+from aiogram.methods import TelegramMethod
 from aiogram.types import Update
 
 from adapters.telegram.client import ApiRetrier, PollingOptions
@@ -17,6 +18,17 @@ PAGE = 100
 
 _SHARE = PAGE // 10
 _FIRST_LOOK, _LAST_LOOK = 0.1, 1.0
+
+
+class _GetUpdates(TelegramMethod[list[Any]]):
+    """``getUpdates``. aiogram's own rejects all updates for one field of one, and reads repeated ones again."""
+
+    __returning__ = list[Any]
+    __api_method__ = "getUpdates"
+
+    offset: int | None
+    timeout: int
+    allowed_updates: list[str]
 
 
 class Polling:
@@ -41,29 +53,29 @@ class Polling:
         """Read until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
-                updates = await self._retrier.persist(self._fetch)
-                fresh = [update for update in updates if self._window.begin(update.update_id)]
+                fresh = self._read_new(await self._retrier.persist(self._fetch))
                 # Presses first: their people are waiting at the screen.
                 for update in sorted(fresh, key=lambda update: not is_urgent(update)):
                     self._handler.arrived(update)
                     self._turns.begin(update, group)
                 await self._window.ready()
 
-    async def _fetch(self) -> list[Update]:
-        try:
-            return await self._bot.get_updates(
-                offset=self._window.offset,
-                timeout=self._options.poll,
-                allowed_updates=KINDS,
-                request_timeout=self._options.poll + self._options.answer,
-            )
-        except ClientDecodeError as error:
-            # The library rejects a response as a whole for one field of one update.
-            if isinstance(error.data, dict) and isinstance(error.data.get("result"), list):
-                read = [read_update(raw, self._bot) for raw in error.data["result"]]
-                if readable := [update for update in read if update is not None]:
-                    return readable
-            raise
+    async def _fetch(self) -> list[Any]:
+        return await self._bot(
+            _GetUpdates(offset=self._window.offset, timeout=self._options.poll, allowed_updates=KINDS),
+            request_timeout=self._options.poll + self._options.answer,
+        )
+
+    def _read_new(self, found: list[Any]) -> list[Update]:
+        """Read the updates that have not come before; Telegram repeats those that are not confirmed."""
+        fresh = []
+        for raw in found:
+            update_id = raw.get("update_id") if isinstance(raw, dict) else None
+            if isinstance(update_id, int) and self._window.begin(update_id):
+                update = read_update(raw, self._bot)
+                assert update is not None, "it has an id"
+                fresh.append(update)
+        return fresh
 
     async def _handle(self, update: Update) -> None:
         await self._handler.handle(update, lambda: self._window.crowded)
