@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ LONGEST_PAUSE = 6 * 3600.0
 """The longest such pause in seconds; each time doubles it."""
 
 FIRST_CAP = 300.0
-"""Seconds for which fewer pictures share a step after memory ran out; each further time doubles them."""
+"""Seconds for which fewer pictures share a step, or the VAE works in tiles, after memory ran out; each time doubles them."""
 
 LONGEST_CAP = 3600.0
 """The most such seconds."""
@@ -99,6 +99,9 @@ class ModelProvider(Protocol):
 
     def decodes_aside(self, key: BatchKey) -> bool:
         """Whether there is room to decode a picture while others of its size take a step."""
+
+    def tiles(self, model: str) -> bool:
+        """Whether the VAE of a model works in tiles by its plan."""
 
     def make_room(self, model: str) -> bool:
         """Unload another model than this one, since memory ran out; False if there is none."""
@@ -152,7 +155,7 @@ class StepExecutor:
         self._drawn: BatchKey | None = None
         self._caps: dict[BatchKey, _Cap] = {}
         self._clock = clock
-        self._tiled: WeakSet[Family[Any]] = WeakSet()
+        self._tiled: WeakKeyDictionary[Family[Any], Backoff] = WeakKeyDictionary()
         self._tuner = BatchTuner()
         self._splits = SplitTuner()
         self._sizes: dict[tuple[str, int, int], int] = {}
@@ -454,10 +457,13 @@ class StepExecutor:
             self._check(request, state, pixels)
 
     def _decode(self, request: RequestState, family: Family[Any], state: PictureState) -> NDArray[np.uint8] | None:
-        """Decode a picture; if memory is short, decode it and all later ones in tiles.
+        """Decode a picture; if memory is short, decode it in tiles, and later ones for a while.
 
         None if it overflowed, or if it has to begin again because its unfinished state is lost.
         """
+        rest = self._tiled.get(family)
+        if rest is not None and not rest.resting:
+            apply.tile(family.pipe, self._models.tiles(request.recipe.model))
         try:
             with self._loras.active(family, request.loras or NO_LORAS):
                 return to_uint8(family.finish(state))
@@ -466,10 +472,11 @@ class StepExecutor:
             if not isinstance(error, OutOfMemory):
                 raise
         if not self._room_made(error, request.recipe.model):
-            if family in self._tiled:
+            rest = self._tiled.setdefault(family, Backoff(FIRST_CAP, LONGEST_CAP, self._clock))
+            if rest.resting:
                 raise error
-            log.warning("%dx%d is decoded in tiles from now on", request.recipe.width, request.recipe.height)
-            self._tiled.add(family)
+            rest.fail()
+            log.warning("%dx%d is decoded in tiles for %.0f s", request.recipe.width, request.recipe.height, rest.pause)
             apply.tile(family.pipe, True)
         if state.lost:
             request.restart(request.precision)

@@ -201,6 +201,7 @@ class Loader:
         if fitted.tile_vae:
             # Tiling stays on, since pictures of another size may be in progress.
             apply.tile(loaded.family.pipe, True)
+            memory.plan = replace(memory.plan, tile_vae=True)
         return min(fitted.batch, loaded.family.max_batch or fitted.batch)
 
     def decodes_aside(

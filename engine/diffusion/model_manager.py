@@ -290,6 +290,11 @@ class ModelManager:
             self._listener.on_notice(f"{model} draws in {precision} from now on, since {before} spoiled a picture.")
         self._defaults[model] = precision
 
+    def tiles(self, model: str) -> bool:
+        """Whether the VAE of a model on the device works in tiles by its plan."""
+        found = self._resident.get(model)
+        return found is not None and found.model.memory is not None and found.model.memory.plan.tile_vae
+
     def make_room(self, model: str) -> bool:
         """Unload the least recently used other model, since memory ran out; False if there is none.
 

@@ -179,6 +179,9 @@ class OneModel:
     def decodes_aside(self, key: BatchKey) -> bool:
         return self.aside
 
+    def tiles(self, model: str) -> bool:
+        return False
+
     def make_room(self, model: str) -> bool:
         self.rooms -= 1
         return self.rooms >= 0

@@ -337,8 +337,18 @@ def test_memory_runs_out_while_a_picture_is_decoded(monkeypatch: pytest.MonkeyPa
         card.faults += [("decode", "oom")]
         (refused,) = engine.draw(OTHER)
         assert isinstance(refused, OutOfMemory)
+        vae = engine.manager._resident["small"].model.family.pipe.vae
+        for pause, tiled in ((FIRST_CAP / 2, True), (FIRST_CAP, False)):
+            engine.clock.advance(pause)
+            (later,) = engine.draw(OTHER)
+            assert isinstance(later, Image)
+            assert vae.use_tiling is tiled
+        card.faults += [("decode", "oom")]
         (later,) = engine.draw(OTHER)
-        assert isinstance(later, Image)
+        assert isinstance(later, Image), "it is decoded in tiles again"
+        engine.clock.advance(FIRST_CAP)
+        engine.draw(OTHER)
+        assert vae.use_tiling, "for twice as long"
 
 
 def test_memory_runs_out_while_weights_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
