@@ -32,6 +32,7 @@ sys.path.insert(0, str(ROOT))
 
 from engine import catalogue  # noqa: E402 - the tool runs from any folder
 from engine.contract import EngineError, Image, OutOfMemory, Preview, Recipe  # noqa: E402
+from engine.diffusion.decoding import side_stream  # noqa: E402
 from engine.diffusion.device import release, title  # noqa: E402
 from engine.diffusion.executor import StepExecutor  # noqa: E402
 from engine.diffusion.image_encoder import ImageEncoder  # noqa: E402
@@ -175,11 +176,14 @@ class Loads:
 class Engine:
     """The engine below its process, on one device."""
 
-    def __init__(self, bench: Bench, specs: Sequence[ModelSpec], precision: str = "auto") -> None:
+    def __init__(
+        self, bench: Bench, specs: Sequence[ModelSpec], precision: str = "auto", *, beside: bool = True
+    ) -> None:
         loader = Loader(str(bench.device), precision, str(bench.folder), "", lambda *_: None)
         self.ends, self.loads, self.encoder = Ends(), Loads(), ImageEncoder()
         self.manager = ModelManager(specs, loader, self.loads)
-        self.executor = StepExecutor(self.manager, self.ends, self.encoder, loader.device)
+        self.stream = side_stream(loader.device) if beside else None
+        self.executor = StepExecutor(self.manager, self.ends, self.encoder, loader.device, stream=self.stream)
 
     def draw(self, *recipes: Recipe) -> list[Image | EngineError]:
         """Draw pictures together; return their ends."""
@@ -460,12 +464,52 @@ def two_models(bench: Bench) -> None:
         engine.close()
 
 
+def step_sizes(bench: Bench) -> None:
+    """Draw 32 pictures of one size and different lengths, with decodes beside steps and without: the same pictures."""
+    side = 64 if bench.small else 512
+    count, steps = (6, 2) if bench.small else (32, STEPS)
+    recipes = [
+        replace(
+            RECIPE, id=str(n), seed=n, width=side, height=side, steps=steps + n % 3, prompt="a cat " * (1 + n % 2 * 20)
+        )
+        for n in range(count)
+    ]
+
+    def drawn(*, beside: bool) -> tuple[list[Image], float, int]:
+        """Return the pictures, the seconds that they took, and how many share a step in the end."""
+        engine = Engine(bench, [DEMO], beside=beside)
+        ends: list[Image | EngineError] = []
+        try:
+            engine.draw(recipes[0])
+            seconds = bench.seconds(lambda: ends.extend(engine.draw(*recipes)))
+            (shared,) = (n for (_, width, _), n in engine.executor.sizes.items() if width == side)
+        finally:
+            engine.close()
+        return [end for end in ends if isinstance(end, Image)], seconds, shared
+
+    found = {beside: drawn(beside=beside) for beside in (False, True)}
+    gaps = [
+        np.abs(
+            np.asarray(Pillow.open(io.BytesIO(a.data))).astype(int) - np.asarray(Pillow.open(io.BytesIO(b.data)))
+        ).max()
+        for a, b in zip(found[False][0], found[True][0], strict=True)
+    ]
+    name = f"{count} pictures of {side}x{side}"
+    kinds = "alone {:.2f} s, beside steps {:.2f} s".format(*(found[beside][1] for beside in (False, True)))
+    # Steps of other sizes and calls of other lengths round otherwise, most of all in bf16.
+    bench.expect(
+        len(gaps) == count and max(gaps) <= 16, f"{name}, decoded", kinds, f"they differ by {max(gaps)} of 255"
+    )
+    bench.row(f"{name} that share a step", str(found[True][2]), f"{catalogue.batch_of(side * side)} at the start")
+
+
 def checks(bench: Bench) -> Iterator[tuple[str, Callable[[], None]]]:
     """Yield all checks with their names, those of most use first."""
     yield "streamed weights", lambda: streamed(bench)
     yield "out of memory", lambda: out_of_memory(bench)
     yield "two models", lambda: two_models(bench)
     yield "int8", lambda: quantised(bench)
+    yield "step sizes", lambda: step_sizes(bench)
     for family, check in zip(models.SMALL, steps_of_each_family(bench), strict=True):
         yield f"steps of {family}", check
     yield from eight_bits_of_each_family(bench)
