@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from bot.admin.cards import changes_card
+from bot.admin.service import list_changes
 from bot.audit import store as audit_rows
 from bot.core.cards import ButtonPress
 from bot.core.errors import BadInput, NotAllowed, NotFound
@@ -114,6 +116,9 @@ async def test_others_may_not_and_admins_of_the_place_may(make: Make) -> None:
     async with bot.db.read() as tx:
         (entry,) = await audit_rows.of_place(tx, "chat", "guild")
     assert (entry.actor, entry.action, entry.before, entry.kind) == ("chat:2", "delete", str(job.id), "")
+    (fact,) = changes_card(await list_changes(bot.ctx, HERE), "en", now=bot.clock.now(), everywhere=False).facts
+    assert fact.label == "#1 delete"
+    assert fact.value.startswith(f"{job.id} → deleted · ")
 
 
 async def test_what_is_drawn_is_cancelled_first(make: Make) -> None:

@@ -20,6 +20,8 @@ async def test_a_word_is_refused_and_a_report_ends_with_a_cover(start: Start, te
 
     telegram.writes(group, bob, "/draw a duck")
     (card,) = await telegram.until(lambda: photos(group))
+    telegram.presses(card, cleo, "⋯")
+    await telegram.until(lambda: "easel:report:1" in str(card.markup))
     query = telegram.presses(card, cleo, "Report")
     await telegram.until(lambda: query.answered)
     assert "have been told" in query.text
