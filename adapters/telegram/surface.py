@@ -138,9 +138,8 @@ class TelegramSurface:
 
     def wait(self, address: Address) -> float:
         """See ``bot.core.ports.Surface``."""
-        if address.private or is_inline(address):
-            address = private_chat(address)
-        return self._rate_limiter.wait(int(address.chat))
+        alone = address.private or is_inline(address)
+        return self._rate_limiter.wait(int(address.user if alone and address.user else address.chat))
 
     async def edit(self, address: Address, card: Card) -> Address:
         """See ``bot.core.ports.Surface``."""

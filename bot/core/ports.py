@@ -74,7 +74,7 @@ class Surface(Protocol):
     def wait(self, address: Address) -> float:
         """Return the seconds after which the platform's limits allow a message to ``address``; 0 for now.
 
-        It is asked before the intent of a send is stored. A send may raise RetryLater all the same.
+        It is asked before a message's rows are read. A call may raise RetryLater all the same.
         """
 
     async def edit(self, address: Address, card: Card) -> Address:

@@ -268,7 +268,6 @@ class MessageSync:
         # A refusal or a failure may come twice rather than never. Pictures may not, and neither may a first card: the
         # copy would never be edited.
         once = not able.safe_resend and bool(card.pictures or not item.ended)
-        self._check_limits(surface, message)
         if once and not await self._intents.begin(message, digest):
             return False
         # The first card and the final card are two sends; each keeps its key in every try.
@@ -296,12 +295,6 @@ class MessageSync:
         else:
             await self._record_shown(item, address, digest, _limit(surface))
         return True
-
-    @staticmethod
-    def _check_limits(surface: Surface, message: Message) -> None:
-        """Raise RetryLater where a send would, before its intent costs a durable write."""
-        if (seconds := surface.wait(message.address)) > 0:
-            raise RetryLater(seconds)
 
     async def _redirect(self, surface: Surface, item: MessageItem) -> None:
         """The chat can't be written to: send to the asker alone, or else to the chat outside its thread."""
@@ -344,7 +337,6 @@ class MessageSync:
         if not chosen:
             await self._give_up(item)
             return 0
-        self._check_limits(surface, message)
         if not await self._intents.begin(message, messages.FINAL):
             return 0
         try:

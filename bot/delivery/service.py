@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 from itertools import islice
 from typing import Protocol
 
@@ -80,12 +81,14 @@ class _Entry:
 class ChatSender:
     """Syncs the messages of one chat, the most urgent first. A message that is requested twice is synced once."""
 
-    def __init__(self, sync: Sync, pause: float, clock: Clock) -> None:
+    def __init__(self, sync: Sync, pause: float, clock: Clock, wait: Callable[[], float] = lambda: 0.0) -> None:
         """Args:
         sync: Brings a message up to date.
         pause: Shortest time between two calls to the platform, in seconds.
         clock: Time.
+        wait: Returns the seconds after which the platform's limits allow a message in this chat; 0 for now.
         """
+        self._wait = wait
         self._sync = sync
         self._pause = pause
         self._clock = clock
@@ -144,7 +147,12 @@ class ChatSender:
             if self._due_at(entry) <= now
         ]
         message_id = min(due)[2]
-        entry = self._entries.pop(message_id)
+        entry = self._entries[message_id]
+        # Progress is left out by the surface where the limits are short; nothing of it has to wait for them.
+        if entry.urgency <= Urgency.FETCHED and (seconds := self._wait()) > 0:
+            self._next_at = now + max(seconds, _LEAST_PAUSE)
+            return
+        del self._entries[message_id]
         try:
             sent = await self._sync.sync(message_id)
             if not sent:
@@ -273,7 +281,8 @@ class Delivery:
             return
         sender = self._senders.get(key)
         if sender is None:
-            sender = self._senders[key] = ChatSender(self._sync, surface.abilities().edit_every, self._clock)
+            wait = partial(surface.wait, message.address)
+            sender = self._senders[key] = ChatSender(self._sync, surface.abilities().edit_every, self._clock, wait)
             tasks.create_task(self._run_sender(key, sender), name=f"chat {key[0]} {key[1]}")
         sender.request(message.id, urgency)
 

@@ -105,7 +105,7 @@ async def press_behind(folder: Path) -> float:
         await telegram.until(lambda: telegram.polled and not telegram.updates)
         crowd(telegram, AHEAD)
         begin = time.perf_counter()
-        query = telegram.presses(card, ann.members[ann.id], "favourite")
+        query = telegram.presses(card, ann.members[ann.id], "reroll")
         await telegram.until(lambda: query.answered)
         return time.perf_counter() - begin
 

@@ -91,6 +91,18 @@ async def test_a_request_during_a_pause_may_overtake() -> None:
     assert [message_id for message_id, _ in shown.ids] == [1, 3, 2]
 
 
+async def test_what_the_limits_put_off_is_not_looked_at_before() -> None:
+    clock = FakeClock()
+    shown = Shown(clock)
+    waits = iter([30.0, 2.0])
+    sender = ChatSender(shown, PAUSE, clock, lambda: next(waits, 0.0))
+    sender.request(1, Urgency.NEW)
+    sender.request(2, Urgency.PROGRESS)
+    await until_over(asyncio.ensure_future(sender.run()), clock)
+    assert [message_id for message_id, _ in shown.ids] == [1, 2]
+    assert shown.ids[0][1] >= 32
+
+
 async def test_retry_later_pauses_the_whole_chat() -> None:
     clock = FakeClock()
     shown = Shown(clock)
