@@ -163,7 +163,7 @@ async def cards_of(locale: str, folder: Path, pictures: Sequence[Picture]) -> di
         folder, [folder / p.path for p in reversed(single)], [f"#{line.job.id}" for line in lines], "history"
     )
     quota = QuotaStatus(13, (Allowance(Limit(20), 7, 13, now + 2 * 3600, 3),), now=now)
-    wait = {"wanted": 4, "n": 1, "limit": 20, "window": Key("window.day"), "returns": 3, "wait": 2 * 3600}
+    over = OverQuota("refusal.quota.left", wanted=4, n=1, limit=20, window=Key("window.day"), returns=3, wait=2 * 3600)
     most = 4
     return {
         "waiting": shown(job(JobState.QUEUED, locale), waiting=QueuePosition(3, Eta(20, 40))),
@@ -177,7 +177,7 @@ async def cards_of(locale: str, folder: Path, pictures: Sequence[Picture]) -> di
         "held": shown(job(JobState.HELD, locale, 3)),
         "forgotten": shown(replace(job(done, locale), forgotten=True)),
         "private": shown(job(done, locale, 3, private=True), single[3:]),
-        "refused": refused(OverQuota("refusal.quota.left", **wait), locale, now=now),
+        "refused": refused(over, locale, now=now),
         "quota": quota_card(quota, locale),
         "history": history_card(lines, locale, sheet=sheet, older=True),
         "start": start_card(locale, example_buttons(locale)),

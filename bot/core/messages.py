@@ -21,6 +21,7 @@ class Address:
         expires: When the token expires, in Unix seconds.
         private: Shown to the asker alone (Discord's ephemeral messages).
         elsewhere: Another chat than the request's, since nothing can be sent there.
+        replaces: Id of an earlier message in the same chat, which is removed once this one is shown.
     """
 
     platform: str
@@ -33,6 +34,7 @@ class Address:
     expires: float | None = None
     private: bool = False
     elsewhere: bool = False
+    replaces: str | None = None
 
 
 def at_new_message(address: Address) -> Address:

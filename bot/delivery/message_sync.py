@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -20,9 +21,11 @@ from bot.delivery.live import Live
 from bot.delivery.store import (
     MessageItem,
     SendIntents,
+    album_event,
     is_first_card,
     load_item,
     mark_missed,
+    order_album,
     private_address,
     record_shown,
     settle_job,
@@ -165,7 +168,7 @@ class MessageSync:
                     await messages.resend(tx, message.id, at_new_message(message.address))
                 self._bus.publish(MessagesAdded())
                 return True
-        await self._record_shown(item, address, digest, _limit(surface))
+        await self._record_shown(item, address, digest)
         return asked
 
     async def _stored_card(self, item: MessageItem) -> Card | None:
@@ -197,19 +200,25 @@ class MessageSync:
         message = item.message
         if self._unreachable.get(message.id) == message.address and not item.ended:
             return False
-        card = self._presenter.job(job, item.stored, self._queue.position(job.id), self._live.progress(job.id))
-        card = await self._without_foreign_files(replace(card, pictures=card.pictures[: _limit(surface)]), message.id)
-        if message.address.elsewhere:
-            card = self._presenter.elsewhere(card)
+        if message.state is MessageState.SHOWN and message.address.replaces is not None:
+            await self._remove_replaced(surface, item, job)
+            return True
+        card = await self._job_card(surface, item, job)
+        if card is None:
+            return False
         if message.state is MessageState.WANTED:
             return await self._send(surface, item, card)
         digest, seen = item.digest(card), self._last_shown.get(message.id, message.shown)
         if seen in {digest, digest + messages.BARE}:
-            await self._record_shown(item, message.address, seen, _limit(surface))
+            await self._record_shown(item, message.address, seen)
             return False
         if message.address.message is None:
             await self._handle_uneditable(item, job)
             return False
+        return await self._edit_card(surface, item, job, card)
+
+    async def _edit_card(self, surface: Surface, item: MessageItem, job: Job, card: Card) -> bool:
+        message = item.message
         card, digest = self._adapt_to_chat(item, card)
         try:
             address = await surface.edit(message.address, card)
@@ -226,8 +235,66 @@ class MessageSync:
                 self._maybe_final.add(message.id)
             raise
         else:
-            await self._record_shown(item, address, digest, _limit(surface))
+            await self._record_shown(item, address, digest)
         return True
+
+    async def _job_card(self, surface: Surface, item: MessageItem, job: Job) -> Card | None:
+        """Return a job's card as its chat can show it now; None while its pictures go before it."""
+        card = self._presenter.job(job, item.stored, self._queue.position(job.id), self._live.progress(job.id))
+        if item.ended and len(card.pictures) > _limit(surface):
+            below = await self._below_album(item, job, card)
+            if below is None:
+                return None
+            card = below
+        card = replace(card, pictures=card.pictures[: _limit(surface)])
+        card = await self._without_foreign_files(card, item.message.id)
+        return self._presenter.elsewhere(card) if item.message.address.elsewhere else card
+
+    async def _below_album(self, item: MessageItem, job: Job, card: Card) -> Card | None:
+        """Return the card of a job whose pictures go before it as an album; None while they do not stand in the chat.
+
+        A card that people have seen while they waited is above the album: it is sent again below, and then removed.
+        """
+        message = item.message
+        async with self._db.read() as tx:
+            album = await messages.by_event(tx, album_event(message))
+        if album is None:
+            async with self._db.write() as tx:
+                await order_album(tx, message, job)
+            self._bus.publish(MessagesAdded())
+            return None
+        if messages.indexes_of(album):
+            return card  # an earlier version ordered it below the card, without the pictures that the card shows
+        if album.state in {MessageState.WANTED, MessageState.SENDING}:
+            return None
+        if message.state is MessageState.SHOWN and not message.shown.startswith(messages.FINAL):
+            address = replace(at_new_message(message.address), replaces=message.address.message)
+            async with self._db.write() as tx:
+                await messages.resend(tx, message.id, address)
+            self._last_shown.pop(message.id, None)
+            self._bus.publish(JobChanged(job.id))
+            return None
+        lost = album.state is MessageState.GONE
+        apart = not lost and album.address.elsewhere and not message.address.elsewhere
+        if lost or apart:
+            return self._presenter.without_pictures(card, apart=apart)
+        return replace(card, pictures=())
+
+    async def _remove_replaced(self, surface: Surface, item: MessageItem, job: Job) -> None:
+        """Remove the message above, which the card has replaced."""
+        message = item.message
+        old, *_ = messages.addresses_of(message)
+        try:
+            await surface.remove(old, replace(self._presenter.job(job, (), None, None), buttons=()))
+        except Gone:
+            log.info("the card that message %d has replaced can't be taken away", message.id)
+
+        async def write() -> None:
+            async with self._db.write() as tx:
+                await messages.mark_shown(tx, message.id, replace(message.address, replaces=None), message.shown)
+
+        await persist(write, self._clock)
+        self._bus.publish(JobChanged(job.id))
 
     async def _handle_uneditable(self, item: MessageItem, job: Job) -> None:
         """The message was deleted or can't be edited: a first card is left alone, a final card is sent as a new message."""
@@ -265,8 +332,8 @@ class MessageSync:
         if card.private and not able.private_send:
             await self._give_up(item)
             return False
-        # A refusal or a failure may come twice rather than never. Pictures may not, and neither may a first card: the
-        # copy would never be edited.
+        # A refusal, a failure or the card below an album may come twice rather than never. Pictures may not, and neither
+        # may a first card: the copy would never be edited.
         once = not able.safe_resend and bool(card.pictures or not item.ended)
         if once and not await self._intents.begin(message, digest):
             return False
@@ -275,7 +342,7 @@ class MessageSync:
         try:
             address = await surface.send(message.address, card, key)
         except Gone:
-            await self._redirect(surface, item)
+            await self._show_elsewhere(surface, item, card, digest)
         except NoPictures:
             if once:
                 await self._intents.take_back(message)
@@ -293,15 +360,24 @@ class MessageSync:
                     await self._intents.take_back(message)
                 raise
         else:
-            await self._record_shown(item, address, digest, _limit(surface))
+            await self._record_shown(item, address, digest)
         return True
+
+    async def _show_elsewhere(self, surface: Surface, item: MessageItem, card: Card, digest: str) -> None:
+        """The card can't be sent to its chat: show it in the message that it was to replace, or see ``_redirect``."""
+        if item.message.address.replaces is not None:
+            old, *_ = messages.addresses_of(item.message)
+            with contextlib.suppress(Gone):
+                await self._record_shown(item, await surface.edit(old, card), digest)
+                return
+        await self._redirect(surface, item)
 
     async def _redirect(self, surface: Surface, item: MessageItem) -> None:
         """The chat can't be written to: send to the asker alone, or else to the chat outside its thread."""
         message, job = item.message, item.job
         address = private_address(message.address) if surface.abilities().private_send else None
         if address is None and message.address.elsewhere and message.address.private and message.address.thread:
-            address = replace(message.address, private=False, thread=None)
+            address = replace(message.address, private=False, thread=None, replaces=None)
         stopped = job is not None and (job.forgotten or job.request.private or job.state is JobState.CANCELLED)
         if address is None or stopped:
             await self._give_up(item)
@@ -350,20 +426,24 @@ class MessageSync:
             log.warning("files of message %d may have been sent or not", message.id, exc_info=e)
             await self._mark_unclear(message)
         else:
-            await self._record_shown(item, message.address, messages.FINAL + ",".join(sent), len(chosen))
+            await self._record_shown(item, message.address, messages.FINAL + ",".join(sent))
+            self._album_ended(item)
         return len(chosen)
 
     async def _remove(self, surface: Surface, item: MessageItem) -> None:
         """The job was forgotten: remove one of its messages; the others follow, each in a sync of its own."""
         message, job = item.message, item.job
-        places = messages.addresses_of(message) if message.state is MessageState.SHOWN and job is not None else ()
+        shown = message.state is MessageState.SHOWN or message.address.replaces is not None
+        places = messages.addresses_of(message) if shown and job is not None else ()
         if places and job is not None:
             try:
                 await surface.remove(places[0], self._presenter.job(job, (), None, None))
             except Gone:
                 log.info("a message about job %d can't be taken away any more", job.id)
         async with self._db.write() as tx:
-            if len(places) > 1:
+            if len(places) > 1 and message.address.replaces is not None:
+                await messages.mark_shown(tx, message.id, replace(message.address, replaces=None), message.shown)
+            elif len(places) > 1:
                 left = messages.FINAL + ",".join(place.message or "" for place in places[1:])
                 await messages.mark_shown(tx, message.id, message.address, left)
             else:
@@ -374,7 +454,7 @@ class MessageSync:
         if job is not None:
             self._bus.publish(JobChanged(job.id))
 
-    async def _record_shown(self, item: MessageItem, address: Address, digest: str, limit: int) -> None:
+    async def _record_shown(self, item: MessageItem, address: Address, digest: str) -> None:
         """Record that the message is up to date; see ``record_shown``."""
         message = item.message
         if not item.ended:
@@ -385,15 +465,20 @@ class MessageSync:
         async def write() -> bool:
             async with self._db.write() as tx:
                 return await record_shown(
-                    tx, item, address, digest, limit, now=self._clock.now(), apart=private_address(message.address)
+                    tx, item, address, digest, now=self._clock.now(), apart=private_address(message.address)
                 )
 
         # The platform's answer is known here alone.
         more = await persist(write, self._clock)
         if item.ended:
             self._forget(message.id)
-        if more:
+        if more or address.replaces is not None:
             await self._sync_again(item)
+
+    def _album_ended(self, item: MessageItem) -> None:
+        """The card of an album that was sent, or can't be, may follow."""
+        if item.message.kind is MessageKind.ALBUM and item.job is not None:
+            self._bus.publish(JobChanged(item.job.id))
 
     async def _sync_again(self, item: MessageItem) -> None:
         """More is to be done about a message: about its job, or about a notice that was replaced meanwhile."""
@@ -429,6 +514,8 @@ class MessageSync:
         self._count_failure(item.message, "gone")
         if more and item.job is not None:
             self._bus.publish(JobChanged(item.job.id))
+        else:
+            self._album_ended(item)
 
     async def _tries_exhausted(self, item: MessageItem) -> bool:
         """Count a try of a text card, which may have arrived each time; give up after TEXT_TRIES."""

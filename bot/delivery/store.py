@@ -71,20 +71,28 @@ def private_address(address: Address) -> Address | None:
     """Return the asker's own chat, for what can't be shown at ``address``; None where it is that chat already."""
     if address.private or address.elsewhere or not address.user or address.user == address.chat:
         return None
-    return replace(address, private=True, elsewhere=True, message=None, reply_to=None, token=None, expires=None)
+    return replace(
+        address,
+        private=True,
+        elsewhere=True,
+        message=None,
+        reply_to=None,
+        token=None,
+        expires=None,
+        replaces=None,
+    )
 
 
 async def record_shown(
-    tx: Tx, item: MessageItem, address: Address, digest: str, limit: int, *, now: float, apart: Address | None = None
+    tx: Tx, item: MessageItem, address: Address, digest: str, *, now: float, apart: Address | None = None
 ) -> bool:
-    """Record that a message is shown; of a finished job, also order the album of what its card has no room for.
+    """Record that a message is shown; where its chat takes no pictures, also order them for the asker alone.
 
     Args:
         tx: A writing transaction.
         item: What is shown.
         address: Where.
         digest: What of it, see ``MessageItem.digest``.
-        limit: How many pictures a card can show.
         now: Unix seconds.
         apart: Where the pictures go of a card that was shown without them (its digest ends in ``messages.BARE``).
 
@@ -108,11 +116,18 @@ async def record_shown(
         if album and apart is not None:
             await messages.add_files(tx, event, job.id, apart, MessageKind.ALBUM)
         return await settle_job(tx, job.id, now=now) or album
-    overflow = [p.index for p in item.stored[limit:]] if message.kind is MessageKind.CARD else []
-    album = bool(overflow) and job.state is JobState.PAINTED
-    if album:
-        await messages.add_files(tx, f"album:{message.id}", job.id, address, MessageKind.ALBUM, indexes=overflow)
-    return await settle_job(tx, job.id, now=now) or album
+    return await settle_job(tx, job.id, now=now)
+
+
+def album_event(message: Message) -> str:
+    """Return the event of the album of a card that has no room for all pictures of its job."""
+    return f"album:{message.id}"
+
+
+async def order_album(tx: Tx, message: Message, job: Job) -> None:
+    """Have delivery send all pictures of a job in the chat of its card."""
+    address = replace(at_new_message(message.address), replaces=None)
+    await messages.add_files(tx, album_event(message), job.id, address, MessageKind.ALBUM)
 
 
 async def settle_job(tx: Tx, job_id: int, *, now: float) -> bool:
@@ -130,7 +145,9 @@ def _is_settled(message: Message) -> bool:
     if message.kind not in RESULT_KINDS:
         return True
     if message.state is MessageState.SHOWN:
-        return message.kind is MessageKind.ALBUM or message.shown.startswith(messages.FINAL)
+        # What it replaces is removed first.
+        final = message.shown.startswith(messages.FINAL) and message.address.replaces is None
+        return message.kind is MessageKind.ALBUM or final
     return message.state in {MessageState.UNCLEAR, MessageState.GONE}
 
 

@@ -130,9 +130,10 @@ async def add_document(tx: Tx, event: str, address: Address, card_json: str) -> 
 
 
 def addresses_of(message: Message) -> tuple[Address, ...]:
-    """Return the addresses of a shown message: that of its card, or of each message with its files."""
+    """Return the addresses of a shown message: those of its card and of what it replaces, or of each message with its files."""
     if message.kind in {MessageKind.CARD, MessageKind.NOTICE}:
-        return () if message.address.message is None else (message.address,)
+        ids = [one for one in (message.address.replaces, message.address.message) if one is not None]
+        return tuple(replace(message.address, message=one, replaces=None) for one in ids)
     ids = message.shown.removeprefix(FINAL).split(",")
     return tuple(replace(message.address, message=one) for one in ids if one)
 

@@ -249,10 +249,12 @@ async def test_an_unclear_album_is_not_sent_again(make: Make, fault: Fault) -> N
     await bot.delivered(job.id)
     await bot.quiet()
     assert bot.surface.calls.count(Call.FILES) == 1
-    assert len(bot.chats.pictures(job.id)) == (3 if fault is Fault.UNCLEAR_SENT else 1)
-    notice = bot.chats.shown(job.id)[-1].card
-    assert notice is not None
-    assert notice.buttons
+    assert len(bot.chats.pictures(job.id)) == (3 if fault is Fault.UNCLEAR_SENT else 0)
+    notices = [
+        seen.card for seen in bot.chats.shown(job.id) if seen.card is not None and seen.card.tone is Tone.PROBLEM
+    ]
+    assert len(notices) == 1
+    assert notices[0].buttons
 
 
 async def test_a_surface_that_raises_keeps_its_chat_sender(make: Make) -> None:
@@ -303,16 +305,55 @@ async def test_an_edit_that_was_put_off_and_then_the_message_is_deleted(make: Ma
     assert len(bot.chats.pictures(job.id)) == 1
 
 
-async def test_an_album_follows_the_card_that_has_no_room(make: Make) -> None:
+async def test_an_album_comes_before_the_card_that_has_no_room(make: Make) -> None:
     bot, job, gate = await shown_and_held(make, count="4")
+    (first,) = bot.chats.messages
     gate.open()
     await bot.delivered(job.id)
-    card = next(iter(bot.chats.shown(job.id)))
-    album = next(seen for seen in bot.chats.messages.values() if seen.files)
-    assert card.card is not None
-    assert [f.name for f in (*card.card.pictures, *album.files)] == [f"easel-{job.id}-{n}.png" for n in (1, 2, 3, 4)]
+    album, card = (seen for name, seen in bot.chats.messages.items() if name not in bot.chats.deleted)
+    assert [f.name for f in album.files] == [f"easel-{job.id}-{n}.png" for n in (1, 2, 3, 4)]
     assert not album.originals
-    assert [m.kind for m in await bot.rows(job.id)] == [MessageKind.CARD, MessageKind.ALBUM]
+    assert card.card is not None
+    assert (card.card.pictures, card.card.headline, bool(card.card.summary)) == ((), "", True)
+    assert bot.chats.deleted == {first}, "the card that was shown while it was drawn"
+    assert [(m.kind, m.address.replaces) for m in await bot.rows(job.id)] == [
+        (MessageKind.CARD, None),
+        (MessageKind.ALBUM, None),
+    ]
+
+
+async def test_a_card_that_can_not_go_below_its_album_stays_where_it_is(make: Make) -> None:
+    bot, job, gate = await shown_and_held(make, count="2")
+    bot.surface.plan(Call.SEND, Fault.GONE)
+    gate.open()
+    await bot.delivered(job.id)
+    card, album = (seen for name, seen in bot.chats.messages.items() if name not in bot.chats.deleted)
+    assert card.card is not None
+    assert card.card.summary
+    assert len(album.files) == 2
+    assert [m.state for m in await bot.rows(job.id)] == [MessageState.SHOWN] * 2
+
+
+async def test_a_card_that_nobody_has_seen_comes_below_its_album(make: Make) -> None:
+    bot = await make()
+    bot.surface.plan(Call.SEND, *[Fault.BUSY] * 3)
+    job = await bot.ask(count="2")
+    await bot.delivered(job.id)
+    kinds = [bool(seen.files) for name, seen in bot.chats.messages.items() if name not in bot.chats.deleted]
+    assert kinds == [True, False]
+
+
+@pytest.mark.parametrize("apart", [True, False])
+async def test_an_album_that_can_not_be_sent_there_is_named_on_the_card(make: Make, *, apart: bool) -> None:
+    bot, job, gate = await shown_and_held(make, count="2")
+    faults = [Fault.GONE] if apart else [Fault.GONE, Fault.GONE]
+    bot.surface.plan(Call.FILES, *faults)
+    gate.open()
+    await bot.delivered(job.id)
+    (shown,) = (seen for seen in bot.chats.shown(job.id) if seen.card is not None)
+    assert shown.card is not None
+    assert shown.card.notes == (i18n.text("en", "note.no_pictures.apart" if apart else "note.no_pictures"),)
+    assert len(bot.chats.pictures(job.id)) == (2 if apart else 0)
 
 
 async def test_a_private_card_never_goes_to_the_channel(make: Make) -> None:

@@ -310,10 +310,26 @@ async def test_killed_while_an_album_is_sent(make: Make, fault: Fault) -> None:
     await bot.restart()
     await bot.delivered(job.id)
     await bot.quiet()
-    assert len(bot.chats.pictures(job.id)) == (3 if fault is Fault.KILLED_AFTER else 1)
+    assert len(bot.chats.pictures(job.id)) == (3 if fault is Fault.KILLED_AFTER else 0)
     kinds = {m.kind: m.state for m in await bot.rows(job.id)}
     assert kinds[MessageKind.ALBUM] is MessageState.UNCLEAR
     assert kinds[MessageKind.NOTICE] is MessageState.SHOWN
+
+
+@pytest.mark.parametrize("fault", [Fault.KILLED_BEFORE, Fault.KILLED_AFTER])
+@pytest.mark.parametrize("call", [Call.SEND, Call.REMOVE])
+async def test_killed_while_the_card_goes_below_its_album(make: Make, call: Call, fault: Fault) -> None:
+    gate = StepGate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    job = await kill_at(bot, gate, call, fault, count="3")
+    await bot.restart()
+    await bot.delivered(job.id)
+    await bot.quiet()
+    assert len(bot.chats.pictures(job.id)) == 3
+    seen = [shown.card for shown in bot.chats.shown(job.id) if shown.card is not None]
+    # What may have arrived comes again rather than never, since it has the buttons.
+    assert len(seen) == 1 + (call is Call.SEND and fault is Fault.KILLED_AFTER)
+    assert all(card.final and card.summary and card.buttons for card in seen)
 
 
 async def test_a_cancel_that_was_not_shown_yet_is_shown_after_a_restart(make: Make) -> None:

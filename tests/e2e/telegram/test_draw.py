@@ -45,9 +45,10 @@ async def test_from_a_prompt_to_a_picture_reroll_restart_and_its_seed(
     await bot.start()
     # The cards of earlier versions had this button; now it is in the menu.
     telegram.sends_press(card, person, "easel:seed:1:0")
-    third = await telegram.until(lambda: next((m for m in photos(ann) if m.reply_to is card and m is not second), None))
-    album = await telegram.until(lambda: [m for m in photos(ann) if m.reply_to is third])
-    assert len(album) == 1
+    third, beside = await telegram.until(
+        lambda: album if len(album := [m for m in photos(ann)[1:] if m is not second]) == 2 else None
+    )
+    assert third.reply_to is beside.reply_to is card
     assert third.photo is not None
     assert card.photo is not None
     assert third.photo.data == card.photo.data
@@ -59,15 +60,15 @@ async def test_from_a_prompt_to_a_picture_reroll_restart_and_its_seed(
 @pytest.mark.parametrize("count", [2, 3, 4])
 async def test_several_pictures(start: Start, telegram: TelegramStandIn, ann: Chat, count: int) -> None:
     await start()
-    telegram.writes(ann, ann.members[ann.id], f"a cat --count {count} --seed 3")
-    await telegram.until(lambda: len(photos(ann)) == count)
-    card, *beside = photos(ann)
-    assert all(m.reply_to is card for m in beside)
-    assert len({m.photo.data for m in photos(ann) if m.photo}) == count
+    asked = telegram.writes(ann, ann.members[ann.id], f"a cat --count {count} --seed 3")
+    *album, card = await telegram.until(lambda: said if len(said := ann.by_bot()) > count and said[0].photo else None)
+    assert all(m.reply_to is asked for m in (*album, card))
+    assert len({m.photo.data for m in album if m.photo}) == count
+    assert len({m.album for m in album}) == 1
+    assert card.photo is None
     for index in range(count):
         assert card.button(f"easel:upscale:1:{index}")
-    if count > 2:
-        assert len({m.album for m in beside}) == 1
+    assert "seeds 3–" in card.words
 
 
 async def test_a_kill_between_saving_and_confirming_draws_once(

@@ -37,6 +37,8 @@ async def test_no_line_repeats_a_prompt_and_everything_can_be_taken_along_and_fo
     await telegram.until(
         lambda: len([m for m in ann.by_bot() if m.photo]) == 2 and any(m.photo for m in group.by_bot())
     )
+    await telegram.until(lambda: any("seeds" in m.words for m in ann.by_bot()))
+    await bot.settled()
     telegram.refuse("sendMessage", 400, "Bad Request: something is wrong")
     telegram.cut("sendPhoto")
     telegram.writes(ann, person, f"/draw another {WORD}")

@@ -95,8 +95,9 @@ async def test_claim_draw_and_restart(start_service: StartService, real: Telegra
     assert await asyncio.to_thread(service.stop) == 0
     await asyncio.to_thread(service.start, ready=False)
     real.sends_press(card, person, "easel:seed:1:0")
-    third = await real.until(lambda: next((m for m in photos(ann)[2:] if "seeds 7–8 ·" in m.words), None), PATIENCE)
-    await real.until(lambda: len(photos(ann)) == 4, PATIENCE)
+    await real.until(lambda: any("seeds 7–8 ·" in m.words for m in ann.by_bot()), PATIENCE)
+    assert len(photos(ann)) == 4
+    third = photos(ann)[2]
     assert third.photo is not None
     assert furthest(third, card) <= 8
     assert furthest(third, second) > 8
