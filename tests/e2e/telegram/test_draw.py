@@ -272,7 +272,7 @@ async def test_a_menu_takes_the_place_of_the_buttons_and_a_form_is_a_line(
     bot, person = await start(), ann.members[ann.id]
     telegram.writes(ann, person, "a cat --seed 5 --n 2")
     await telegram.until(lambda: len(photos(ann)) == 2)
-    card = next(m for m in ann.by_bot() if m.markup)
+    card = await telegram.until(lambda: next((m for m in ann.by_bot() if "easel:more:1" in str(m.markup)), None))
     own = card.markup
 
     def has(button: str) -> bool:
