@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, Protocol
 
 from aiogram import Bot, Dispatcher
 from aiogram.types import Update
@@ -117,32 +118,56 @@ class UpdateHandler:
                 break
 
 
-class _Slot:
-    """A slot for a message that is handled; released once."""
+class _Releasable(Protocol):
+    def release(self) -> None: ...
 
-    def __init__(self, slots: asyncio.Semaphore, seconds: float) -> None:
-        self._slots: asyncio.Semaphore | None = slots
+
+class _Slot:
+    """A slot of something that is taken while an update is handled; released once, at the latest after some seconds."""
+
+    def __init__(self, taken: _Releasable, seconds: float) -> None:
+        self._taken: _Releasable | None = taken
         self._timer = asyncio.get_running_loop().call_later(seconds, self.free)
 
     def free(self) -> None:
         """Release the slot."""
         self._timer.cancel()
-        if self._slots is not None:
-            self._slots.release()
-            self._slots = None
+        if self._taken is not None:
+            self._taken.release()
+            self._taken = None
+
+
+class _Rush:
+    """Whether urgent updates are handled."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self.over = asyncio.Event()
+        self.over.set()
+
+    def begin(self) -> None:
+        """One more is handled."""
+        self._number += 1
+        self.over.clear()
+
+    def release(self) -> None:
+        """One of them is done."""
+        self._number -= 1
+        if not self._number:
+            self.over.set()
 
 
 class UpdateScheduler:
     """Runs a handler for each update; what one person writes in one chat is handled in its order.
 
-    A press waits only for earlier presses of the same person. The number of concurrent messages is limited, so that a
-    press never waits long for the database. A handler that takes long gives its slot back, since it waits for something
-    else. A group's change of id is handled alone.
+    A press waits only for earlier presses of the same person, and messages begin after it. The number of concurrent
+    messages is limited, so that a press never waits long for the database. A handler that takes long gives its slot
+    back, since it waits for something else. A group's change of id is handled alone.
 
     Args:
         handle: Raises nothing but CancelledError.
         slots: Messages that are handled concurrently.
-        patient: Seconds after which a message gives its slot back.
+        patient: Seconds after which a message gives its slot back, and begins though a press is still handled.
     """
 
     def __init__(
@@ -150,6 +175,7 @@ class UpdateScheduler:
     ) -> None:
         self._handle = handle
         self._slots = asyncio.Semaphore(slots)
+        self._rush = _Rush()
         self._patient = patient
         self._last: dict[tuple[str | int, ...], asyncio.Task[None]] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -173,11 +199,15 @@ class UpdateScheduler:
     async def _turn(self, update: Update, before: set[asyncio.Task[None]]) -> None:
         if before:
             await asyncio.wait(before)
-        if written(update) is None and update.chosen_inline_result is None:
-            await self._handle(update)
-            return
-        await self._slots.acquire()
-        slot = _Slot(self._slots, self._patient)
+        if is_urgent(update):
+            self._rush.begin()
+            slot = _Slot(self._rush, self._patient)
+        else:
+            await self._slots.acquire()
+            slot = _Slot(self._slots, 2 * self._patient)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patient):
+                    await self._rush.over.wait()
         try:
             await self._handle(update)
         finally:

@@ -73,6 +73,35 @@ async def test_a_press_waits_for_no_message_and_for_the_earlier_presses_of_its_p
     assert len(handlers.begun) == 62
 
 
+async def test_messages_begin_after_a_press() -> None:
+    handlers = Handlers()
+    async with asyncio.TaskGroup() as group:
+        turns = UpdateScheduler(handlers, patient=60)
+        for update in (pressed(1, 501), pressed(2, 502), written(3, 503)):
+            turns.begin(update, group)
+        await idle()
+        assert handlers.begun == [1, 2]
+        handlers.end(1)
+        await idle()
+        assert handlers.begun == [1, 2]
+        handlers.end(2)
+        await idle()
+        assert handlers.begun == [1, 2, 3]
+        handlers.end(3)
+
+
+async def test_a_press_that_takes_long_holds_up_no_message() -> None:
+    handlers = Handlers()
+    async with asyncio.TaskGroup() as group:
+        turns = UpdateScheduler(handlers, patient=0.001)
+        for update in (pressed(1, 501), written(2, 502)):
+            turns.begin(update, group)
+        async with asyncio.timeout(10):
+            while handlers.begun != [1, 2]:  # noqa: ASYNC110 - nobody is told that a press takes long
+                await asyncio.sleep(0.001)
+        handlers.end(1, 2)
+
+
 async def test_a_handler_that_takes_long_makes_room() -> None:
     handlers = Handlers()
     async with asyncio.TaskGroup() as group:
