@@ -219,7 +219,7 @@ async def test_a_press_behind_many_messages_is_answered_before_them(
     for n in range(120):
         chat = telegram.private(telegram.person(f"Person {n}"))
         telegram.writes(chat, chat.members[chat.id], "a dog")
-    query = telegram.presses(card, person, "favourite")
+    query = telegram.presses(card, person, "easel:more")
 
     def answered() -> bool:
         if query.answered and not before:

@@ -58,7 +58,7 @@ async def test_an_update_is_saved_once_however_often_it_comes(
     (card,) = await telegram.until(lambda: photos(ann))
     await telegram.until(lambda: not telegram.updates)
     assert await post(bot, again, telegram.world.webhook_secret) == 200
-    query = telegram.presses(card, ann.members[ann.id], "favourite")
+    query = telegram.presses(card, ann.members[ann.id], "easel:more")
     await telegram.until(lambda: query.answered)
     assert await bot.count("jobs") == 1
     assert "message" in telegram.world.webhook_kinds
