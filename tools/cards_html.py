@@ -46,13 +46,13 @@ img { display: block }
   border-left: 4px solid var(--accent); display: grid; gap: 8px; overflow: hidden }
 .text { overflow-wrap: anywhere }
 .small { font-size: 12px; color: #a5a9b0 }
-.time { background: #3f4147; border-radius: 3px; padding: 0 2px }
+.time { white-space: nowrap; background: #3f4147; border-radius: 3px; padding: 0 2px }
 .mention { color: #c9cdfb; background: #3c4270; border-radius: 3px; padding: 0 2px }
 .gallery { display: grid; gap: 4px; border-radius: 8px; overflow: hidden }
 .gallery.many { grid-template-columns: 1fr 1fr }
 .gallery img { width: 100%; border-radius: 4px }
-.row { display: flex; flex-wrap: wrap; gap: 8px }
-.button { background: #4e5058; color: #fff; border-radius: 4px; padding: 5px 14px; font-size: 13px; font-weight: 500 }
+.row { display: flex; flex-wrap: wrap; gap: 6px }
+.button { background: #4e5058; color: #fff; border-radius: 4px; padding: 5px 11px; font-size: 13px; font-weight: 500 }
 .button.danger { background: #da373c }
 .select { background: #1e1f22; color: #949ba4; border-radius: 4px; padding: 8px 12px; font-size: 13px; width: 100% }
 .note { font-size: 12px; color: #949ba4; margin-top: 4px }
