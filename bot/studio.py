@@ -18,13 +18,14 @@ from bot.commands.model import Arg, Command, Invocation
 from bot.context import AppContext
 from bot.core.access import AccessMode, Owners
 from bot.core.cards import ButtonPress, Card, Menu, Tone
+from bot.core.connections import Connection, ConnectionState
 from bot.core.errors import BadInput, NotFound, Refusal, Unavailable
 from bot.core.forms import Form
 from bot.core.jobs import Job
 from bot.core.messages import Address, EventRef
 from bot.core.people import Account, Actor, Place
 from bot.core.pictures import PictureFile
-from bot.core.ports import Backlog, Clock, Surface
+from bot.core.ports import Backlog, Clock, QueueLoad, Surface
 from bot.core.preferences import Preferences
 from bot.core.quotas import Limit, RuleTerms
 from bot.core.requests import DrawForm
@@ -123,7 +124,7 @@ class Studio:
         self._db = db
         self._engine = engine
         self._live = live
-        self._connection_problems: dict[str, str] = {}
+        self._connections: dict[str, Connection] = {}
         known = owners or Owners()
         self._presenter = JobPresenter(pictures, engine, live, known, self.commands.job_buttons)
         self._ctx = AppContext(
@@ -493,12 +494,26 @@ class Studio:
         """Return the state of the engine."""
         return self._engine.state()
 
-    def connection_problem(self, platform: str, problem: str | None) -> None:
-        """Set or clear (None) the reason, a sentence for the operator, why a platform is not connected."""
-        if problem is None:
-            self._connection_problems.pop(platform, None)
-        else:
-            self._connection_problems[platform] = problem
+    def load(self) -> QueueLoad:
+        """Return how much there is to draw, of everybody."""
+        return self._ctx.backlog.load()
+
+    def connection_problem(self, platform: str, problem: str | None, *, refused: bool = False) -> None:
+        """Set or clear (None) the reason, a sentence for the operator, why a platform is not connected.
+
+        ``refused``: the platform refuses this bot, so that the operator has to do something.
+        """
+        state = ConnectionState.CONNECTED
+        if problem is not None:
+            state = ConnectionState.REFUSED if refused else ConnectionState.RECONNECTING
+        before = self._connections.get(platform)
+        since = before.since if before is not None and before.state is state else self._ctx.clock.now()
+        self._connections[platform] = Connection(state, since, problem or "")
+
+    @property
+    def connections(self) -> Mapping[str, Connection]:
+        """The connections of the platforms that have reported them, by the platform's name."""
+        return self._connections
 
     async def problems(self) -> tuple[str, ...]:
         """Return the reasons, sentences for the operator, why this Easel is not ready; empty when it is."""
@@ -512,7 +527,7 @@ class Studio:
                 raise Unavailable("unavailable.disk_full")
         except Unavailable as e:
             problems.append(self.text(e.key, "en", **e.params))
-        return (*problems, *self._connection_problems.values())
+        return (*problems, *(one.problem for one in self._connections.values() if one.problem))
 
     async def _shown(self, job: Job) -> ShownJob:
         return ShownJob(job.id, self._card(await history_service.entry_of(self._ctx, job)))

@@ -11,11 +11,13 @@ from pathlib import Path
 import aiohttp
 import discord
 import yarl
+from discord.gateway import DiscordWebSocket
 
 from adapters.discord.commands import CatalogueTranslator, EaselCommandTree
 from adapters.discord.errors import NETWORK
 from adapters.discord.forms import values_of
 from adapters.discord.identity import NAME, actor_of, locale_of, owners_of, place_of, ref_of
+from adapters.discord.presence import Presence
 from adapters.discord.replies import InteractionAnswer, InteractionReplies
 from bot.core.cards import ButtonPress, Card, Tone
 from bot.core.errors import BadInput
@@ -26,6 +28,14 @@ log = logging.getLogger(__name__)
 GRACE_SECONDS = 10.0
 """A shard that reconnects within this time is not reported as a problem."""
 CONNECT_SECONDS = 60.0
+
+
+class SessionsUsedUp(Exception):
+    """Discord allows a bot 1,000 sessions a day, and makes a new token necessary after more; ``seconds`` until the next."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"Discord allows no more sessions for {seconds:g} s")
+        self.seconds = seconds
 
 
 class EaselClient(discord.AutoShardedClient):
@@ -48,8 +58,8 @@ class EaselClient(discord.AutoShardedClient):
         replies: Answers interactions.
         owners: User ids that run this Easel.
         digest_file: Holds the digest of the commands that were registered last.
-        shards: The minimum number of shards. Above 1, Discord is asked how many it recommends.
-        own_gateway: Whether the settings give the gateway's address, so that Discord is not asked for it.
+        shards: The minimum number of shards; Discord is asked how many it recommends.
+        own_gateway: Whether the settings give the gateway's address, which is used in place of Discord's answer.
         proxy: Address of an HTTP proxy.
         connector: Speaks to a SOCKS proxy.
         """
@@ -69,7 +79,9 @@ class EaselClient(discord.AutoShardedClient):
         self._shards = shards
         self._own_gateway = own_gateway
         self._launched: set[int] = set()
+        self._gateway = DiscordWebSocket.DEFAULT_GATEWAY
         self._away: dict[int, asyncio.TimerHandle] = {}
+        self.presence = Presence(self, studio, asyncio.sleep)
         self.connected_at: float | None = None
         """Event loop time of the first shard's connection; None before it."""
         self._replies = replies
@@ -94,21 +106,28 @@ class EaselClient(discord.AutoShardedClient):
         log.info("Discord took %d slash commands", len(self.tree.get_commands()))
 
     async def launch_shards(self) -> None:
-        """Connect the shards that Discord recommends, to the settings' gateway where they name one."""
-        if self._shards > 1:
-            try:
-                wanted, _, _ = await self.http.get_bot_gateway()
-            except discord.GatewayNotFound:
-                wanted = 0
-            self.shard_count = max(wanted, self._shards)
+        """Connect as many shards as Discord recommends.
+
+        Raises:
+            SessionsUsedUp: Discord allows no more sessions at present.
+        """
+        recommended = 0
+        try:
+            recommended, url, limits = await self.http.get_bot_gateway()
+        except discord.GatewayNotFound:
+            log.warning("Discord did not say how many shards it recommends")
+        else:
+            if limits["remaining"] < max(recommended, self._shards):
+                raise SessionsUsedUp(limits["reset_after"] / 1000)
+            if not self._own_gateway:
+                self._gateway = yarl.URL(url)
+        self.shard_count = max(recommended, self._shards)
+        if self.shard_count > 1:
             log.info("Discord gets %d shards", self.shard_count)
-        elif self._own_gateway:
-            self.shard_count = 1
-        # With a shard count discord.py connects to its default gateway, which the settings may have replaced.
         await super().launch_shards()
 
-    async def launch_shard(self, gateway: yarl.URL, shard_id: int, *, initial: bool = False) -> None:
-        """Connect one shard.
+    async def launch_shard(self, gateway: yarl.URL, shard_id: int, *, initial: bool = False) -> None:  # noqa: ARG002 - see launch_shards
+        """Connect one shard. With a known count of shards discord.py passes its own gateway, whatever Discord said.
 
         Raises:
             ConnectionError: It can't be connected. discord.py would retry every 5 s without end, one call deeper
@@ -117,13 +136,17 @@ class EaselClient(discord.AutoShardedClient):
         if shard_id in self._launched:
             raise ConnectionError("its gateway does not answer")
         self._launched.add(shard_id)
-        await super().launch_shard(gateway, shard_id, initial=initial)
+        await super().launch_shard(self._gateway, shard_id, initial=initial)
 
     async def on_shard_connect(self, shard_id: int) -> None:
         """Log the connection. Not in on_ready: discord.py fails there if it is closed within two seconds."""
         if self.connected_at is None:
             self.connected_at = self.loop.time()
             log.info("Discord is connected as %s", self.user)
+        if self._own_gateway:
+            # READY names an address of Discord's for resuming.
+            self._get_websocket(shard_id=shard_id).gateway = self._gateway
+        self.presence.is_new(shard_id)
         self._is_back(shard_id)
 
     async def on_shard_resumed(self, shard_id: int) -> None:

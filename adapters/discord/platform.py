@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from adapters.discord.settings import LIMITS, DiscordSettings
-from adapters.platform import CheckContext, CheckResult, Platform, PlatformContext, PlatformService, check_token
+from adapters.platform import (
+    CatalogueMessage,
+    CheckContext,
+    CheckResult,
+    Platform,
+    PlatformContext,
+    PlatformService,
+    check_token,
+)
 
 
 def _build(settings: DiscordSettings, context: PlatformContext) -> PlatformService:
@@ -15,12 +23,18 @@ def _build(settings: DiscordSettings, context: PlatformContext) -> PlatformServi
 
 
 async def _check(settings: DiscordSettings, context: CheckContext) -> AsyncIterator[CheckResult]:
+    link = ""
+
     async def identify() -> str:
         from adapters.discord.service import identify  # noqa: PLC0415 - see _build
 
-        return await identify(settings, context.core)
+        nonlocal link
+        name, link = await identify(settings, context.core)
+        return name
 
     yield await check_token(PLATFORM, settings, identify)
+    if link:
+        yield CheckResult("invite", True, CatalogueMessage("discord.check.invite", link=link))
 
 
 PLATFORM = Platform(

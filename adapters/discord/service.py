@@ -15,9 +15,10 @@ from aiohttp_socks import ProxyConnector
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from adapters.discord.client import EaselClient
+from adapters.discord.client import EaselClient, SessionsUsedUp
 from adapters.discord.errors import NETWORK
 from adapters.discord.identity import NAME
+from adapters.discord.invite import invite_link
 from adapters.discord.replies import InteractionReplies
 from adapters.discord.settings import DiscordSettings
 from adapters.discord.surface import DiscordSurface
@@ -108,6 +109,11 @@ class DiscordService(PlatformService):
                 self._shards = min(MOST_SHARDS, self._shards * 2)
                 backoff, problem = self._counted(away), "Discord asks for more shards"
                 level = logging.INFO
+            except SessionsUsedUp as error:
+                log.critical("%s; next try then", error)
+                self._studio.connection_problem(NAME, f"{error}; Easel tries again by itself.", refused=True)
+                await self._sleep(error.seconds)
+                continue
             except Refused as error:
                 backoff, problem = self._counted(refused), f"Discord is off: {error}"
                 level = logging.CRITICAL
@@ -116,7 +122,8 @@ class DiscordService(PlatformService):
                 level = logging.WARNING
             pause = backoff.fail()
             log.log(level, "%s; next try in %g s", problem, pause)
-            self._studio.connection_problem(NAME, f"{problem}; Easel tries again by itself.")
+            is_refused = level == logging.CRITICAL
+            self._studio.connection_problem(NAME, f"{problem}; Easel tries again by itself.", refused=is_refused)
             await self._sleep(pause)
 
     def _counted(self, backoff: ExponentialBackoff) -> ExponentialBackoff:
@@ -131,9 +138,11 @@ class DiscordService(PlatformService):
         replies = InteractionReplies(self._studio)
         client = self._client(replies)
         connection: asyncio.Task[None] | None = None
+        presence: asyncio.Task[None] | None = None
         try:
             await _login(client, self._token)
             self.surface.use(client)
+            presence = asyncio.create_task(client.presence.run(), name="discord presence")
             # discord.py reconnects and resumes by itself, with back-off.
             connection = asyncio.create_task(client.connect(reconnect=True), name="discord gateway")
             await _listen(connection)
@@ -145,8 +154,8 @@ class DiscordService(PlatformService):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await client.close()
-            if connection is not None:
-                await _end(connection)
+            for task in filter(None, (presence, connection)):
+                await _end(task)
 
     def _client(self, replies: InteractionReplies) -> EaselClient:
         settings = self._settings
@@ -168,11 +177,11 @@ def build(settings: DiscordSettings, core: Settings, studio: Studio) -> DiscordS
     return DiscordService(settings, core, studio)
 
 
-async def identify(settings: DiscordSettings, core: Settings) -> str:
+async def identify(settings: DiscordSettings, core: Settings) -> tuple[str, str]:
     """Log in to Discord once, for ``easel doctor``.
 
     Returns:
-        The bot's name.
+        The bot's name, and the link that adds it to a server.
 
     Raises:
         Unavailable: The token was refused, or Discord can't be reached.
@@ -187,7 +196,8 @@ async def identify(settings: DiscordSettings, core: Settings) -> str:
     try:
         async with asyncio.timeout(CHECK_SECONDS), client:
             await _login(client, settings.token.get_secret_value())
-            return str(client.user)
+            assert client.application_id is not None, "known after the login"
+            return str(client.user), invite_link(client.application_id)
     except Refused as error:
         raise Unavailable("discord.check.refused") from error
     except AWAY as error:
@@ -217,12 +227,12 @@ async def _listen(connection: asyncio.Task[None]) -> None:
     raise ConnectionError("its gateway ended the connection")
 
 
-async def _end(connection: asyncio.Task[None]) -> None:
-    """End the task of a closed client. Its error was already raised by ``_listen``, or comes too late."""
-    connection.cancel()
-    await asyncio.wait({connection}, timeout=CLOSE_SECONDS)
-    if connection.done() and not connection.cancelled():
-        connection.exception()
+async def _end(task: asyncio.Task[None]) -> None:
+    """End a task of a closed client. Its error was already raised by ``_listen``, or comes too late."""
+    task.cancel()
+    await asyncio.wait({task}, timeout=CLOSE_SECONDS)
+    if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+        log.debug("%s has ended: %s", task.get_name(), error)
 
 
 def _proxy(settings: DiscordSettings, core: Settings) -> tuple[str | None, aiohttp.BaseConnector | None]:

@@ -16,7 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from adapters.web.access import AccessControl
 from adapters.web.errors import RangeRefused
 from adapters.web.identity import PLACE, actor_of, locale_of, ref_of
-from adapters.web.render import card_json, engine_json, lora_json, profile_json
+from adapters.web.render import card_json, connection_json, engine_json, lora_json, profile_json
 from adapters.web.request_checks import MAX_JSON, MAX_MULTIPART, MAX_PICTURE, BodyReader, PressBody, digest
 from adapters.web.settings import LIMITS
 from adapters.web.sse import EventStreams
@@ -251,6 +251,8 @@ class PageHandlers:
         found: dict[str, object] = {"ready": not problems}
         if self._access.trusts(request):
             found["problems"] = list(problems)
+            if connections := self._studio.connections:
+                found["connections"] = {name: connection_json(one) for name, one in connections.items()}
         return web.json_response(found, status=503 if problems else 200)
 
     async def metrics(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from bot.core.cards import ButtonPress, Card
+from bot.core.connections import Connection
 from bot.core.pictures import PictureFile
 from bot.core.texts import clip
 from bot.studio import Studio
@@ -46,6 +49,12 @@ def card_json(card: Card) -> Json:
         "final": card.final,
         "coming": _coming(card),
     }
+
+
+def connection_json(connection: Connection) -> Json:
+    """Return a platform's connection as ``/readyz`` tells of it."""
+    since = datetime.fromtimestamp(connection.since, UTC).isoformat(timespec="seconds")
+    return {"state": connection.state.value, "since": since}
 
 
 def _coming(card: Card) -> Json | None:

@@ -14,18 +14,20 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from tests.fakes.discord_world import DM, World
 
-DISPATCH, HEARTBEAT, IDENTIFY, RESUME, RECONNECT, INVALID_SESSION, HELLO, ACK = 0, 1, 2, 6, 7, 9, 10, 11
+DISPATCH, HEARTBEAT, IDENTIFY, PRESENCE, RESUME, RECONNECT, INVALID_SESSION, HELLO, ACK = 0, 1, 2, 3, 6, 7, 9, 10, 11
+PRESENCES, PRESENCE_SECONDS = 5, 20.0
 PRIVILEGED = (1 << 1) | (1 << 8) | (1 << 15)
 
 
 @dataclass(eq=False)
 class Session:
-    """A session that a client may resume: its events by number."""
+    """A session that a client may resume: its events by number, and what its presence has said, with times."""
 
     id: str
     shard: tuple[int, int] = (0, 1)
     events: list[dict[str, Any]] = field(default_factory=list)
     wire: Wire | None = None
+    presences: list[tuple[float, str]] = field(default_factory=list)
 
 
 class Wire:
@@ -56,6 +58,7 @@ class Gateway:
         refusals: Close codes (None takes it) for the next ones, before that.
         away: Refuse every connection before it is one.
         forgetful: Refuse to resume (INVALID_SESSION), as after a long break.
+        resume_at: Address that READY names for resuming; empty for this one.
     """
 
     def __init__(self, world: World, token: str, address: Callable[[], str]) -> None:
@@ -69,11 +72,17 @@ class Gateway:
         self.refusals: list[int | None] = []
         self.away = False
         self.forgetful = False
+        self.resume_at = ""
 
     @property
     def shards(self) -> set[tuple[int, int]]:
         """Index and count of every shard that listens now."""
         return {s.shard for s in self._sessions.values() if s.wire is not None}
+
+    @property
+    def presences(self) -> dict[int, list[str]]:
+        """What the presence of each shard has said in its present session."""
+        return {s.shard[0]: [words for _, words in s.presences] for s in self._sessions.values()}
 
     @property
     def connected(self) -> bool:
@@ -128,15 +137,20 @@ class Gateway:
                 if session is None:
                     session = await self._open(wire, json.loads(message.data))
                 else:
-                    await self._hear(wire, json.loads(message.data))
+                    await self._hear(wire, json.loads(message.data), session)
         finally:
             if session is not None and session.wire is wire:
                 session.wire = None
         return socket
 
-    async def _hear(self, wire: Wire, payload: dict[str, Any]) -> None:
+    async def _hear(self, wire: Wire, payload: dict[str, Any], session: Session | None = None) -> None:
         if payload["op"] == HEARTBEAT:
             await wire.send({"op": ACK, "d": None})
+        elif payload["op"] == PRESENCE and session is not None:
+            now = self._world.clock()
+            session.presences.append((now, payload["d"]["activities"][0]["state"]))
+            if sum(at > now - PRESENCE_SECONDS for at, _ in session.presences) > PRESENCES:
+                self._world.problems.append("more than 5 presences in 20 s")
 
     async def _open(self, wire: Wire, payload: dict[str, Any]) -> Session | None:
         data = payload["d"]
@@ -172,7 +186,7 @@ class Gateway:
             "guilds": [{"id": str(guild), "unavailable": True}] if here else [],
             "session_id": session.id,
             "shard": [*shard],
-            "resume_gateway_url": self._address(),
+            "resume_gateway_url": self.resume_at or self._address(),
             "application": {"id": str(self._world.application_id), "flags": 0},
         }
         await self._to(session, "READY", ready)

@@ -79,6 +79,7 @@ class Rest:
         held: Asked with ``METHOD path`` after a request was carried out: it is not answered while this is true.
         asked: Every request as ``METHOD path``, in order.
         file_bytes: Largest file that is taken; servers without boosts may have less.
+        sessions: How many more sessions /gateway/bot says the bot may begin.
         broken: Status codes to answer the next requests with, whatever they ask (a platform in trouble).
         refuse: Asked with ``METHOD path`` before a request is carried out: HTTP status and Discord's code to refuse it with.
         spoil: Asked with ``METHOD path`` after a request was carried out: a status to answer instead, 0 to cut the
@@ -95,6 +96,7 @@ class Rest:
         self.held: Callable[[str], bool] = never
         self.asked: list[str] = []
         self.file_bytes = FILE_BYTES
+        self.sessions = 999
         self.broken: list[int] = []
         self.refuse: Callable[[str], tuple[int, int] | None] = lambda _name: None
         self.spoil: Callable[[str], int | None] = lambda _name: None
@@ -174,7 +176,7 @@ class Rest:
 
     async def _gateway_bot(self, request: web.Request) -> Any:
         self._authorise(request)
-        limit = {"total": 1000, "remaining": 999, "reset_after": 0, "max_concurrency": 1}
+        limit = {"total": 1000, "remaining": self.sessions, "reset_after": 60_000, "max_concurrency": 1}
         return {"url": self.gateway_url(), "shards": self._world.shards, "session_start_limit": limit}
 
     async def _application(self, request: web.Request) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bot.core.cards import ButtonPress, Card, Tone
+from bot.core.connections import Connection, ConnectionState
 from bot.core.errors import NotFound, Unavailable
 from bot.core.jobs import JobState
 from bot.core.messages import Address, EventRef, MessageKind, MessageState
@@ -210,6 +211,23 @@ async def test_health_names_the_platforms_that_serve_nobody(studio: Studio) -> N
     studio.connection_problem("discord", None)
     studio.connection_problem("discord", None)
     assert await studio.problems() == ("Telegram can't be reached.",)
+
+
+async def test_connections_say_since_when(world: World, studio: Studio) -> None:
+    studio.connection_problem("discord", None)
+    began = world.clock.now()
+    world.clock.advance(60)
+    studio.connection_problem("discord", None)
+    assert studio.connections["discord"] == Connection(ConnectionState.CONNECTED, began)
+    studio.connection_problem("discord", "It can't be reached.")
+    lost = world.clock.now()
+    world.clock.advance(60)
+    studio.connection_problem("discord", "It can't be reached (again).")
+    away = Connection(ConnectionState.RECONNECTING, lost, "It can't be reached (again).")
+    assert studio.connections["discord"] == away
+    studio.connection_problem("discord", "It refused the token.", refused=True)
+    assert studio.connections["discord"].state is ConnectionState.REFUSED
+    assert studio.connections["discord"].since == lost + 60
 
 
 def test_help_and_refusals_speak_both_languages(studio: Studio) -> None:

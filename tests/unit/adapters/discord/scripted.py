@@ -15,6 +15,7 @@ from bot.core.errors import Refusal
 from bot.core.forms import Form
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
+from bot.core.ports import QueueLoad
 from bot.core.requests import DrawForm
 from bot.delivery.service import MissedNotice
 from bot.drawing.options import form_of
@@ -64,6 +65,8 @@ class Scripted:
     application: frozenset[str] = frozenset()
     told: MissedNotice | None = None
     problems: list[str | None] = field(default_factory=list)
+    is_refused: bool = False
+    queue: QueueLoad = field(default_factory=lambda: QueueLoad(0, 0))
     bindings: list[tuple[int | None, Address]] = field(default_factory=list)
     unbindings: list[int | None] = field(default_factory=list)
 
@@ -125,9 +128,13 @@ class Scripted:
         assert told == self.told
         self.told = None
 
-    def connection_problem(self, platform: str, problem: str | None) -> None:
+    def connection_problem(self, platform: str, problem: str | None, *, refused: bool = False) -> None:
         assert platform == "discord"
         self.problems.append(problem)
+        self.is_refused = refused
+
+    def load(self) -> QueueLoad:
+        return self.queue
 
     def owners(self, platform: str) -> Container[str]:
         return self.application

@@ -7,7 +7,9 @@ import logging
 from pathlib import Path
 from types import SimpleNamespace
 
+import discord
 import pytest
+import yarl
 from aiohttp import web
 from pydantic import SecretStr
 
@@ -182,13 +184,28 @@ async def test_a_gateway_that_asks_for_shards_gets_them(
 async def test_the_address_of_the_settings_wins_over_discords_own(
     fake: FakeDiscord, settings: DiscordSettings, core: Settings, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fake.rest, "gateway_url", lambda: "ws://127.0.0.1:9/elsewhere")
+    nowhere = "ws://127.0.0.1:9/elsewhere"
+    monkeypatch.setattr(fake.rest, "gateway_url", lambda: nowhere)
+    fake.gateway.resume_at = nowhere
+    fake.world.shards = 2
     async with running(DiscordService(settings, core, scripted.studio, Pauses())):
-        await fake.connected()
-        assert "GET /gateway/bot" not in fake.rest.asked
-        fake.world.shards = 2
-        await fake.gateway.drop(code=4011)
         await fake.world.until(lambda: len(fake.gateway.shards) == 2, "both shards")
+        await fake.connected()
+        await (await fake.person("Ada").draw("an apple")).answer()
+        await fake.gateway.drop()
+        await fake.world.until(lambda: fake.gateway.resumed == 2, "the old sessions")
+
+
+async def test_no_session_is_begun_above_discords_daily_limit(
+    fake: FakeDiscord, settings: DiscordSettings, core: Settings, scripted: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.rest.sessions, pauses = 0, Pauses(1)
+    async with running(DiscordService(settings, core, scripted.studio, pauses)):
+        await fake.world.until(lambda: pauses.seconds != [], "a pause")
+    assert pauses.seconds == [60.0]
+    assert fake.gateway.identified == 0
+    assert scripted.is_refused
+    assert "no more sessions" in loud(caplog)[0]
 
 
 @pytest.mark.usefixtures("hurried")
@@ -362,7 +379,13 @@ async def test_a_socks_proxy_is_spoken_to(fake: FakeDiscord, settings: DiscordSe
 async def test_check_says_who_the_bot_is_or_what_is_wrong(
     fake: FakeDiscord, settings: DiscordSettings, core: Settings
 ) -> None:
-    assert "easel" in (await identify(settings, core)).lower()
+    name, link = await identify(settings, core)
+    assert "easel" in name.lower()
+    asked = yarl.URL(link)
+    assert asked.query["client_id"] == str(fake.world.application_id)
+    assert set(asked.query["scope"].split()) == {"bot", "applications.commands"}
+    rights = {name for name, on in discord.Permissions(int(asked.query["permissions"])) if on}
+    assert rights == {"read_messages", "send_messages", "send_messages_in_threads", "attach_files"}
     for change, key in (
         ({"token": SecretStr("wrong")}, "discord.check.refused"),
         ({"api_url": "http://127.0.0.1:9/api/v10"}, "discord.check.away"),

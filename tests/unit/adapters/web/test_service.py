@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import aiohttp
@@ -55,6 +56,18 @@ async def test_ready_only_while_the_engine_is_warm(cold: WebHarness) -> None:
     await cold.engine.recover()
     await cold.engine.break_down(EngineError("The model's folder is damaged."))
     assert (await cold.get("/readyz"))[1]["problems"] == ["The model's folder is damaged."]
+
+
+async def test_ready_tells_of_the_platforms(app: WebHarness) -> None:
+    app.studio.connection_problem("discord", "Discord can't be reached.")
+    status, answer = await app.get("/readyz")
+    since = datetime.fromisoformat(answer["connections"]["discord"].pop("since"))
+    assert since.tzinfo is not None
+    assert (status, answer["problems"]) == (503, ["Discord can't be reached."])
+    assert answer["connections"] == {"discord": {"state": "reconnecting"}}
+    app.studio.connection_problem("discord", None)
+    status, answer = await app.get("/readyz")
+    assert (status, answer["connections"]["discord"]["state"]) == (200, "connected")
 
 
 async def test_not_ready_while_the_database_can_not_be_written(app: WebHarness) -> None:
