@@ -20,7 +20,7 @@ def words_of(command: Command) -> tuple[str, ...] | None:
     if command.personal:
         return None
     first, _, sub = command.name.partition(" ")
-    if command.name == "easel service":
+    if command.name == "owner service":
         return ("service",)
     if first == "quota":
         return (first, sub)

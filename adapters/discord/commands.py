@@ -14,9 +14,10 @@ from discord import app_commands
 from discord.app_commands import AppCommandChannel, AppCommandThread, Choice, locale_str
 
 from adapters.discord.identity import LOCALES, actor_of, locale_of, place_of, ref_of
+from adapters.discord.menus import ContextMenus
 from adapters.discord.replies import InteractionAnswer, InteractionReplies
 from adapters.discord.settings import LIMITS
-from bot.commands.model import NO, SUGGESTED, YES, Arg, ArgType, Command, Invocation
+from bot.commands.model import NO, SUGGESTED, YES, Arg, ArgType, Command, Invocation, Permission
 from bot.features import COMMANDS
 from bot.studio import Studio
 
@@ -54,6 +55,8 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
         self._owners = owners
         for command in self._build():
             self.add_command(command)
+        for entry in ContextMenus(studio, replies, owners).build():
+            self.add_command(entry)
 
     async def digest(self) -> str:
         """Return a digest of this application's commands; any change of them changes it."""
@@ -94,7 +97,9 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
         plain = (("history", history), ("help", help_))
         return [
             *(
-                app_commands.Command(name=name, description=self._about(f"discord.command.{name}"), callback=callback)
+                app_commands.Command(
+                    name=_named(name), description=self._about(f"discord.command.{name}"), callback=callback
+                )
                 for name, callback in plain
             ),
             *build_commands(self._about, self._registry_command, self._suggest),
@@ -201,6 +206,9 @@ _TYPES: Mapping[ArgType, Any] = {
 }
 
 
+_IN_SERVERS = app_commands.AppCommandContext(guild=True, dm_channel=False, private_channel=False)
+
+
 def build_commands(about: About, answering: Answering, suggesting: Suggesting) -> list[AppCommand | app_commands.Group]:
     """Return a command for each name of one word, and a group for each first word of the others.
 
@@ -217,7 +225,7 @@ def build_commands(about: About, answering: Answering, suggesting: Suggesting) -
             built[name] = app_command
             continue
         if name not in built:
-            built[name] = app_commands.Group(name=name, description=about(f"discord.command.{name}"))
+            built[name] = _group(name, about)
         group = built[name]
         assert isinstance(group, app_commands.Group), f"/{name} is a command by itself"
         group.add_command(app_command)
@@ -261,6 +269,25 @@ def _text(value: object) -> str:
             return str(value)
 
 
+def _named(word: str) -> locale_str:
+    """Return a word of a command's name with the key of its translations."""
+    return locale_str(word, key=f"discord.name.{word}")
+
+
+def _group(name: str, about: About) -> app_commands.Group:
+    """Return the group of a first word. One of admins is hidden from others and in direct messages, until a server
+    decides otherwise; the core checks every use anyway.
+    """
+    theirs = [c.permission for c in COMMANDS.typed if c.name.startswith(f"{name} ") and not c.default]
+    for_admins = all(permission is not Permission.ANYBODY for permission in theirs)
+    return app_commands.Group(
+        name=_named(name),
+        description=about(f"discord.command.{name}"),
+        default_permissions=discord.Permissions(manage_guild=True) if for_admins else None,
+        allowed_contexts=_IN_SERVERS if for_admins and Permission.ADMIN in theirs else None,
+    )
+
+
 def _command(command: Command, name: str, about: About, answering: Answering, suggesting: Suggesting) -> AppCommand:
     callback = _callback(command, answering)
     if command.args:
@@ -275,7 +302,7 @@ def _command(command: Command, name: str, about: About, answering: Answering, su
     if suggested:
         callback = app_commands.autocomplete(**suggested)(callback)
     key = f"discord.command.{command.name.replace(' ', '.')}"
-    return app_commands.Command(name=name, description=about(key), callback=callback)
+    return app_commands.Command(name=_named(name), description=about(key), callback=callback)
 
 
 def _suggestions(arg: Arg, suggesting: Suggesting) -> Callable[..., Coroutine[Any, Any, list[Choice[Any]]]]:

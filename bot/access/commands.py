@@ -67,9 +67,9 @@ def _number(invocation: Invocation) -> int:
 
 
 COMMANDS = (
-    Command(name="easel waiting", permission=Permission.OWNER, handler=_waiting),
+    Command(name="owner waiting", permission=Permission.OWNER, handler=_waiting, listed=False, default=True),
     Command(
-        name="easel allow",
+        name="owner allow",
         permission=Permission.OWNER,
         handler=_allow,
         args=(NUMBER, Arg("rule", ArgType.TEXT, required=False)),
@@ -78,7 +78,7 @@ COMMANDS = (
     ),
     Command(action=ALLOW_FEW, permission=Permission.OWNER, handler=_allow_few, updates=True),
     Command(
-        name="easel refuse",
+        name="owner refuse",
         permission=Permission.OWNER,
         handler=_refuse,
         args=(NUMBER,),

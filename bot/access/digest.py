@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class AccessDigest:
-    """A worker that writes the digests; delivery sends them. ``easel waiting`` lists the same requests."""
+    """A worker that writes the digests; delivery sends them. ``owner waiting`` lists the same requests."""
 
     def __init__(
         self,

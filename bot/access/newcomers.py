@@ -148,11 +148,11 @@ async def allow(
         newcomer = await _get_newcomer(tx, number, first=first)
         now = ctx.clock.now()
         by = changes.actor_label(actor)
-        await changes.apply_change(tx, _change("easel allow", newcomer, AccessDecision.ALLOWED), by=by, now=now)
+        await changes.apply_change(tx, _change("owner allow", newcomer, AccessDecision.ALLOWED), by=by, now=now)
         if terms is not None:
             place, person = (newcomer.subject, None) if newcomer.kind is SubjectKind.PLACE else (None, newcomer.subject)
             scope = Scope(platform=newcomer.platform, place=place, person=person)
-            await rule_changes.change_rule(tx, scope, terms, by_owner=True, by=by, now=now, action="easel allow")
+            await rule_changes.change_rule(tx, scope, terms, by_owner=True, by=by, now=now, action="owner allow")
         held = await access_rows.held_jobs(tx, newcomer)
         # After the rule, which applies to these jobs too.
         moved = await release_held_jobs(tx, ctx, held, now=now)
@@ -169,7 +169,7 @@ async def refuse(ctx: AppContext, actor: Actor, number: int, *, first: bool = Fa
         newcomer = await _get_newcomer(tx, number, first=first)
         now = ctx.clock.now()
         by = changes.actor_label(actor)
-        await changes.apply_change(tx, _change("easel refuse", newcomer, AccessDecision.REFUSED), by=by, now=now)
+        await changes.apply_change(tx, _change("owner refuse", newcomer, AccessDecision.REFUSED), by=by, now=now)
         held = await access_rows.held_jobs(tx, newcomer)
         moved = await dismiss_held_jobs(tx, held, now=now)
         await _notify(tx, newcomer, AccessDecision.REFUSED, held)

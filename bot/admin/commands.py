@@ -145,7 +145,7 @@ COMMANDS = (
     Command(name="easel changes", permission=Permission.ADMIN, handler=_changes),
     Command(name="easel undo", permission=Permission.ADMIN, handler=_undo, args=(NUMBER,)),
     Command(
-        name="easel service",
+        name="owner service",
         permission=Permission.OWNER,
         handler=_service,
         args=(Arg("state", ArgType.CHOICE, choices=("run", "drain", "pause")),),

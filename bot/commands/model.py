@@ -67,6 +67,13 @@ YES, NO = "yes", "no"
 """The values of a SWITCH."""
 
 
+class PickedOn(StrEnum):
+    """Where a platform's own menus offer a command: on a message that shows a job, or on a person."""
+
+    MESSAGE = "message"
+    PERSON = "person"
+
+
 @dataclass(frozen=True, slots=True)
 class Arg:
     """One argument of a command.
@@ -116,6 +123,7 @@ class Command:
         form: Its button may open a form, which comes back to the same handler as ``Invocation.submitted``.
         on_job: Its number is that of a job, which must be the actor's own or shown in this chat.
         while_banned: A banned person may use it too: always, or where this returns True.
+        picked_on: Menus of messages or people offer it, where the platform has such menus.
     """
 
     name: str = ""
@@ -137,6 +145,7 @@ class Command:
     form: bool = False
     on_job: bool = False
     while_banned: bool | Callable[[Invocation], bool] = False
+    picked_on: PickedOn | None = None
 
     def __post_init__(self) -> None:
         if not (self.name or self.action):

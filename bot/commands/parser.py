@@ -42,6 +42,8 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "所有人": ("everyone",),
     "管理员": ("admins",),
 }
+# The owners' verbs were subcommands of ``easel`` before.
+_MOVED = frozenset({"easel service", "easel waiting", "easel allow", "easel refuse"})
 _CLOSERS = {'"': '"”', "“": '”"', "”": '”"', "「": "」", "『": "』"}
 _WORD = re.compile(r"\S+")
 _NAMED = re.compile(r"([A-Za-z]+)[=＝](?=\S)")
@@ -72,6 +74,8 @@ def find(commands: Registry, command: str, typed: str) -> tuple[Command, str]:
     if head is None:
         return commands.defaults[command], ""
     sub = fold(head[0])
+    if f"{command} {sub}" in _MOVED:
+        command = "owner"
     if f"{command} {sub}" in commands.by_name:
         return commands.by_name[f"{command} {sub}"], typed[head.end() :].strip()
     known = tuple(name.partition(" ")[2] for name in commands.by_name if name.startswith(f"{command} "))

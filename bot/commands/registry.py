@@ -18,6 +18,7 @@ class Registry:
         defaults: The command that a first word means where no subcommand follows, by the word.
         by_action: The commands that a button invokes, by its action.
         job_buttons: The buttons on cards of jobs, by their actions.
+        picked: The commands that menus of messages and people offer.
     """
 
     def __init__(self, commands: Iterable[Command]) -> None:
@@ -30,6 +31,7 @@ class Registry:
         groups = {name.partition(" ")[0] for name in self.by_name if " " in name}
         if self.defaults.keys() != groups or len(self.defaults) < len(defaults):
             raise ValueError("subcommands need one default for each first word")
+        self.picked = tuple(command for command in found if command.picked_on is not None)
         pressed = tuple(command for command in found if command.action)
         self.by_action = MappingProxyType({command.action: command for command in pressed})
         if len(self.by_name) < len(self.typed) or len(self.by_action) < len(pressed):

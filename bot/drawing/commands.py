@@ -8,7 +8,7 @@ from dataclasses import replace
 from bot.cards import job_card
 from bot.cards.i18n import text
 from bot.cards.job_buttons import BACK, CHOOSE, MORE, JobButton, Stage
-from bot.commands.model import Arg, ArgType, Command, CommandResult, Invocation, Permission
+from bot.commands.model import Arg, ArgType, Command, CommandResult, Invocation, Permission, PickedOn
 from bot.commands.parser import job_number
 from bot.context import AppContext
 from bot.core import requests
@@ -286,6 +286,7 @@ COMMANDS = (
         permission=Permission.ANYBODY,
         handler=_info,
         on_job=True,
+        picked_on=PickedOn.MESSAGE,
         button=JobButton(also_each=True),
     ),
     Command(action=EXAMPLE, permission=Permission.ANYBODY, handler=_example),
@@ -309,6 +310,7 @@ COMMANDS = (
         permission=Permission.ANYBODY,
         handler=_again,
         args=(Arg("number", ArgType.JOB),),
+        picked_on=PickedOn.MESSAGE,
         private=False,
         personal=True,
         listed=False,

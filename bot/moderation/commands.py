@@ -6,7 +6,7 @@ from bot.audit import changes
 from bot.cards.i18n import text
 from bot.cards.job_buttons import JobButton
 from bot.commands.arguments import CHANNEL, PERSON, SPAN
-from bot.commands.model import Arg, ArgType, Command, CommandResult, Invocation, Permission
+from bot.commands.model import Arg, ArgType, Command, CommandResult, Invocation, Permission, PickedOn
 from bot.context import AppContext
 from bot.core.cards import Card
 from bot.core.durations import is_for_good, parse_span
@@ -155,6 +155,7 @@ COMMANDS = (
         handler=_report,
         on_job=True,
         button=JobButton(also_each=True, offered=_has_admins),
+        picked_on=PickedOn.MESSAGE,
     ),
     Command(action=HIDE, permission=Permission.ADMIN, handler=_hide, on_job=True),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.commands.arguments import ANY_PERSON, CHANNEL, NUMBER, PERSON, ROLE, SPAN
-from bot.commands.model import Arg, ArgType, Command, Invocation, Permission
+from bot.commands.model import Arg, ArgType, Command, Invocation, Permission, PickedOn
 from bot.context import AppContext
 from bot.core.cards import Card
 from bot.core.people import Actor
@@ -103,7 +103,14 @@ def _named(invocation: Invocation, name: str) -> str | None:
 
 
 COMMANDS = (
-    Command(name="quota show", permission=Permission.ANYBODY, handler=_show, args=(ANY_PERSON,), default=True),
+    Command(
+        name="quota show",
+        permission=Permission.ANYBODY,
+        handler=_show,
+        args=(ANY_PERSON,),
+        default=True,
+        picked_on=PickedOn.PERSON,
+    ),
     Command(name="quota why", permission=Permission.ANYBODY, handler=_why, args=(ANY_PERSON,)),
     Command(
         name="quota set",

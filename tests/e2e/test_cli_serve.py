@@ -78,7 +78,7 @@ def test_the_operator_drains_it_and_lets_it_run_again(module_service: Service) -
     assert module_service.finished(module_service.draw("a dog"))["tone"] == "done"
     code, out, _ = _beside(module_service, "place", "changes")
     assert code == 0
-    assert "easel service: drain → nothing set · the operator" in out
+    assert "owner service: drain → nothing set · the operator" in out
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,20 @@ class Person:
         asked = await self._begin(4, self._fake.channel, data)
         return (await asked.acknowledged()).choices
 
+    async def pick(self, entry: str, target: Message | Person) -> Asked:
+        """Choose an entry of the menu of a message or of a person."""
+        world = self._fake.world
+        known = next(c for c in world.commands if c["name"] == entry and c["type"] != 1)
+        assert known["type"] == (2 if isinstance(target, Person) else 3)
+        data: dict[str, Any] = {"id": known["id"], "name": entry, "type": known["type"]}
+        if isinstance(target, Person):
+            data["target_id"] = str(target.user.id)
+            data["resolved"] = {"users": {data["target_id"]: target.user.payload()}}
+        else:
+            data["target_id"] = str(target.id)
+            data["resolved"] = {"messages": {data["target_id"]: world.message_payload(target)}}
+        return await self._begin(COMMAND, self._fake.channel, data)
+
     async def press(self, message: Message, label: str) -> Asked:
         """Press the button that reads ``label`` (or has it in its custom id), on a message that they see."""
         assert message in self.sees(message.channel), "the message is not there for them"

@@ -206,6 +206,7 @@ class Rest:
         world.commands = [
             {
                 "type": 1,
+                "description": "",  # that of menus' entries
                 "dm_permission": True,
                 "default_member_permissions": None,
                 "nsfw": False,

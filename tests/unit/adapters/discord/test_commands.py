@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import discord
 import pytest
 
 from adapters.discord.service import DiscordService
 from bot.commands.model import SUGGESTED, ArgType
+from bot.core.cards import Card, Tone
 from bot.core.errors import BadInput, NotAllowed
 from bot.drawing.suggestions import Suggestion
 from bot.features import COMMANDS
@@ -278,8 +280,8 @@ async def test_nobody_has_rights_in_a_server_where_they_use_an_installation_of_t
     fake: FakeDiscord, scripted: Scripted
 ) -> None:
     boss = fake.person("Boss", manages=True, roles=(fake.world.guild_id + 1,))
-    await (await boss.run("easel limits", channel=fake.foreign())).answer()
-    await (await boss.run("easel limits", channel=fake.world.direct(boss.user))).answer()
+    await (await boss.run("quota show", channel=fake.foreign())).answer()
+    await (await boss.run("quota show", channel=fake.world.direct(boss.user))).answer()
     await (await boss.run("easel limits")).answer()
     seen = [(call.actor.is_admin, len(call.actor.roles), call.place.guild) for call in scripted.calls]
     assert seen == [(False, 0, None), (False, 0, None), (True, 1, str(fake.world.guild_id))]
@@ -293,11 +295,19 @@ async def test_a_command_of_an_older_version_is_answered(fake: FakeDiscord) -> N
 
 
 async def test_commands_are_offered_in_both_languages_and_every_context(fake: FakeDiscord) -> None:
-    offered = {c["name"]: c for c in fake.world.commands}
+    offered = {c["name"]: c for c in fake.world.commands if c["type"] == 1}
+    menus = {c["name"]: c["type"] for c in fake.world.commands if c["type"] != 1}
+    assert menus == {"Quota": 2, "Picture info": 3, "Draw again": 3, "Report": 3}
     assert set(offered) == {"history", "help", *(command.name.split()[0] for command in COMMANDS.typed)}
     draw = offered["draw"]
     assert draw["description_localizations"]["zh-CN"] == "用文字画一张图"
+    assert draw["name_localizations"]["zh-CN"] == "画图"
     assert set(draw["contexts"]) == {0, 1, 2}
+    # Only those who manage the server see what admins set, and nobody sees it in direct messages.
+    for name, contexts in (("easel", {0}), ("owner", {0, 1, 2})):
+        assert int(offered[name]["default_member_permissions"]) == discord.Permissions(manage_guild=True).value
+        assert set(offered[name]["contexts"]) == contexts
+    assert all(c["default_member_permissions"] is None for n, c in offered.items() if n not in {"easel", "owner"})
     assert set(draw["integration_types"]) == {0, 1}
     options = {o["name"]: o for o in draw["options"]}
     assert options["prompt"]["name_localizations"]["zh-CN"] == "提示词"
@@ -322,3 +332,25 @@ async def test_people_and_prompts_ping_nobody(fake: FakeDiscord, service: Discor
     assert card.pings == set()
     assert "<@" not in card.text
     assert "**bold**" not in card.text
+
+
+async def test_a_message_and_a_person_have_menus_of_the_registry(fake: FakeDiscord, scripted: Scripted) -> None:
+    ada, bob = fake.person("Ada"), fake.person("Bob")
+    card = await (await ada.draw("an apple")).answer()
+    await (await bob.pick("Report", card)).answer()
+    _, _, press, _ = scripted.presses[-1]
+    assert (press.action, press.job_id, press.index) == ("report", 7, 0)
+    await (await bob.pick("Draw again", card)).answer()
+    assert (scripted.calls[-1].command.name, scripted.calls[-1].args) == ("again", {"number": "7"})
+    await (await bob.pick("Quota", ada)).answer()
+    assert (scripted.calls[-1].command.name, scripted.calls[-1].args) == ("quota show", {"person": str(ada.user.id)})
+    await (await ada.pick("Quota", ada)).answer()
+    assert scripted.calls[-1].args == {}
+
+
+async def test_a_message_without_a_job_has_nothing_to_pick(fake: FakeDiscord, scripted: Scripted) -> None:
+    ada = fake.person("Ada")
+    scripted.card = Card(Tone.INFO, "Here.", private=True)
+    answer = await (await ada.pick("Draw again", await (await ada.run("loras")).answer())).answer()
+    assert "no picture of Easel" in answer.text
+    assert [call.command.name for call in scripted.calls] == ["loras"]

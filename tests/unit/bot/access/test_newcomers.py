@@ -276,7 +276,7 @@ async def test_an_answer_is_in_the_log_and_can_be_undone(world: World) -> None:
     await newcomers.refuse(ctx, OWNER, 1)
     async with ctx.db.write() as tx:
         (entry,) = await audit_rows.recent(tx)
-        assert (entry.actor, entry.action, entry.place) == ("chat:9", "easel refuse", None)
+        assert (entry.actor, entry.action, entry.place) == ("chat:9", "owner refuse", None)
         world.clock.advance(1)
         kinds = {newcomers.ACCESS.name: newcomers.ACCESS}
         await changes.undo_change(tx, entry.id, kinds, None, by="chat:9", now=world.clock.now())
