@@ -152,14 +152,16 @@ class Studio:
 
         Raises Refusal.
         """
-        return await self._shown(await shield(admission.draw(self._ctx, actor, place, form, ref)))
+        return await self._shown(
+            await shield(admission.draw(self._ctx, self._in_their_language(actor), place, form, ref))
+        )
 
     async def revise(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> ShownJob | None:
         """Replace the request of the actor's job whose card answers the message of ``ref.address``, while it waits.
 
         Returns None if no job of the actor answers that message. Raises Refusal; then the job stays as it was.
         """
-        job = await shield(admission.revise(self._ctx, actor, place, form, ref))
+        job = await shield(admission.revise(self._ctx, self._in_their_language(actor), place, form, ref))
         return None if job is None else await self._shown(job)
 
     async def chat_closed(self, platform: str, chat: str) -> None:
@@ -171,7 +173,7 @@ class Studio:
 
         The card at ``ref.address`` says so, and becomes the job's card or the refusal. Raises Refusal.
         """
-        saved = await shield(picture_requests.save(self._ctx, actor, place, form, ref))
+        saved = await shield(picture_requests.save(self._ctx, self._in_their_language(actor), place, form, ref))
         return saved.card if isinstance(saved, SavedRequest) else (await self._shown(saved)).card
 
     async def add_to_album(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef, *, begins: bool) -> None:
@@ -180,7 +182,9 @@ class Studio:
         ``ref.event`` names the album. ``begins``: it may be the first one; else only an album that is known is added to.
         Delivery shows the request's card. Raises Refusal.
         """
-        await shield(picture_requests.add_to_album(self._ctx, actor, place, form, ref, begins=begins))
+        await shield(
+            picture_requests.add_to_album(self._ctx, self._in_their_language(actor), place, form, ref, begins=begins)
+        )
 
     def picture_fetcher(self, surfaces: Mapping[str, Surface]) -> PictureFetcher:
         """Return the worker that fetches the pictures of saved requests from these platforms."""
@@ -222,7 +226,13 @@ class Studio:
             locale=locale,
         )
 
+    def _in_their_language(self, actor: Actor) -> Actor:
+        """Return the actor with the language of their settings, where they have chosen one."""
+        locale = self._ctx.preferences.locale(actor.platform, actor.user_id, actor.locale)
+        return actor if locale == actor.locale else replace(actor, locale=locale)
+
     async def _invoke(self, invocation: Invocation) -> ButtonResult:
+        invocation = replace(invocation, actor=self._in_their_language(invocation.actor))
         result = await shield(runner.run(self._ctx, invocation))
         card = result.card
         if (job := result.changed or result.shown) is not None:
@@ -286,7 +296,7 @@ class Studio:
 
         It is private, and the same in every place.
         """
-        return await listing.history_page(self._ctx, actor, before)
+        return await listing.history_page(self._ctx, self._in_their_language(actor), before)
 
     async def items(
         self, actor: Actor, before: int | None = None, limit: int = 24, query: str | None = None
@@ -398,6 +408,7 @@ class Studio:
 
     async def command(self, invocation: Invocation) -> Card:
         """Run a typed command and return the card that answers it. Raises Refusal."""
+        invocation = replace(invocation, actor=self._in_their_language(invocation.actor))
         result = await shield(runner.run(self._ctx, invocation))
         if result.new is not None:
             return (await self._shown(result.new)).card

@@ -141,6 +141,22 @@ async def test_the_chosen_language_is_that_of_the_card_and_of_later_ones(world: 
     assert world.ctx.preferences.locale(BOB.platform, BOB.user_id, "en") == "en"
 
 
+async def test_everything_that_studio_says_is_in_the_chosen_language(world: World) -> None:
+    async def said(line: str) -> str:
+        command, rest = parser.find(COMMANDS, *_split(line))
+        call = Invocation(ADA, HERE, command, ref(line), parser.parse(command, rest))
+        return (await world.studio.command(call)).status
+
+    assert (await said("settings language 中文")).startswith("你的设置")
+    assert (await said("quota")).isascii() is False
+    assert (await world.studio.history(ADA, HERE)).status.isascii() is False
+    shown = await world.studio.draw(ADA, HERE, DrawForm("a cat"), ref("draw"))
+    assert (await world.job(shown.job_id)).locale == "zh_CN"
+    pressed_card = await world.studio.press(ADA, HERE, ButtonPress("prompt", shown.job_id), ref("press"))
+    assert pressed_card.card is not None
+    assert pressed_card.card.locale == "zh_CN"
+
+
 async def test_defaults_of_a_channel_come_before_those_of_its_place_and_are_undone(world: World) -> None:
     await typed(world, 'easel defaults model big style ink negative "fog, rain"', ADMIN)
     card = await typed(world, "easel defaults channel style pixel", ADMIN)
