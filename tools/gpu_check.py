@@ -515,10 +515,12 @@ def checks(bench: Bench) -> Iterator[tuple[str, Callable[[], None]]]:
     yield from eight_bits_of_each_family(bench)
 
 
-def run(bench: Bench, seconds: float) -> None:
-    """Run all checks; each failure is a line of the table and stops no other check."""
+def run(bench: Bench, seconds: float, only: str = "") -> None:
+    """Run all checks, or those with ``only`` in their names. A failure is a line of the table and stops no other check."""
     bench.until = time.monotonic() + seconds
     for name, check in checks(bench):
+        if only not in name:
+            continue
         if time.monotonic() > bench.until:
             bench.row(name, "left out", "no time was left")
             continue
@@ -550,12 +552,13 @@ def main() -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda, cuda:1 or cpu")
     parser.add_argument("--small", action="store_true", help="small models only, as the tests have them")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="no check begins after this time")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only the checks with TEXT in their names")
     options = parser.parse_args()
     if options.small:
         torch.set_num_threads(1)  # threads cost small models more than they gain
     with TemporaryDirectory(prefix="easel-") as folder:
         bench = Bench(torch.device(options.device), options.small, Path(folder))
-        run(bench, options.seconds)
+        run(bench, options.seconds, options.only)
     print("\n".join(table(bench)))
     return int(bench.failed)
 

@@ -14,9 +14,10 @@ ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.slow
 
 
-def test_every_check_runs_and_holds_on_the_processor() -> None:
+def run(*options: str) -> tuple[dict[str, str], str]:
+    """Run the checks on the processor; return what each row measured, and all that was printed."""
     made = subprocess.run(
-        [sys.executable, "tools/gpu_check.py", "--device", "cpu", "--small"],
+        [sys.executable, "tools/gpu_check.py", "--device", "cpu", "--small", *options],
         cwd=ROOT,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
@@ -24,9 +25,21 @@ def test_every_check_runs_and_holds_on_the_processor() -> None:
         check=False,
         timeout=500,
     )
-    rows = [line.strip("| ").split(" | ") for line in made.stdout.splitlines() if line.startswith("|")][2:]
     assert made.returncode == 0, made.stdout + made.stderr[-2000:]
-    found = {row[0]: row[1] for row in rows}
+    rows = [line.strip("| ").split(" | ") for line in made.stdout.splitlines() if line.startswith("|")][2:]
+    return {row[0]: row[1] for row in rows}, made.stdout
+
+
+def test_one_check_runs_and_holds_on_the_processor() -> None:
+    found, _ = run("--only", "out of memory")
+    assert found["out of memory in a step of eight pictures"].startswith("8 of 8 drawn, ")
+    assert not any("left out" in figure or "**" in figure for figure in found.values()), found
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_every_check_runs_and_holds_on_the_processor() -> None:
+    found, _ = run()
     assert not any("left out" in figure or "**" in figure for figure in found.values()), found
     assert found["two models in turn, six pictures: loads"] == "2"
     assert found["out of memory in a step of eight pictures"].startswith("8 of 8 drawn, ")
@@ -40,12 +53,5 @@ def test_every_check_runs_and_holds_on_the_processor() -> None:
 
 
 def test_a_check_that_no_time_is_left_for_is_left_out() -> None:
-    made = subprocess.run(
-        [sys.executable, "tools/gpu_check.py", "--device", "cpu", "--small", "--seconds", "-1"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=200,
-    )
-    assert made.stdout.count("| left out | no time was left |") == 9
+    _, printed = run("--seconds", "-1")
+    assert printed.count("| left out | no time was left |") == 9
