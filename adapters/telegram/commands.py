@@ -29,11 +29,13 @@ from adapters.telegram.admins import Admins
 from adapters.telegram.background import BackgroundCalls
 from adapters.telegram.client import ApiRetrier
 from adapters.telegram.identity import NAME, address_near, author_of, is_channel, is_group, place_of, ref_of
+from adapters.telegram.pictures import album_ref, pictures_in, pictures_of, words_to_bot
 from adapters.telegram.render import TEXT_LIMIT
 from adapters.telegram.replies import ReplyPoster
 from bot.commands.model import Permission
-from bot.core.cards import ButtonPress
+from bot.core.cards import ButtonPress, Card
 from bot.core.errors import AdminsOnly, Refusal
+from bot.core.messages import EventRef
 from bot.core.people import Actor
 from bot.core.requests import DrawForm
 from bot.features import COMMANDS as REGISTRY
@@ -192,6 +194,15 @@ class ChatMigrations:
 DRAWING = ("draw", "imagine")
 """The commands of the registry whose line is handled like a plain prompt in a private chat."""
 
+
+def _has_picture(message: Message) -> bool:
+    return bool(pictures_in(message))
+
+
+def _replies_to_picture(message: Message) -> bool:
+    return bool(pictures_in(message.reply_to_message))
+
+
 FIRST_WORDS = tuple(dict.fromkeys(c.name.partition(" ")[0] for c in REGISTRY.typed if c.name not in DRAWING))
 """The first word of every other command of the registry."""
 
@@ -289,16 +300,21 @@ class MessageCommands:
         router.message.register(self.cancel, F.text, CommandFilter("cancel"))
         router.message.register(self.start, F.text, CommandFilter("start"))
         router.message.register(self.help, F.text, CommandFilter("help"))
+        router.message.register(self.draw, F.caption, CommandFilter(*DRAWING), _has_picture)
         router.message.register(self.unknown, private, F.text.startswith("/"))
         router.message.register(self.unknown, private, F.text, CommandFilter())
         router.message.register(self.prompt, private, F.text)
         router.message.register(self.draw, F.text, AddressedFilter())
         # A channel's posts are written by its admins alone.
         router.channel_post.register(self.draw, F.text, CommandFilter(*DRAWING))
+        router.channel_post.register(self.draw, F.caption, CommandFilter(*DRAWING), _has_picture)
         router.channel_post.register(self.history, F.text, CommandFilter("history"))
         router.channel_post.register(self.cancel, F.text, CommandFilter("cancel"))
         router.channel_post.register(self.help, F.text, CommandFilter("help", "start"))
         router.message.register(self.media, F.caption, CommandFilter(*COMMANDS))
+        router.message.register(self.captioned, _has_picture, self._addressed)
+        router.message.register(self.about_picture, ~private, F.text, _replies_to_picture, self._addressed)
+        router.message.register(self.part_of_album, _has_picture, F.media_group_id, ~F.caption)
         router.message.register(self.media, private, F.content_type.in_(_MEDIA))
         return router
 
@@ -310,6 +326,24 @@ class MessageCommands:
         """A private message is a prompt."""
         if not self._is_tail(message):
             await self._draw(message, message.text or "", event_update.update_id)
+
+    async def captioned(self, message: Message, event_update: Update, words: str) -> None:
+        """A picture whose caption says what to do with it."""
+        await self._draw(message, words, event_update.update_id)
+
+    async def about_picture(self, message: Message, event_update: Update, words: str) -> None:
+        """Words to the bot in a group that reply to a picture."""
+        await self._draw(message, words, event_update.update_id)
+
+    async def part_of_album(self, message: Message, event_update: Update) -> None:
+        """A picture of an album in a group; another one of the album may be addressed to the bot."""
+        actor = author_of(message, self._owners)
+        form = DrawForm(prompt="", sources=pictures_in(message))
+        ref = album_ref(message, address_near(message, actor))
+        try:
+            await self._studio.add_to_album(actor, place_of(message), form, ref, begins=False)
+        except Refusal as refusal:
+            await self._replies.refuse(message, actor, event_update.update_id, refusal)
 
     async def history(self, message: Message, event_update: Update) -> None:
         """``/history``: the author's own pictures, in private chats only."""
@@ -363,26 +397,43 @@ class MessageCommands:
         await self._replies.post(message, actor, event_update.update_id, notice, kind="unknown")
 
     async def media(self, message: Message, event_update: Update) -> None:
-        """Answer photos, voice messages and the like: only text can be drawn."""
+        """Answer voice messages, stickers and the like: only words and pictures can be drawn."""
         actor = author_of(message, self._owners)
         notice = self._replies.notice("telegram.text_only", actor)
         await self._replies.post(message, actor, event_update.update_id, notice, kind="media")
 
     async def _draw(self, message: Message, prompt: str, update_id: int) -> None:
         actor = author_of(message, self._owners)
-        form, place, ref = DrawForm(prompt=prompt), place_of(message), ref_of(update_id, address_near(message, actor))
+        form = DrawForm(prompt=prompt, sources=pictures_of(message))
+        ref = ref_of(update_id, address_near(message, actor))
         try:
             try:
-                shown = await self._studio.draw(actor, place, form, ref)
+                card = await self._admit(message, actor, form, ref)
             except AdminsOnly:
                 if not is_group(message.chat) or not await self._admins.includes(message.chat.id, int(actor.user_id)):
                     raise
-                shown = await self._studio.draw(replace(actor, is_admin=True), place, form, ref)
+                card = await self._admit(message, replace(actor, is_admin=True), form, ref)
         except Refusal as refusal:
             await self._replies.refuse(message, actor, update_id, refusal)
             return
-        if shown.card.private and is_group(message.chat):
+        if card is not None and card.private and is_group(message.chat):
             self._background.start(self._reach(message, actor, update_id), "a private chat could not be looked for")
+
+    async def _admit(self, message: Message, actor: Actor, form: DrawForm, ref: EventRef) -> Card | None:
+        """Save the request; returns its card, or None for a part of an album."""
+        place = place_of(message)
+        if not form.sources:
+            return (await self._studio.draw(actor, place, form, ref)).card
+        if message.media_group_id is None or not pictures_in(message):
+            return await self._studio.draw_from_sources(actor, place, form, ref)
+        album = album_ref(message, address_near(message, actor))
+        await self._studio.add_to_album(actor, place, form, album, begins=True)
+        return None
+
+    def _addressed(self, message: Message) -> bool | dict[str, str]:
+        """Pass messages that are addressed to the bot, with their ``words``."""
+        words = words_to_bot(message, self._me)
+        return False if words is None else {"words": words}
 
     async def _reach(self, message: Message, actor: Actor, update_id: int) -> None:
         """Tell the asker of a private picture if they have never opened a chat with the bot."""

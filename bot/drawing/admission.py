@@ -144,8 +144,11 @@ async def revise(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, re
         Refusal: The job does not wait in the queue any more, or the new request is refused; then the old one stays.
     """
     async with ctx.db.read() as tx:
-        if await _answering(tx, actor, ref) is None:
-            return None
+        found = await _answering(tx, actor, ref)
+    if found is None:
+        return None
+    if found[0].request.image or found[0].request.references:
+        raise Conflict("refusal.revise.pictures")
     async with _checked_form(ctx, actor, place, form) as (request, files):
         return await admit(ctx, actor, place, request, ref, files=files, replaces=True)
 

@@ -142,6 +142,11 @@ async def add_to_album(
         Refusal: As ``save``.
     """
     worded = bool(form.prompt.strip())
+    if not begins:
+        # Most albums of a group are none of the bot's.
+        async with ctx.db.read() as tx:
+            if await store.by_event(tx, ref.event) is None:
+                return
     # Without words only the person and the place can be checked.
     checked = _checked(ctx, actor, form if worded else replace(form, prompt="?"))
     async with admission.recorded_refusals(ctx, actor, place, ref, checked), ctx.db.write() as tx:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -47,6 +47,8 @@ class TelegramStandIn:
         refused: Every call that got an error, as (method, status).
         world: The chats.
         held: Methods that are done but not answered while they are in it.
+        downloads: Paths of the files that were asked for.
+        file_faults: What answers the next downloads instead of the file.
         loose: Answers need not fit the specification, as those of another version of the Bot API would not.
     """
 
@@ -63,6 +65,8 @@ class TelegramStandIn:
         self.confirmed = 0
         self.held: set[str] = set()
         self.loose = False
+        self.downloads: list[str] = []
+        self.file_faults: list[Callable[[web.Request], Awaitable[web.StreamResponse]]] = []
         self._faults: list[Fault] = []
         self._update_ids = itertools.count(1001)
         self._people = itertools.count(501)
@@ -78,6 +82,7 @@ class TelegramStandIn:
         """Listen on loopback while the context is open."""
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_route("*", "/bot{token}/{method}", self._handle)
+        app.router.add_get("/file/bot{token}/{path:.+}", self._file)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
         self._closing = False
@@ -112,6 +117,17 @@ class TelegramStandIn:
                 request.transport.abort()
             return web.Response()
         return web.json_response({"ok": True, "result": result})
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        """The file of an earlier getFile; ``file_faults`` may answer in its place."""
+        self.downloads.append(request.match_info["path"])
+        self._tell()
+        if self.file_faults:
+            return await self.file_faults.pop(0)(request)
+        file = self.world.file(request.match_info["path"].rpartition("/")[2])
+        if request.match_info["token"] != self.token or file is None:
+            return web.json_response({"ok": False, "error_code": 404, "description": "Not Found"}, status=404)
+        return web.Response(body=file.data)
 
     async def _call(self, request: web.Request, name: str) -> Any:
         if request.match_info["token"] != self.token:
@@ -283,12 +299,36 @@ class TelegramStandIn:
         return message
 
     def sends_photo(
-        self, chat: Chat, person: Person, photo: bytes, caption: str | None = None, album: str | None = None
+        self,
+        chat: Chat,
+        person: Person,
+        photo: bytes,
+        caption: str | None = None,
+        album: str | None = None,
+        **content: Any,
     ) -> Msg:
         """Send a photo, or one of an album."""
         file = File(f"file-{next(self.world.ids)}", photo, "photo.jpg")
-        message = self.world.add(chat, person, photo=file, caption=caption, album=album)
-        self.push({"message": message.json()})
+        return self._sends_file(chat, person, {"photo": file, "caption": caption, "album": album, **content})
+
+    def sends_file(
+        self, chat: Chat, person: Person, data: bytes, name: str, mime: str, caption: str | None = None
+    ) -> Msg:
+        """Send a file as a document, whatever it is and whatever its sender's app says that it is."""
+        file = File(f"file-{next(self.world.ids)}", data, name, mime)
+        return self._sends_file(chat, person, {"document": file, "caption": caption})
+
+    def _sends_file(self, chat: Chat, person: Person, content: dict[str, Any]) -> Msg:
+        message = self.world.add(chat, person, **content)
+        caption = message.caption or ""
+        if caption.startswith("/"):
+            message.entities = [{"type": "bot_command", "offset": 0, "length": len(caption.split(maxsplit=1)[0])}]
+        elif (at := caption.find(f"@{self.world.bot.username}")) >= 0:
+            message.entities = [{"type": "mention", "offset": at, "length": 1 + len(self.world.bot.username or "")}]
+        to_bot = bool(message.entities) or (message.reply_to is not None and message.reply_to.sender is self.world.bot)
+        if not chat.is_group or not self.privacy or to_bot:
+            self.push({"message": message.json()})
+        self._tell()
         return message
 
     def presses(self, message: Msg, person: Person, label: str, *, forgotten: bool = False) -> Query:

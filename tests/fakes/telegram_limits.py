@@ -14,6 +14,8 @@ ANSWER = 200
 CALLBACK_BYTES = 64
 PHOTO_BYTES = 10 * 1024 * 1024
 DOCUMENT_BYTES = 50 * 1024 * 1024
+HANDED_OUT = 20 * 1024 * 1024
+"""Most bytes of a file that a bot may fetch."""
 PHOTO_SIDES = 10_000
 """Width and height of a photo together, in pixels."""
 PHOTO_RATIO = 20

@@ -69,6 +69,11 @@ class World:
         chat.messages.append(message)
         return message
 
+    def file(self, file_id: str) -> File | None:
+        """A photo or a document that is in a chat, by its id."""
+        sent = (f for chat in self.chats.values() for m in chat.messages for f in (m.photo, m.document))
+        return next((file for file in sent if file is not None and file.id == file_id), None)
+
     def getme(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
         """Who the bot is."""
         return self.bot.json()
@@ -85,6 +90,16 @@ class World:
         if self.webhook_error:
             info |= {"last_error_date": int(time.time()), "last_error_message": self.webhook_error}
         return info
+
+    def getfile(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
+        """Where a file that somebody sent can be fetched, if it is no larger than Telegram hands out."""
+        file = self.file(p["file_id"])
+        if file is None:
+            raise ApiError(400, "Bad Request: wrong file_id or the file is temporarily unavailable")
+        if len(file.data) > limits.HANDED_OUT:
+            raise ApiError(400, "Bad Request: file is too big")
+        about = {"file_id": file.id, "file_unique_id": file.id, "file_size": len(file.data)}
+        return about | {"file_path": f"photos/{file.id}"}
 
     def deletewebhook(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:
         """From now on updates are asked for."""

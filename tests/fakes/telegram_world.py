@@ -39,6 +39,7 @@ class File:
     id: str
     data: bytes
     name: str
+    mime: str | None = None
 
     def size(self) -> tuple[int, int]:
         """Width and height of a picture, in pixels."""
@@ -123,15 +124,19 @@ class Msg:
             if self.entities:
                 message["caption_entities"] = self.entities
         if self.photo is not None:
-            width, height = self.photo.size()
-            message["photo"] = [
-                {"file_id": self.photo.id, "file_unique_id": self.photo.id, "width": width, "height": height}
-            ]
+            try:
+                width, height = self.photo.size()
+            except (OSError, Image.DecompressionBombError):
+                width, height = 90, 90
+            small = {"file_id": f"{self.photo.id}-s", "file_unique_id": f"{self.photo.id}-s", "width": 9, "height": 9}
+            large = {"file_id": self.photo.id, "file_unique_id": self.photo.id, "width": width, "height": height}
+            message["photo"] = [small, large]
         if self.document is not None:
             message["document"] = {
                 "file_id": self.document.id,
                 "file_unique_id": self.document.id,
                 "file_name": self.document.name,
+                **({"mime_type": self.document.mime} if self.document.mime else {}),
             }
         if self.markup:
             message["reply_markup"] = self.markup
