@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Collection, Container, Iterable, Mapping
+from collections.abc import AsyncGenerator, Collection, Container, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from bot.core.pictures import PictureFile
 from bot.core.ports import Backlog, Clock, QueueLoad, Surface
 from bot.core.preferences import Preferences
 from bot.core.quotas import Limit, RuleTerms
-from bot.core.requests import DrawForm
+from bot.core.requests import DrawForm, PictureSource
 from bot.core.texts import shown
 from bot.core.waits import shield
 from bot.delivery import service as delivery_service
@@ -212,6 +212,13 @@ class Studio:
         if command is None or not command.form:
             raise BadInput("refusal.press.unreadable")
         return await self._invoke(Invocation(actor, place, command, ref, press=press, submitted=values))
+
+    async def choose_pictures(
+        self, actor: Actor, place: Place, action: str, pictures: Sequence[PictureSource], ref: EventRef
+    ) -> ButtonResult:
+        """Run a command that is offered for messages with pictures (``Command.on_pictures``). Raises Refusal."""
+        command = self.commands.by_action[action]
+        return await self._invoke(Invocation(actor, place, command, ref, pictures=pictures))
 
     def typed_form(self, form: Form, locale: str) -> Card:
         """Return a form as a private card with the line to change and to send back, for surfaces without forms."""

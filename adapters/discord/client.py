@@ -243,6 +243,8 @@ class ComponentPresses:
             return InteractionAnswer(pressed.new.card, pressed.new.job_id)
         if pressed.card is not None and updates:
             return InteractionAnswer(pressed.card, updates=True, notice=pressed.notice)
+        if pressed.card is not None and pressed.card.provisional:
+            return InteractionAnswer(pressed.card)
         if pressed.card is not None:
             return InteractionAnswer(replace(pressed.card, private=True), notice=pressed.notice)
         if pressed.notice or pressed.files:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, Union
 
@@ -17,7 +17,9 @@ from adapters.discord.identity import LOCALES, actor_of, locale_of, place_of, re
 from adapters.discord.menus import ContextMenus
 from adapters.discord.replies import InteractionAnswer, InteractionReplies
 from adapters.discord.settings import LIMITS
+from adapters.discord.sources import pictures_in, source_of
 from bot.commands.model import NO, SUGGESTED, YES, Arg, ArgType, Command, Invocation, Permission
+from bot.core.requests import PictureSource
 from bot.features import COMMANDS
 from bot.studio import Studio
 
@@ -53,7 +55,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
         self._studio = studio
         self._replies = replies
         self._owners = owners
-        for command in self._build():
+        for command in (*self._build(), *self._menus()):
             self.add_command(command)
         for entry in ContextMenus(studio, replies, owners).build():
             self.add_command(entry)
@@ -105,6 +107,32 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
             *build_commands(self._about, self._registry_command, self._suggest),
         ]
 
+    def _menus(self) -> list[app_commands.ContextMenu]:
+        """Return the entries of the menu of messages."""
+        return [self._menu(command) for command in COMMANDS.by_action.values() if command.on_pictures]
+
+    def _menu(self, command: Command) -> app_commands.ContextMenu:
+        async def chosen(interaction: discord.Interaction, message: discord.Message) -> None:
+            await self._choose_pictures(interaction, command, pictures_in(message))
+
+        return app_commands.ContextMenu(name=self._about(f"discord.menu.{command.action}"), callback=chosen)
+
+    async def _choose_pictures(
+        self, interaction: discord.Interaction, command: Command, pictures: Sequence[PictureSource]
+    ) -> None:
+        actor, place, ref = (
+            actor_of(interaction, self._owners),
+            place_of(interaction),
+            ref_of(interaction, private=True),
+        )
+
+        async def work() -> InteractionAnswer:
+            result = await self._studio.choose_pictures(actor, place, command.action, pictures, ref)
+            assert result.form is not None, f"{command.action} opens a form"
+            return InteractionAnswer(self._studio.typed_form(result.form, actor.locale), form=result.form)
+
+        await self._replies.respond(interaction, ref, actor.locale, work(), private=True, opens=True)
+
     async def _suggest(self, interaction: discord.Interaction, arg: Arg, typed: str) -> list[app_commands.Choice[Any]]:
         actor, place = actor_of(interaction, self._owners), place_of(interaction)
         given = picked(vars(interaction.namespace)).args
@@ -138,11 +166,13 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
         given = picked(values)
         private = command.private or given.args.get("private") == YES
         ref = ref_of(interaction, private=private)
-        invocation = Invocation(actor, place, command, ref, given.args, given.names, given.roles)
+        invocation = Invocation(
+            actor, place, command, ref, given.args, given.names, given.roles, pictures=given.pictures
+        )
 
         async def work() -> InteractionAnswer:
             card = await self._studio.command(invocation)
-            if card.job_id is not None:
+            if card.job_id is not None or card.provisional:
                 return InteractionAnswer(card, card.job_id)
             # Everybody may see a new setting; a refusal is private.
             return InteractionAnswer(replace(card, private=command.private))
@@ -201,6 +231,7 @@ _TYPES: Mapping[ArgType, Any] = {
     ArgType.LORA: _NAME,
     ArgType.SIZE: _NAME,
     ArgType.PERSON: discord.User,
+    ArgType.PICTURE: discord.Attachment,
     ArgType.ROLE: discord.Role,
     ArgType.CHANNEL: ChannelTransformer,
 }
@@ -234,8 +265,9 @@ def build_commands(about: About, answering: Answering, suggesting: Suggesting) -
 
 @dataclass(frozen=True, slots=True)
 class PickedOptions:
-    """The options of an interaction by argument: value as text, Discord's display name, and a person's roles."""
+    """The options of an interaction by argument: value as text, Discord's display name, and a person's roles; its pictures."""
 
+    pictures: list[PictureSource] = field(default_factory=list)
     args: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -248,6 +280,8 @@ def picked(values: Mapping[str, object]) -> PickedOptions:
         if value is None:
             continue
         found.args[name] = _text(value)
+        if isinstance(value, discord.Attachment):
+            found.pictures.append(source_of(value))
         if isinstance(value, discord.User | discord.Member):
             found.names[name] = value.display_name
         elif isinstance(value, discord.Role | AppCommandChannel | AppCommandThread):
@@ -263,7 +297,7 @@ def _text(value: object) -> str:
             return YES if value else NO
         case float():
             return f"{value:g}"
-        case discord.abc.Snowflake():
+        case discord.abc.Snowflake() | discord.Attachment():
             return str(value.id)
         case _:
             return str(value)

@@ -209,6 +209,8 @@ class InteractionReplies:
     ) -> None:
         card, job_id = answer.card, answer.job_id
         assert card is not None
+        # Delivery updates it from then on, as soon as it has a job.
+        tracked = job_id is not None or card.provisional
         # Only a job's pictures are enlarged; a contact sheet already has its final size.
         enlarged = card.job_id is not None and not answer.as_they_are
         profiles = self._studio.profiles() if enlarged else ()
@@ -219,12 +221,12 @@ class InteractionReplies:
         except FAULTS as error:
             _log("an answer", error)
             # A broken connection, or a first try that arrived without a response (40060 for the second).
-            message = None if job_id is None else await self._arrived(interaction, private=card.private)
-            if message is None and job_id is None:
+            message = await self._arrived(interaction, private=card.private) if tracked else None
+            if message is None and not tracked:
                 await self._sorry(interaction, locale)
-            elif message is None and job_id is not None:
+            elif message is None:
                 await self._studio.unbind_answer(job_id, ref)
-        if job_id is not None and message is not None and ref.address is not None:
+        if tracked and message is not None and ref.address is not None:
             address = replace(ref.address, message=str(message), private=card.private)
             await self._studio.bind_answer(job_id, ref, address)
 

@@ -13,11 +13,11 @@ from typing import TypeVar, cast
 import aiohttp
 import discord
 import yarl
-from discord.http import Route
 
 from adapters.discord.errors import ARCHIVED, NETWORK, TOKEN_ENDED, is_too_large, log_refusal
 from adapters.discord.pictures import FILE_BYTES, Upload, uploads
 from adapters.discord.render import MessageParts, Words, show_with_fallbacks
+from adapters.discord.sources import is_of_discord
 from adapters.discord.webhooks import use_once
 from adapters.downloads import download
 from bot.core.cards import Card
@@ -45,17 +45,7 @@ MARGIN = 10.0
 AWAY = 2.0
 """Seconds until the next try while Discord is unreachable."""
 NONCE_CHARS = 25
-FILE_HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
-"""Hosts of the files that people send (https://discord.com/developers/docs/reference#image-formatting)."""
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
-
-
-def is_of_discord(url: yarl.URL) -> bool:
-    """Whether an address is that of a file on Discord, or on the server that stands in for it in the settings."""
-    own = yarl.URL(Route.BASE)
-    if not url.is_absolute():
-        return False
-    return url.origin() == own.origin() or (url.scheme == "https" and url.host in FILE_HOSTS and url.port == 443)
 
 
 class DiscordSurface:

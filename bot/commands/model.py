@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -15,6 +15,7 @@ from bot.core.jobs import Job
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 from bot.core.pictures import PictureFile
+from bot.core.requests import PictureSource
 
 
 class Permission(StrEnum):
@@ -39,6 +40,8 @@ class ArgType(StrEnum):
 
     The core suggests values of these (``bot/drawing/suggestions.py``): PROMPT is the rest of the line, MODEL, STYLE and
     LORA name one of them, SIZE is a preset, a ratio or pixels, and JOB is the number of one of the person's own jobs.
+
+    PICTURE is the platform's id of a picture that is sent along (``Invocation.pictures``); it can't be typed.
     """
 
     TEXT = "text"
@@ -58,6 +61,7 @@ class ArgType(StrEnum):
     LORA = "lora"
     SIZE = "size"
     JOB = "job"
+    PICTURE = "picture"
 
 
 SUGGESTED = frozenset({ArgType.PROMPT, ArgType.MODEL, ArgType.STYLE, ArgType.LORA, ArgType.SIZE, ArgType.JOB})
@@ -121,6 +125,7 @@ class Command:
             replaces a menu only.
         on_private_card: Its button works only on a card that is shown to one person alone.
         form: Its button may open a form, which comes back to the same handler as ``Invocation.submitted``.
+        on_pictures: Surfaces with menus for messages offer it for those with pictures (``Invocation.pictures``).
         on_job: Its number is that of a job, which must be the actor's own or shown in this chat.
         while_banned: A banned person may use it too: always, or where this returns True.
         picked_on: Menus of messages or people offer it, where the platform has such menus.
@@ -143,6 +148,7 @@ class Command:
     updates: bool = False
     on_private_card: bool = False
     form: bool = False
+    on_pictures: bool = False
     on_job: bool = False
     while_banned: bool | Callable[[Invocation], bool] = False
     picked_on: PickedOn | None = None
@@ -167,6 +173,7 @@ class Invocation:
         names: What the platform calls the people, roles and channels among them, by the argument's name; data.
         roles: Ids of the roles that the people among them have here, where the platform says them, likewise.
         press: The button that was pressed; None where the command was typed.
+        pictures: Pictures that were sent along or that the message has, in order, still to be fetched.
         submitted: The values of the form that the button opened, by the field's name; None where none was submitted.
     """
 
@@ -179,6 +186,7 @@ class Invocation:
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     press: ButtonPress | None = None
     submitted: Mapping[str, str] | None = None
+    pictures: Sequence[PictureSource] = ()
 
     @property
     def pressed(self) -> ButtonPress:

@@ -302,6 +302,7 @@ _READ: Mapping[ArgType, Callable[[Arg, _Line], str]] = {
     ArgType.CHOICE: _choice,
     ArgType.PERSON: _person,
     ArgType.ROLE: _nothing,
+    ArgType.PICTURE: _nothing,
     ArgType.CHANNEL: _channel,
     ArgType.WHOLE: _whole,
     ArgType.DECIMAL: _decimal,

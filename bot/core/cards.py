@@ -133,6 +133,7 @@ class Card:
         more: Buttons that chats have behind one of ``buttons`` (see Menu), for surfaces that show all at once.
         private: Shown to the asker alone.
         final: It will not change by itself any more.
+        provisional: It has no job yet, and becomes the card of one.
         coming: The pictures that are not drawn yet, for surfaces that reserve space; None when there are none.
         locale: The language of its sentences, for text that a surface adds.
     """
@@ -150,6 +151,7 @@ class Card:
     more: tuple[Button, ...] = ()
     private: bool = False
     final: bool = False
+    provisional: bool = False
     coming: PendingImages | None = None
     locale: str = "en"
     quiet: bool = False

@@ -16,14 +16,15 @@ from bot.core.cards import Button, ButtonPress, Card, Fact, Tone
 from bot.core.errors import BadInput, NotFound
 from bot.core.jobs import Job
 from bot.core.pictures import Picture
-from bot.core.requests import DrawForm
+from bot.core.requests import DrawForm, PictureUse
 from bot.core.texts import shown
-from bot.drawing import admission, job_actions, job_menu, overview, request_form
+from bot.drawing import admission, job_actions, job_menu, overview, picture_form, picture_requests, request_form
 from bot.drawing.admission import RepeatedPress
 from bot.drawing.defaults import rights_of
 from bot.drawing.flags import missing_from_line, prompt_line
 from bot.drawing.model_rules import fits, matches
-from bot.drawing.options import EDIT_OPTIONS, OPTIONS, form_of
+from bot.drawing.options import EDIT_OPTIONS, OPTIONS, PICTURES, form_of
+from bot.drawing.picture_requests import SavedRequest
 from bot.drawing.suggestions import is_shortened, whole_prompt
 from engine.contract import Capability, LoraInfo, Profile
 
@@ -36,12 +37,30 @@ async def _draw(ctx: AppContext, invocation: Invocation) -> CommandResult:
     if is_shortened(form.prompt):
         async with ctx.db.read() as tx:
             form = replace(form, prompt=await whole_prompt(tx, actor, form.prompt))
+    if invocation.pictures:
+        form = replace(form, sources=tuple(invocation.pictures))
+        return _saved(await picture_requests.save(ctx, actor, invocation.place, form, invocation.ref))
     return CommandResult(new=await admission.draw(ctx, actor, invocation.place, form, invocation.ref))
 
 
 async def _edit_last(ctx: AppContext, invocation: Invocation) -> CommandResult:
     form = form_of(invocation.args)
     return CommandResult(new=await job_actions.edit_last(ctx, invocation.actor, invocation.place, form, invocation.ref))
+
+
+def _saved(saved: Job | SavedRequest) -> CommandResult:
+    return CommandResult(card=saved.card) if isinstance(saved, SavedRequest) else CommandResult(new=saved)
+
+
+def _on_pictures(action: str, use: PictureUse) -> Command:
+    async def handler(ctx: AppContext, invocation: Invocation) -> CommandResult:
+        actor, values = invocation.actor, invocation.submitted
+        if values is None:
+            return CommandResult(form=await picture_form.open_form(ctx, actor, action, use, invocation.pictures))
+        place, press, ref = invocation.place, invocation.pressed, invocation.ref
+        return _saved(await picture_form.save_form(ctx, actor, place, press, ref, values=values))
+
+    return Command(action=action, permission=Permission.ANYBODY, handler=handler, form=True, on_pictures=True)
 
 
 async def _reroll(ctx: AppContext, invocation: Invocation) -> CommandResult:
@@ -199,7 +218,7 @@ _DRAW = Command(
     name="draw",
     permission=Permission.ANYBODY,
     handler=_draw,
-    args=OPTIONS,
+    args=(*OPTIONS, *PICTURES),
     private=False,
     personal=True,
     prompted=True,
@@ -267,6 +286,8 @@ COMMANDS = (
         on_job=True,
         button=JobButton(each=True, offered=_can_start),
     ),
+    _on_pictures("usepicture", PictureUse.START),
+    _on_pictures("editpicture", PictureUse.EDIT),
     Command(
         action="prompt",
         permission=Permission.ANYBODY,

@@ -7,6 +7,7 @@ from typing import Any
 
 from bot.commands.model import YES, Arg, ArgType
 from bot.core.requests import DrawForm
+from bot.drawing.model_rules import MAX_REFERENCES
 from bot.drawing.request_rules import STRENGTH
 
 PROMPT = Arg("prompt", ArgType.PROMPT)
@@ -27,6 +28,12 @@ OPTIONS = (
     Arg("private", ArgType.SWITCH, required=False),
 )
 """What ``draw`` takes; each is the field of ``DrawForm`` of its name. A typed line has a flag for each instead."""
+
+PICTURES = tuple(
+    Arg(name, ArgType.PICTURE, required=False)
+    for name in ("picture", *(f"picture{n}" for n in range(2, MAX_REFERENCES + 1)))
+)
+"""Pictures beside the words, for surfaces that have a box for each."""
 
 
 EDIT_OPTIONS = (

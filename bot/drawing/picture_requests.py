@@ -216,6 +216,7 @@ def waiting_card(actor: Actor, form: DrawForm, checked: DrawRequest) -> Card:
         prompt=checked.typed,
         asker=actor.name,
         private=checked.private,
+        provisional=True,
         locale=actor.locale,
     )
 

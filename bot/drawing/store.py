@@ -1,4 +1,4 @@
-"""Rows of requests whose pictures are still to be fetched from their platform."""
+"""Rows of requests whose pictures are still to be fetched from their platform, and of pictures without words yet."""
 
 from __future__ import annotations
 
@@ -141,3 +141,33 @@ async def delete(tx: Tx, request_id: int) -> bool:
     """Delete a request. Returns whether it was there."""
     cursor = await tx.execute("DELETE FROM picture_requests WHERE id = ?", (request_id,))
     return cursor.rowcount == 1
+
+
+DRAFTS = 8
+"""Most drafts of an account; the oldest is dropped for another one."""
+
+_DRAFT_SECONDS = 86400.0
+"""Seconds after which a draft is dropped."""
+
+
+async def add_draft(tx: Tx, account_id: int, form: DrawForm, *, now: float) -> int:
+    """Store the pictures of a form that its person still has to fill in. Returns the row's id."""
+    rows = await tx.execute_fetchall(
+        "INSERT INTO picture_drafts (account_id, form, created_at) VALUES (?, ?, ?) RETURNING id",
+        (account_id, _FORM.write(form), now),
+    )
+    await tx.execute_fetchall(
+        "DELETE FROM picture_drafts WHERE created_at < ? OR (account_id = ? AND id NOT IN"
+        " (SELECT id FROM picture_drafts WHERE account_id = ? ORDER BY id DESC LIMIT ?))",
+        (now - _DRAFT_SECONDS, account_id, account_id, DRAFTS),
+    )
+    return int(next(iter(rows))[0])
+
+
+async def get_draft(tx: Tx, draft_id: int, account_id: int) -> DrawForm | None:
+    """Return a draft of an account, or None."""
+    rows = await tx.execute_fetchall(
+        "SELECT form FROM picture_drafts WHERE id = ? AND account_id = ?", (draft_id, account_id)
+    )
+    form: DrawForm | None = next((_FORM.read(row[0]) for row in rows), None)
+    return form

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -14,11 +14,20 @@ from discord.http import Route
 
 from tests.fakes.discord_gateway import Gateway
 from tests.fakes.discord_rest import COMPONENT, FORM, Rest
-from tests.fakes.discord_world import MANAGE_GUILD, PUBLIC_THREAD, Channel, Interaction, Message, User, World
+from tests.fakes.discord_world import (
+    MANAGE_GUILD,
+    PUBLIC_THREAD,
+    Attachment,
+    Channel,
+    Interaction,
+    Message,
+    User,
+    World,
+)
 
 TOKEN = "MTA.stand-in.token"
 COMMAND = 2
-STRING, INTEGER, BOOLEAN, USER, CHANNEL, ROLE, NUMBER = 3, 4, 5, 6, 7, 8, 10
+STRING, INTEGER, BOOLEAN, USER, CHANNEL, ROLE, NUMBER, ATTACHMENT = 3, 4, 5, 6, 7, 8, 10, 11
 TYPES: Mapping[int, tuple[type, ...]] = {
     STRING: (str,),
     INTEGER: (int,),
@@ -27,6 +36,7 @@ TYPES: Mapping[int, tuple[type, ...]] = {
     USER: (str,),
     CHANNEL: (str,),
     ROLE: (str,),
+    ATTACHMENT: (str,),
 }
 
 
@@ -133,6 +143,20 @@ class Person:
             data["resolved"] = {"messages": {data["target_id"]: world.message_payload(target)}}
         return await self._begin(COMMAND, self._fake.channel, data)
 
+    def uploads(self, data: bytes, name: str = "photo.png", mime: str | None = None) -> str:
+        """Upload a file for an option of a command; returns its id."""
+        made = Attachment(self._fake.world.snowflake(), name, data, None, mime)
+        self._fake.world.files[made.id] = made
+        return str(made.id)
+
+    def writes(self, text: str, *files: Attachment, embeds: Sequence[dict[str, Any]] = ()) -> Message:
+        """Write a message of one's own, which the bot does not hear of."""
+        world = self._fake.world
+        made = Message(world.snowflake(), self._fake.channel, text, list(embeds), attachments=list(files))
+        made.author = self.user
+        world.messages[made.id] = made
+        return made
+
     async def press(self, message: Message, label: str) -> Asked:
         """Press the button that reads ``label`` (or has it in its custom id), on a message that they see."""
         assert message in self.sees(message.channel), "the message is not there for them"
@@ -220,6 +244,8 @@ class Person:
                 found.setdefault("roles", {})[picked] = self._role(picked)
             elif value["type"] == USER:
                 found.setdefault("users", {})[picked] = world.users[int(picked)].payload()
+            elif value["type"] == ATTACHMENT:
+                found.setdefault("attachments", {})[picked] = world.attachment_payload(world.files[int(picked)])
             elif value["type"] == CHANNEL:
                 shown = world.channels[int(picked)].payload()
                 keep = ("id", "name", "type", "flags", "parent_id", "thread_metadata", "owner_id", "message_count")
@@ -280,6 +306,7 @@ class FakeDiscord:
         site = web.TCPSite(self._runner, "127.0.0.1", self._port)
         await site.start()
         self._port = self._runner.addresses[0][1]
+        self.world.cdn = f"http://127.0.0.1:{self._port}/cdn"
         return self
 
     async def __aexit__(

@@ -78,6 +78,8 @@ class Rest:
         lost: Requests whose ``METHOD path`` contains this never arrive: the connection breaks.
         held: Asked with ``METHOD path`` after a request was carried out: it is not answered while this is true.
         asked: Every request as ``METHOD path``, in order.
+        downloads: Paths of the files that were fetched.
+        file_faults: What answers the next downloads instead of the file.
         file_bytes: Largest file that is taken; servers without boosts may have less.
         sessions: How many more sessions /gateway/bot says the bot may begin.
         broken: Status codes to answer the next requests with, whatever they ask (a platform in trouble).
@@ -95,6 +97,8 @@ class Rest:
         self.lost = ""
         self.held: Callable[[str], bool] = never
         self.asked: list[str] = []
+        self.downloads: list[str] = []
+        self.file_faults: list[Callable[[web.Request], Awaitable[web.StreamResponse]]] = []
         self.file_bytes = FILE_BYTES
         self.sessions = 999
         self.broken: list[int] = []
@@ -122,8 +126,19 @@ class Rest:
             ("PATCH", CHANNEL, self._edit_channel),
         ]
         return [web.route(m, "/api/v10" + p, self._serve(h)) for m, p, h in table] + [
-            web.route("*", "/api/{rest:.*}", self._serve(self._unknown))
+            web.get("/cdn/{file_id}/{name}", self._file),
+            web.route("*", "/api/{rest:.*}", self._serve(self._unknown)),
         ]
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        """A file that somebody has sent; ``file_faults`` may answer in its place."""
+        self.downloads.append(request.path)
+        if self.file_faults:
+            return await self.file_faults.pop(0)(request)
+        file_id = int(request.match_info["file_id"])
+        sent = (a for m in self._world.messages.values() for a in m.attachments if a.id == file_id)
+        file = self._world.files.get(file_id) or next(sent, None)
+        return web.Response(status=404) if file is None else web.Response(body=file.data)
 
     def _serve(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def serve(request: web.Request) -> web.StreamResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import mimetypes
 import secrets
 import time
 from collections.abc import Callable
@@ -101,6 +102,12 @@ class Attachment:
     filename: str
     data: bytes
     description: str | None
+    mime: str | None = None
+
+    @property
+    def content_type(self) -> str | None:
+        """What Discord says that it is, by its name or by what the sender's app said."""
+        return self.mime or mimetypes.guess_type(self.filename)[0]
 
 
 @dataclass(eq=False)
@@ -110,6 +117,7 @@ class Message:
     Attributes:
         only_for: The one who sees it, when it is ephemeral.
         pings: Ids of users (or ``everyone``) that it really notified.
+        author: Who wrote it; None for the bot.
     """
 
     id: int
@@ -125,6 +133,7 @@ class Message:
     edits: int = 0
     deleted: bool = False
     pings: set[str] = field(default_factory=set)
+    author: User | None = None
 
     @property
     def text(self) -> str:
@@ -180,6 +189,8 @@ class World:
     Attributes:
         problems: Calls that the real Discord would refuse; a good run leaves none.
         limited: How many requests met a rate limit.
+        cdn: Where files are fetched: ``<cdn>/<id>/<name>``.
+        files: Files that people have uploaded, by id.
         shards: How many shards Discord asks for; a session that has fewer is closed with 4011 when this is above 1.
     """
 
@@ -200,6 +211,8 @@ class World:
         self.commands: list[dict[str, Any]] = []
         self.syncs = 0
         self.shards = 1
+        self.cdn = "https://cdn.invalid"
+        self.files: dict[int, Attachment] = {}
 
     def snowflake(self) -> int:
         """A new id that tells the stand-in's time, as real ones do."""
@@ -243,7 +256,7 @@ class World:
         return {
             "id": str(message.id),
             "channel_id": str(message.channel.id),
-            "author": self.bot.payload(),
+            "author": (message.author or self.bot).payload(),
             "content": message.content,
             "timestamp": "2026-01-01T00:00:00+00:00",
             "edited_timestamp": None,
@@ -251,25 +264,28 @@ class World:
             "mention_everyone": False,
             "mentions": [],
             "mention_roles": [],
-            "attachments": [
-                {
-                    "id": str(a.id),
-                    "filename": a.filename,
-                    "size": len(a.data),
-                    "url": f"https://cdn.invalid/{a.id}/{a.filename}",
-                    "proxy_url": f"https://media.invalid/{a.id}/{a.filename}",
-                    "description": a.description,
-                }
-                for a in message.attachments
-            ],
+            "attachments": [self.attachment_payload(a) for a in message.attachments],
             "embeds": [{**e, "type": "rich"} for e in message.embeds],
             "components": self._components(message),
             "pinned": False,
             "type": 20 if message.token else 0,
             "flags": message.flags,
-            "application_id": str(self.application_id),
+            **({} if message.author else {"application_id": str(self.application_id)}),
             **({"webhook_id": str(self.application_id)} if message.token else {}),
             **({"nonce": message.nonce} if message.nonce else {}),
+        }
+
+    def attachment_payload(self, attachment: Attachment) -> dict[str, Any]:
+        """As the API shows an uploaded file."""
+        address = f"{self.cdn}/{attachment.id}/{attachment.filename}"
+        return {
+            "id": str(attachment.id),
+            "filename": attachment.filename,
+            "size": len(attachment.data),
+            "url": address,
+            "proxy_url": address,
+            "description": attachment.description,
+            **({"content_type": attachment.content_type} if attachment.content_type else {}),
         }
 
     def _components(self, message: Message) -> list[dict[str, Any]]:
@@ -281,8 +297,7 @@ class World:
             for file in files:
                 name = str((file or {}).get("url", "")).removeprefix("attachment://")
                 if file is not None and name in ids:
-                    file["url"] = f"https://cdn.invalid/{ids[name]}/{name}"
-                    file["proxy_url"] = f"https://media.invalid/{ids[name]}/{name}"
+                    file["url"] = file["proxy_url"] = f"{self.cdn}/{ids[name]}/{name}"
         return shown
 
     def interaction_payload(self, interaction: Interaction, data: dict[str, Any]) -> dict[str, Any]:

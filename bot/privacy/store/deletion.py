@@ -32,6 +32,8 @@ _NO_PICTURE_REQUESTS = "DELETE FROM picture_requests WHERE account_id IN (SELECT
 
 _NO_PREFERENCES = "DELETE FROM person_options WHERE person_id = ?"
 
+_NO_PICTURE_DRAFTS = "DELETE FROM picture_drafts WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
+
 _NO_EXPORTS = "DELETE FROM exports WHERE person_id = ?"
 
 _WITHOUT_CONTENT = (
@@ -77,6 +79,7 @@ _ALL = (
     _NO_PICTURES,
     _NO_SEARCHES,
     _NO_PICTURE_REQUESTS,
+    _NO_PICTURE_DRAFTS,
     _NO_EXPORTS,
     _NO_PREFERENCES,
     _NO_PROMPTS,
