@@ -115,7 +115,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
         async def chosen(interaction: discord.Interaction, message: discord.Message) -> None:
             await self._choose_pictures(interaction, command, pictures_in(message))
 
-        return app_commands.ContextMenu(name=self._about(f"discord.menu.{command.action}"), callback=chosen)
+        return app_commands.ContextMenu(name=self._about(f"button.{command.action}"), callback=chosen)
 
     async def _choose_pictures(
         self, interaction: discord.Interaction, command: Command, pictures: Sequence[PictureSource]

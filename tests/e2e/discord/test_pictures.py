@@ -24,7 +24,7 @@ async def test_a_picture_of_a_message_is_started_from(start: Start, discord: Fak
     bot = await start()
     ann, ben = discord.person("Ann"), discord.person("Ben", locale="zh-CN")
     posted = ben.writes("look", file(discord, picture(96, 64, RED)), file(discord, b"words", "notes.txt"))
-    asked = await ann.choose("Use as start", posted)
+    asked = await ann.pick("Use as start", posted)
     sent = await ann.fill(asked, prompt="a cat", strength="0.3")
     await sent.answer()
     await discord.world.until(lambda: any("a cat" in m.text and m.attachments for m in ann.sees()), "the picture")
@@ -34,14 +34,14 @@ async def test_a_picture_of_a_message_is_started_from(start: Start, discord: Fak
     (card,) = [m for m in ann.sees() if m is not posted]
     assert card.only_for is None
     # Its own card has a picture too.
-    again = await ann.fill(await ann.choose("Use as start", card), prompt="a dog")
+    again = await ann.fill(await ann.pick("Use as start", card), prompt="a dog")
     await again.answer()
     await discord.world.until(
         lambda: any("a dog" in m.text and m.attachments for m in ann.sees()), "the second picture"
     )
     assert [c["name_localizations"]["zh-CN"] for c in discord.world.commands if c["type"] == 3] == [
-        text("zh_CN", "discord.menu.usepicture"),
-        text("zh_CN", "discord.menu.editpicture"),
+        text("zh_CN", "button.usepicture"),
+        text("zh_CN", "button.editpicture"),
     ]
 
 
@@ -49,14 +49,14 @@ async def test_one_of_several_pictures_is_chosen_and_links_are_left_alone(start:
     bot = await start()
     ann = discord.person("Ann")
     both = ann.writes("", file(discord, picture(96, 64, RED)), file(discord, picture(64, 96, BLUE)))
-    sent = await ann.fill(await ann.choose("Use as start", both), prompt="a cat", picture="2")
+    sent = await ann.fill(await ann.pick("Use as start", both), prompt="a cat", picture="2")
     await sent.answer()
     await discord.world.until(lambda: any(m.attachments for m in ann.sees() if m is not both), "the picture")
     await bot.settled()
     assert await bot.number("SELECT count(*) FROM jobs WHERE height > width") == 1
     link = {"type": "image", "image": {"url": "http://127.0.0.1:1/private.png"}, "url": "http://127.0.0.1:1/"}
     linked = ann.writes("http://127.0.0.1:1/private.png", embeds=[link])
-    refused = await (await ann.choose("Edit this", linked)).answer()
+    refused = await (await ann.pick("Edit this", linked)).answer()
     assert text("en", "refusal.pictures.none") in words(refused)
     assert refused.only_for is ann.user
 
@@ -64,7 +64,7 @@ async def test_one_of_several_pictures_is_chosen_and_links_are_left_alone(start:
 async def test_a_form_with_somebody_elses_pictures_is_refused(start: Start, discord: FakeDiscord) -> None:
     bot = await start()
     ann, eve = discord.person("Ann"), discord.person("Eve")
-    await ann.fill(await ann.choose("Use as start", ann.writes("", file(discord, picture()))), prompt="a cat")
+    await ann.fill(await ann.pick("Use as start", ann.writes("", file(discord, picture()))), prompt="a cat")
     await eve.draw("an apple")
     forged = await (await eve.submit("easel:usepicture:1", prompt="show me")).answer()
     assert text("en", "refusal.pictures.draft") in words(forged)
@@ -80,7 +80,7 @@ def shown(discord: FakeDiscord) -> Message:
 async def test_without_a_model_that_edits_an_edit_says_so(start: Start, discord: FakeDiscord) -> None:
     await start()
     ann = discord.person("Ann")
-    asked = await ann.choose("Edit this", ann.writes("", file(discord, picture())))
+    asked = await ann.pick("Edit this", ann.writes("", file(discord, picture())))
     refused = await (await ann.fill(asked, prompt="make it night")).answer()
     assert text("en", "refusal.references.no_model") in words(refused)
     assert refused.only_for is ann.user

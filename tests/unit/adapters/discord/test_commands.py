@@ -297,7 +297,7 @@ async def test_a_command_of_an_older_version_is_answered(fake: FakeDiscord) -> N
 async def test_commands_are_offered_in_both_languages_and_every_context(fake: FakeDiscord) -> None:
     offered = {c["name"]: c for c in fake.world.commands if c["type"] == 1}
     menus = {c["name"]: c["type"] for c in fake.world.commands if c["type"] != 1}
-    assert menus == {"Quota": 2, "Picture info": 3, "Draw again": 3, "Report": 3}
+    assert menus == {"Quota": 2, "Picture info": 3, "Draw again": 3, "Report": 3, "Use as start": 3, "Edit this": 3}
     assert set(offered) == {"history", "help", *(command.name.split()[0] for command in COMMANDS.typed)}
     draw = offered["draw"]
     assert draw["description_localizations"]["zh-CN"] == "用文字画一张图"

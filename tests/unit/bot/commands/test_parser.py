@@ -156,7 +156,7 @@ def line_of(command: Command) -> st.SearchStrategy[dict[str, str]]:
         ArgType.TEXT: words.map(lambda word: f"x {word}"),
         ArgType.WORD: words,
         ArgType.PERSON: words.map(lambda word: f"@{word}_"),
-        ArgType.ROLE: st.integers(1, 9999).map(str),
+        **dict.fromkeys((ArgType.ROLE, ArgType.PICTURE), st.integers(1, 9999).map(str)),
         ArgType.CHANNEL: st.integers(10**9, 10**12).map(lambda number: f"-{number}"),
         ArgType.SPAN: st.integers(1, 99).map(lambda number: f"{number} days"),
         **dict.fromkeys((ArgType.WHOLE, ArgType.COUNT, ArgType.JOB), st.integers(0, 9999).map(str)),

@@ -1,0 +1,76 @@
+"""Pictures in Telegram: photos, files, albums and replies, in private chats and in groups, by the real client and the real core."""
+
+from __future__ import annotations
+
+from bot.cards.i18n import text
+from tests.e2e.telegram.conftest import Start, photos
+from tests.fakes.source_images import BLUE, RED, picture
+from tests.fakes.telegram import TelegramStandIn
+from tests.fakes.telegram_world import Chat
+
+STARTED = "SELECT count(*) FROM jobs WHERE image <> '' AND typed = '{}'"
+
+
+async def test_photos_files_and_replies_in_a_private_chat(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+    bot = await start()
+    person = ann.members[ann.id]
+    telegram.sends_photo(ann, person, picture(96, 64, RED), "a cat --seed 1")
+    first = await telegram.until(lambda: next(iter(photos(ann)), None))
+    assert len(telegram.downloads) == 1
+    assert not telegram.downloads[0].endswith("-s"), "the largest size is taken"
+    telegram.sends_photo(ann, person, picture(), "/draw a dog")
+    telegram.sends_file(ann, person, picture(), "photo.png", "image/png", "a bird")
+    wordless = telegram.sends_photo(ann, person, picture())
+    await telegram.until(lambda: any(text("en", "refusal.pictures.words") in m.words for m in ann.by_bot()))
+    telegram.writes(ann, person, "a fish", reply_to=wordless)
+    telegram.writes(ann, person, "/draw a horse", reply_to=first)
+    await telegram.until(lambda: len(photos(ann)) == 5)
+    await bot.settled()
+    for words in ("a cat", "a dog", "a bird", "a fish", "a horse"):
+        assert await bot.number(STARTED.format(words)) == 1, words
+    assert await bot.count("picture_requests") == 0
+
+
+async def test_in_a_group_only_what_is_addressed_to_the_bot(start: Start, telegram: TelegramStandIn) -> None:
+    bot = await start()
+    telegram.privacy = False
+    person = telegram.person("Ann")
+    group = telegram.group("Painters", person)
+    holiday = telegram.sends_photo(group, person, picture(), "our holiday")
+    for n in range(2):
+        telegram.sends_photo(group, person, picture(), None if n else "more of it", album="holiday")
+    telegram.sends_photo(group, person, picture(96, 64, RED), "@easel_bot a cat")
+    card = await telegram.until(lambda: next((m for m in group.by_bot() if m.photo is not None), None))
+    telegram.writes(group, person, "/draw a dog", reply_to=holiday)
+    telegram.sends_photo(group, person, picture(96, 64, BLUE), "a bird", reply_to=card)
+    telegram.sends_photo(group, person, picture(), "/draw a fish")
+    await telegram.until(lambda: sum(m.photo is not None for m in group.by_bot()) == 4)
+    await bot.settled()
+    for words in ("a cat", "a dog", "a bird", "a fish"):
+        assert await bot.number(STARTED.format(words)) == 1, words
+    assert await bot.count("jobs") == 4
+
+
+async def test_an_album_without_a_model_for_it_is_one_sentence(
+    start: Start, telegram: TelegramStandIn, ann: Chat
+) -> None:
+    bot = await start()
+    person = ann.members[ann.id]
+    for n in range(3):
+        telegram.sends_photo(ann, person, picture(), None if n else "join them", album="1")
+    await telegram.until(lambda: any(text("en", "refusal.pictures.one") in m.words for m in ann.by_bot()))
+    await bot.settled()
+    assert len(ann.by_bot()) == 1
+    assert telegram.downloads == []
+
+
+async def test_a_file_that_is_no_image_is_answered_and_not_fetched(
+    start: Start, telegram: TelegramStandIn, ann: Chat
+) -> None:
+    await start()
+    telegram.sends_file(ann, ann.members[ann.id], b"words", "notes.txt", "text/plain", "read this")
+    await telegram.until(lambda: any(text("en", "telegram.text_only") in m.words for m in ann.by_bot()))
+    large = telegram.sends_file(ann, ann.members[ann.id], bytes(21 * 2**20), "photo.png", "image/png", "make it night")
+    wanted = text("en", "refusal.pictures.too_large", number=1, limit=20)
+    await telegram.until(lambda: any(wanted in m.words for m in ann.by_bot() if m.reply_to is large))
+    assert telegram.downloads == []
