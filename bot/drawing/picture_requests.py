@@ -33,6 +33,7 @@ from bot.core.requests import (
 from bot.core.waits import ExponentialBackoff, shield, until
 from bot.delivery.store import digest_of
 from bot.drawing import admission, flags, store
+from bot.drawing.defaults import NO_DEFAULTS, RequestDefaults, defaults_of, rights_of, with_model
 from bot.drawing.model_rules import check_count, choose_model
 from bot.drawing.request_rules import check_form
 from bot.drawing.store import DueRequest, NewPictureRequest, PictureRequest
@@ -78,8 +79,8 @@ class SavedRequest:
     card: Card
 
 
-def choose_use(ctx: AppContext, form: DrawForm) -> PictureUse:
-    """Return what a form's pictures become: START or EDIT.
+def choose_use(ctx: AppContext, form: DrawForm, defaults: RequestDefaults = NO_DEFAULTS) -> PictureUse:
+    """Return what a form's pictures become: START or EDIT; ``defaults`` are those of its person and place.
 
     Words beside one picture are an instruction where the model edits pictures, else a prompt to start from it. A strength
     or a control picture only fits a start; several pictures only fit an edit.
@@ -94,7 +95,7 @@ def choose_use(ctx: AppContext, form: DrawForm) -> PictureUse:
     if form.strength is not None or form.control is not None:
         return PictureUse.START
     profiles = ctx.profiles()
-    profile = choose_model(form.model, profiles)
+    profile = choose_model(with_model(form, defaults, profiles)[0].model, profiles)
     by_edit_model = form.model is None and ctx.edit_model in {one.name for one in profiles}
     return PictureUse.EDIT if Capability.EDIT in profile.can or by_edit_model else PictureUse.START
 
@@ -111,7 +112,7 @@ async def save(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref:
     Raises:
         Refusal: As ``admission.draw``; also OverQuota if too many requests of the person wait for pictures.
     """
-    checked = _checked(ctx, actor, form)
+    checked = await _checked(ctx, actor, place, form)
     card = waiting_card(actor, form, checked)
     async with admission.recorded_refusals(ctx, actor, place, ref, checked), ctx.db.write() as tx:
         job = await jobs.by_event(tx, ref.event)
@@ -148,7 +149,7 @@ async def add_to_album(
             if await store.by_event(tx, ref.event) is None:
                 return
     # Without words only the person and the place can be checked.
-    checked = _checked(ctx, actor, form if worded else replace(form, prompt="?"))
+    checked = await _checked(ctx, actor, place, form if worded else replace(form, prompt="?"))
     async with admission.recorded_refusals(ctx, actor, place, ref, checked), ctx.db.write() as tx:
         if await jobs.by_event(tx, ref.event) is not None:
             return
@@ -221,7 +222,11 @@ def waiting_card(actor: Actor, form: DrawForm, checked: DrawRequest) -> Card:
     )
 
 
-def _checked(ctx: AppContext, actor: Actor, form: DrawForm) -> DrawRequest:
+async def _defaults(ctx: AppContext, actor: Actor, place: Place) -> RequestDefaults:
+    return defaults_of(ctx.preferences, actor, place, await rights_of(ctx, actor, place), ctx.profiles())
+
+
+async def _checked(ctx: AppContext, actor: Actor, place: Place, form: DrawForm) -> DrawRequest:
     """Return the request with squares in place of its pictures. Raises BadInput."""
     count = len(form.sources)
     if not form.prompt.strip():
@@ -233,12 +238,15 @@ def _checked(ctx: AppContext, actor: Actor, form: DrawForm) -> DrawRequest:
             raise _too_large(number, MAX_PICTURE_BYTES)
     if sum(sizes) > MAX_PICTURES_BYTES:
         raise BadInput("refusal.pictures.too_large_together", limit=MAX_PICTURES_BYTES // 2**20)
-    use = choose_use(ctx, form)
+    defaults = await _defaults(ctx, actor, place)
+    use = choose_use(ctx, form, defaults)
     if use is PictureUse.START and count > 1:
         raise BadInput("refusal.pictures.one")
     if use is PictureUse.EDIT and count > 1 and not any(Capability.EDIT in one.can for one in ctx.profiles()):
         raise BadInput("refusal.pictures.one")
     start = SourceImage("unknown", _UNKNOWN_SIDE, _UNKNOWN_SIDE) if use is PictureUse.START else None
+    # Files of no bytes in their place, by which the default model is chosen.
+    form = replace(form, image=b"") if start else replace(form, references=(b"",) * count)
     return check_form(
         form,
         ctx.profiles(),
@@ -249,6 +257,7 @@ def _checked(ctx: AppContext, actor: Actor, form: DrawForm) -> DrawRequest:
         source=start,
         references=() if start else (ReferenceImage("unknown", _UNKNOWN_SIDE, _UNKNOWN_SIDE),) * count,
         edit_model=ctx.edit_model,
+        defaults=defaults,
     )
 
 
@@ -386,7 +395,7 @@ class PictureFetcher:
     async def _checked_pictures(self, request: PictureRequest) -> tuple[bytes, ...]:
         """Check a request again, now that its album is complete and time may have passed; return its pictures."""
         ctx, actor, place, form = self._ctx, request.actor, request.place, request.form
-        checked = _checked(ctx, actor, form)
+        checked = await _checked(ctx, actor, place, form)
         ref = EventRef(request.event, request.address)
         async with admission.recorded_refusals(ctx, actor, place, ref, checked), ctx.db.write() as tx:
             await admission.check(tx, ctx, actor, place, checked)
@@ -414,7 +423,8 @@ class PictureFetcher:
 
     async def _admit(self, request: PictureRequest, data: tuple[bytes, ...]) -> None:
         ctx, form = self._ctx, replace(request.form, sources=(), use=None)
-        if choose_use(ctx, request.form) is PictureUse.START:
+        defaults = await _defaults(ctx, request.actor, request.place)
+        if choose_use(ctx, request.form, defaults) is PictureUse.START:
             form = replace(form, image=data[0])
         else:
             form = replace(form, references=data)

@@ -393,7 +393,7 @@ async def test_servers_that_do_not_hand_the_file_out(rig: Rig) -> None:
 
 @pytest.mark.parametrize("rig", CHATS, indirect=True)
 async def test_a_server_in_trouble_is_asked_again_and_a_slow_one_given_up(rig: Rig) -> None:
-    rig.faults += [await refuses(503), await refuses(429)]
+    rig.faults.extend([await refuses(503), await refuses(429)])
     await rig.send("make it night", Sent(PNG))
     # The pauses between the tries are those of people: seconds.
     (one,) = await requests(rig, 1)
@@ -411,7 +411,7 @@ async def test_a_server_in_trouble_is_asked_again_and_a_slow_one_given_up(rig: R
     fetcher = rig.bot.dispatch._fetcher
     assert isinstance(fetcher, PictureFetcher)
     fetcher._seconds, fetcher._patience = 0.2, 0.5
-    rig.faults += [slow] * 9
+    rig.faults.extend([slow] * 9)
     await rig.send("too slow", Sent(PNG))
 
     async def answered() -> bool:
