@@ -98,9 +98,9 @@ async def test_the_greeting_draws_an_example_at_a_press(start: Start, telegram: 
 
 async def test_an_unknown_command_is_no_prompt(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
     bot = await start()
-    telegram.writes(ann, ann.members[ann.id], "/imagine a cat")
+    telegram.writes(ann, ann.members[ann.id], "/paint a cat")
     (notice,) = await telegram.until(ann.by_bot)
-    assert "/imagine" in notice.words
+    assert "/paint" in notice.words
     assert "/help" in notice.words
     assert await bot.count("jobs") == 0
 
@@ -173,4 +173,5 @@ async def test_an_album_without_words_gets_one_sentence(start: Start, telegram: 
         telegram.sends_photo(ann, ann.members[ann.id], data.getvalue(), album="album-7")
     await telegram.until(lambda: not telegram.updates and ann.by_bot())
     await bot.settled()
-    assert [m.words for m in ann.by_bot()] == [i18n.text("en", "refusal.pictures.words")]
+    (notice,) = ann.by_bot()
+    assert notice.words.endswith(i18n.text("en", "refusal.pictures.words"))
