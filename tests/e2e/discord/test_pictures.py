@@ -39,10 +39,9 @@ async def test_a_picture_of_a_message_is_started_from(start: Start, discord: Fak
     await discord.world.until(
         lambda: any("a dog" in m.text and m.attachments for m in ann.sees()), "the second picture"
     )
-    assert [c["name_localizations"]["zh-CN"] for c in discord.world.commands if c["type"] == 3] == [
-        text("zh_CN", "button.usepicture"),
-        text("zh_CN", "button.editpicture"),
-    ]
+    entries = {c["name_localizations"]["zh-CN"] for c in discord.world.commands if c["type"] == 3}
+    assert entries >= {text("zh_CN", "button.usepicture"), text("zh_CN", "button.editpicture")}
+    assert len(entries) <= 5, "Discord's limit"
 
 
 async def test_one_of_several_pictures_is_chosen_and_links_are_left_alone(start: Start, discord: FakeDiscord) -> None:
