@@ -188,6 +188,15 @@ class Settings(EnvSettings):
         description="Folder of LoRAs (.safetensors) that requests may name; each is named after its file, in lower case.",
     )
 
+    text_model: str | None = Field(
+        None,
+        description="Language model that writes longer prompts (--expand): a folder, or a hub id that was downloaded; empty: the text encoder of Z-Image.",
+    )
+    caption_model: str | None = Field(
+        None,
+        description="Model that describes pictures (/describe), such as BLIP: a folder, or a hub id that was downloaded; empty: no /describe.",
+    )
+
     moderation_model: Path | None = Field(
         None,
         description="Folder of a picture classifier (a ViTForImageClassification in safetensors); empty: pictures are not checked.",

@@ -110,6 +110,7 @@ class Profile:
         controls: Kinds of control pictures that ``Recipe.control`` may name, such as ``canny``.
         cost: Cost of a picture of its native size and default steps, relative to one of Z-Image-Turbo.
         who: Who may use it: ``everyone``, ``admins``, and ids of roles; one that applies suffices.
+        expands: Whether ``Engine.expand`` writes longer prompts for it.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Profile:
     controls: tuple[str, ...] = ()
     cost: float = 1.0
     who: tuple[str, ...] = ("everyone",)
+    expands: bool = False
 
 
 MADE_CONTROL = "canny"
@@ -439,9 +441,43 @@ class Overflow(EngineError):
     code = "overflow"
 
 
+class CannotWrite(EngineError):
+    """There is no model that writes this text, or it wrote nothing of use. The message says what to do."""
+
+    code = "cannot_write"
+
+
 ERRORS: Mapping[str, type[EngineError]] = {
-    e.code: e for e in (EngineError, EngineLost, OutOfMemory, UnknownModel, BadRecipe, UnknownLora, BadImage, Overflow)
+    e.code: e
+    for e in (
+        EngineError,
+        EngineLost,
+        OutOfMemory,
+        UnknownModel,
+        BadRecipe,
+        UnknownLora,
+        BadImage,
+        Overflow,
+        CannotWrite,
+    )
 }
+
+
+@dataclass(frozen=True, slots=True)
+class TextTask:
+    """A text to write: a longer prompt, or what a picture shows.
+
+    Attributes:
+        model: A profile's ``name``: the prompt is for it. Empty for a description.
+        prompt: The prompt as somebody wrote it.
+        seed: Decides the choice of words, 0 to 2**63 - 1.
+        image: Path of the picture to describe; empty for a longer prompt.
+    """
+
+    model: str = ""
+    prompt: str = ""
+    seed: int = 0
+    image: str = ""
 
 
 class Engine(Protocol):
@@ -491,6 +527,35 @@ class Engine(Protocol):
     async def set_preview(self, recipe_id: str, *, enabled: bool) -> None:
         """Turn previews of a recipe on or off; they are off at first. Unknown ids are ignored."""
 
+    async def expand(self, model: str, prompt: str, *, seed: int = 0) -> str:
+        """Return a longer prompt for a model, in the language of the prompt: one line of at most 1000 characters.
+
+        It is written between the steps of pictures. Cancelling the call ends it. The same seed gives the same text on
+        the same device.
+
+        Args:
+            model: Name of a profile with ``expands``.
+            prompt: The prompt.
+            seed: 0 to 2**63 - 1.
+
+        Raises:
+            CannotWrite: The profile has no ``expands``, or the text encoder can't write where it is placed.
+            EngineLost: The device's process died or hung; the call may be repeated.
+            EngineError: The model can't be loaded, or memory is short.
+        """
+
+    def can_describe(self) -> bool:
+        """Whether ``describe`` has a model."""
+
+    async def describe(self, image: str) -> str:
+        """Return what the picture at a path shows, as one line; cancelled as ``expand``.
+
+        Raises:
+            CannotWrite: There is no model for it.
+            BadImage: The picture can't be read.
+            EngineError: As ``expand``.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
@@ -508,6 +573,8 @@ class EngineConfig:
         step_cache: In the middle of many steps, one step out of this number is computed, 1 to 3.
         lora_dir: Folder of LoRAs that recipes may name; empty: there is none beside those of ``models_file``.
         edit_model: The model for edits, named as ``model``, which people can choose too; empty: none.
+        text_model: Folder or hub id of a language model that writes longer prompts; empty: a model's own text encoder.
+        caption_model: Folder or hub id of a model that describes pictures; empty: none.
         environment: Additional environment variables of the device's process (``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HOME``).
     """
 
@@ -522,4 +589,6 @@ class EngineConfig:
     step_cache: int = 1
     lora_dir: str = ""
     edit_model: str = ""
+    text_model: str = ""
+    caption_model: str = ""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -15,6 +15,9 @@ from engine.families.spec import FamilySpec, presets, priced
 from engine.regular_files import read_json
 
 _SMALLEST, _LARGEST = 64, 4096
+
+_LANGUAGE_TOKENS = 30_000
+"""Fewest tokens in the vocabulary of a text encoder that can write; Qwen3 has 151,936."""
 """Range of plausible native sides in pixels; a config with another is ignored."""
 
 
@@ -113,8 +116,15 @@ def _profile_of(folder: Path, source: str) -> Profile:
             source=source,
             pipeline=named,
             parameters=dict(usual.parameters) | parameters,
+            expands=usual.expands and _has_language(folder),
         )
     )
+
+
+def _has_language(folder: Path) -> bool:
+    """Whether the text encoder has the vocabulary of a language model; that of the demo has 2000 tokens."""
+    tokens = read(folder / "text_encoder" / "config.json").get("vocab_size")
+    return isinstance(tokens, int) and tokens >= _LANGUAGE_TOKENS
 
 
 def sized(profile: Profile, side: int) -> Profile:

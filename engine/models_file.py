@@ -376,7 +376,7 @@ class _Table:
         if like and own is not None and own.family != names[like].family:
             self.fail("like", f"{like} is of another family than {folder}")
         if like:
-            return names[like] if own is None else replace(names[like], parameters=own.parameters)
+            return names[like] if own is None else replace(names[like], parameters=own.parameters, expands=own.expands)
         return own or self.fail("like", f"say which of {', '.join(names)} it is built like")
 
     def downloaded(self, repo: str, selection: Selection, *, required: bool) -> Profile | None:

@@ -125,6 +125,11 @@ def _problem(kind: str, message: str) -> str:
     return text(OWN_PROBLEMS[kind]) if kind in OWN_PROBLEMS else message
 
 
+def _located(source: str | None) -> str:
+    """Return a model's folder as an absolute path; a hub id, or nothing, as it is."""
+    return str(folder.absolute()) if source and (folder := given_path(source)).is_dir() else source or ""
+
+
 def hub() -> dict[str, str]:
     """Return the hub's variables: from the environment, else from ``.env``."""
     given = {**dotenv_values(_ENV_FILE), **os.environ}
@@ -145,5 +150,7 @@ def engine_config(chosen: Settings, model: str | None = None) -> EngineConfig:
         upscaler="" if chosen.upscaler is None else str(chosen.upscaler.absolute()),
         step_cache=chosen.step_cache,
         edit_model=chosen.edit_model or "",
+        text_model=_located(chosen.text_model),
+        caption_model=_located(chosen.caption_model),
         environment=hub(),
     )

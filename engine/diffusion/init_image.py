@@ -161,6 +161,11 @@ def read_references(recipe: Recipe, most: int = MAX_PIXELS) -> Generator[None, N
     return tuple(pictures)
 
 
+def read_picture(path: str) -> Pillow.Image:
+    """Return a picture in RGB, on white where it is transparent. Raises BadImage."""
+    return _open(path, "picture")
+
+
 def is_plain(image: InitImage | None) -> bool:
     """Whether the initial image is of one colour, so that a result of one colour is no sign of overflow."""
     if image is None:

@@ -243,6 +243,18 @@ class ModelManager:
             self._fits[size] = fits
         return now.family
 
+    def resident_family(self, model: str) -> Family[Any] | None:
+        """A model that is on the device, in the precision that it has; None if it is not there. No use is counted."""
+        found = self._resident.get(model)
+        return None if found is None else found.model.family
+
+    def load(self, model: str) -> Family[Any]:
+        """Return a model for its text encoder alone, loaded if it is not on the device. Raises EngineError."""
+        spec = self._specs.get(model)
+        if spec is None:
+            raise UnknownModel(f"There is no model {model!r} here.")
+        return self.family(BatchKey(model, *spec.profile.presets["square"]))
+
     def precision(self, key: BatchKey) -> str:
         """The precision in which requests with this key are drawn; empty until their model is loaded."""
         return key.precision or self._defaults.get(key.model, "")

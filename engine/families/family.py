@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.contract import BadRecipe, Recipe
+from engine.contract import BadRecipe, CannotWrite, Recipe
 from engine.families.denoise_state import Embedding, InitImage, PictureState
+from engine.families.language_model import LanguageModel
 from engine.families.spec import FamilySpec
 
 S = TypeVar("S", bound=PictureState)
@@ -192,6 +193,16 @@ class Family(ABC, Generic[S]):
 
         Values are not finite where the VAE overflowed.
         """
+
+    def language_model(self) -> LanguageModel:
+        """Return the text encoder as a language model, with the weights that it has already.
+
+        Raises:
+            CannotWrite: It is none, or it can't write where it is placed.
+        """
+        raise CannotWrite(
+            f"The text encoder of {self.spec.title} can't write: set EASEL_TEXT_MODEL to a language model."
+        )
 
     def close(self) -> None:
         """Drop the pipeline, so that its memory is freed. Pictures that are not finished have to be started again."""

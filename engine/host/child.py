@@ -1,4 +1,4 @@
-"""The device's process: one thread listens to the parent, the main thread draws.
+"""The device's process: one thread listens to the parent, the main thread draws and writes.
 
 ``engine.host.process_engine`` starts it as ``python -m engine.host.child``. Standard input and output are the private
 pipe; what libraries print goes to standard error.
@@ -22,6 +22,8 @@ def main() -> None:
         match message:
             case wire.Draw(lane, tickets, recipes):
                 inbox.add(RequestState(t, r, lane) for t, r in zip(tickets, recipes, strict=True))
+            case wire.Write(ticket, task):
+                inbox.add_text(ticket, task)
             case wire.Drop(tickets):
                 inbox.drop(tickets)
             case wire.SetPreview(ticket, enabled):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
+from engine.contract import TextTask
 from engine.diffusion.request_state import RequestState
 
 
@@ -14,6 +15,7 @@ class Inbox:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._new: list[RequestState] = []
+        self._texts: list[tuple[int, TextTask]] = []
         self._active: set[int] = set()
         self._previewed: set[int] = set()
 
@@ -23,6 +25,13 @@ class Inbox:
             for request in requests:
                 self._new.append(request)
                 self._active.add(request.ticket)
+            self._changed.notify()
+
+    def add_text(self, ticket: int, task: TextTask) -> None:
+        """Add a text to write, and wake the thread that waits in ``take``."""
+        with self._changed:
+            self._texts.append((ticket, task))
+            self._active.add(ticket)
             self._changed.notify()
 
     def drop(self, tickets: Iterable[int]) -> None:
@@ -62,11 +71,17 @@ class Inbox:
         """Return the requests that were added since the last call, in their order.
 
         Args:
-            wait: Wait until there is one.
+            wait: Wait until there is one, or a text to write.
             seconds: Longest time to wait; None: no limit.
         """
         with self._changed:
             if wait:
-                self._changed.wait_for(lambda: self._new, seconds)
+                self._changed.wait_for(lambda: self._new or self._texts, seconds)
             new, self._new = self._new, []
+            return new
+
+    def take_texts(self) -> list[tuple[int, TextTask]]:
+        """Return the texts to write that were added since the last call, with their tickets, in their order."""
+        with self._changed:
+            new, self._texts = self._texts, []
             return new

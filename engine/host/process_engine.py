@@ -10,10 +10,11 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from engine import catalogue, lora_catalogue, upscaler_file
+from engine import catalogue, lora_catalogue, text_folder, upscaler_file
 from engine.backoff import Backoff
 from engine.contract import (
     ERRORS,
+    CannotWrite,
     EngineConfig,
     EngineError,
     EngineLost,
@@ -26,6 +27,7 @@ from engine.contract import (
     Profile,
     Recipe,
     Step,
+    TextTask,
     UnknownModel,
 )
 from engine.host import wire
@@ -59,6 +61,14 @@ class _PaintCall:
     previewed: set[int] = field(default_factory=set)
 
 
+@dataclass(slots=True, eq=False)
+class _TextCall:
+    """An open call of ``expand`` or ``describe``, and where its text comes."""
+
+    task: TextTask
+    text: asyncio.Future[str]
+
+
 class ProcessEngine:
     """Draws in a child process (``python -m engine.host.child``). Implements ``engine.contract.Engine``.
 
@@ -69,7 +79,8 @@ class ProcessEngine:
 
     Raises:
         UnknownModel: ``config.model`` is no known model and no usable folder, ``config.edit_model`` no such one that can
-            edit, or ``config.upscaler`` no file of weights. Reads small files, and the header of each LoRA.
+            edit, ``config.upscaler`` no file of weights, or a model for texts can't be used. Reads small files, and the
+            header of each LoRA.
     """
 
     def __init__(
@@ -81,7 +92,12 @@ class ProcessEngine:
         models = found.specs
         if config.upscaler:
             upscaler_file.check(Path(config.upscaler))
-        self._profiles = tuple(spec.profile for spec in models)
+        for setting, source in ((text_folder.TEXT, config.text_model), (text_folder.CAPTION, config.caption_model)):
+            if source:
+                text_folder.locate(setting, source, config.models_dir)
+        own = bool(config.text_model)
+        self._profiles = tuple(replace(spec.profile, expands=spec.profile.expands or own) for spec in models)
+        self._can_describe = bool(config.caption_model)
         self._edit_model = found.edit_model
         self._names = frozenset(profile.name for profile in self._profiles)
         loras = lora_catalogue.loras(config.lora_dir, config.models_file)
@@ -92,6 +108,7 @@ class ProcessEngine:
         self._environment = child_environment(config.environment, offline=not any(map(needs_hub, models)))
         self._tickets = itertools.count(1)
         self._calls: dict[int, _PaintCall] = {}
+        self._texts: dict[int, _TextCall] = {}
         self._status = EngineStatus(self._profiles[0].name)
         self._timer = StepTimer()
         self._sizes: dict[tuple[str, int, int], int] = {}
@@ -188,6 +205,41 @@ class ProcessEngine:
                 (call.previewed.add if enabled else call.previewed.discard)(ticket)
                 self._send(wire.SetPreview(ticket, enabled))
 
+    async def expand(self, model: str, prompt: str, *, seed: int = 0) -> str:
+        """See ``engine.contract.Engine.expand``. A call before the engine is warm waits for it."""
+        profile = next((profile for profile in self._profiles if profile.name == model), None)
+        if profile is None:
+            raise UnknownModel(f"There is no model {model!r} here.")
+        if not profile.expands:
+            raise CannotWrite(
+                f"The text encoder of {profile.title} can't write: set EASEL_TEXT_MODEL to the folder of a language model."
+            )
+        return await self._write(TextTask(model, prompt, seed))
+
+    def can_describe(self) -> bool:
+        """Whether a model describes pictures."""
+        return self._can_describe
+
+    async def describe(self, image: str) -> str:
+        """See ``engine.contract.Engine.describe``. A call before the engine is warm waits for it."""
+        if not self._can_describe:
+            raise CannotWrite("No model describes pictures: set EASEL_CAPTION_MODEL to the folder of one.")
+        return await self._write(TextTask(image=image))
+
+    async def _write(self, task: TextTask) -> str:
+        if self._status.error is not None:
+            raise self._status.error
+        ticket, call = next(self._tickets), _TextCall(task, asyncio.get_running_loop().create_future())
+        self._texts[ticket] = call
+        self._send(wire.Write(ticket, task))
+        self._limit_silence()
+        try:
+            return await call.text
+        finally:
+            if self._texts.pop(ticket, None) is not None:
+                self._send(wire.Drop((ticket,)))
+            self._limit_silence()
+
     # The calls of paint
 
     def _refusal(self, recipe: Recipe) -> EngineError | None:
@@ -228,6 +280,8 @@ class ProcessEngine:
                 for ticket, recipe in call.open.items():
                     call.events.put_nowait((ticket, Failed(recipe.id, error)))
         self._calls.clear()
+        for ticket in list(self._texts):
+            self._end_text(ticket, error)
 
     def _dispatch(self, message: wire.Message) -> None:
         """Pass a message about requests on to their calls; a dropped request has none."""
@@ -245,11 +299,24 @@ class ProcessEngine:
                 if (call := self._calls.get(ticket)) is not None:
                     call.events.put_nowait((ticket, event))
             case wire.RequestFailed(ticket, code, problem):
+                error = ERRORS.get(code, EngineError)(problem)
                 if (call := self._calls.get(ticket)) is not None:
-                    error = ERRORS.get(code, EngineError)(problem)
                     call.events.put_nowait((ticket, Failed(call.open[ticket].id, error)))
+                self._end_text(ticket, error)
+            case wire.TextReady(ticket, text):
+                self._end_text(ticket, text)
             case wire.Warm(pixels=pixels, step_seconds=seconds) if pixels:
                 self._timer.record(pixels, 1, seconds)
+
+    def _end_text(self, ticket: int, end: str | EngineError) -> None:
+        """End the call of ``expand`` or ``describe`` with this ticket, if there is one."""
+        call = self._texts.pop(ticket, None)
+        if call is None or call.text.done():
+            return
+        if isinstance(end, str):
+            call.text.set_result(end)
+        else:
+            call.text.set_exception(end)
 
     # The child
 
@@ -297,6 +364,8 @@ class ProcessEngine:
             child.send(self._setup)
             for call in dict.fromkeys(self._calls.values()):
                 self._request(call)
+            for ticket, text in self._texts.items():
+                self._send(wire.Write(ticket, text.task))
             while True:
                 message = await child.receive()
                 if isinstance(message, wire.Broken):
@@ -332,7 +401,7 @@ class ProcessEngine:
             return
         open_recipes = [r for p in set(self._calls.values()) for r in p.open.values()]
         if not open_recipes:
-            self._child.expect_within(None)
+            self._child.expect_within(self._timeouts.silence if self._texts else None)
             return
         largest = max(open_recipes, key=lambda r: r.seen_pixels)
         step = self._timer.limit(largest.seen_pixels, min(len(open_recipes), self.batch(largest)))

@@ -116,7 +116,14 @@ class EngineStatus:
     def update(self, message: wire.Message) -> None:
         """Take a message of the process in. Raises WireError for one that only the service sends."""
         match message:
-            case wire.StepDone() | wire.StepSize() | wire.PreviewReady() | wire.RequestFailed() | wire.Heartbeat():
+            case (
+                wire.StepDone()
+                | wire.StepSize()
+                | wire.PreviewReady()
+                | wire.TextReady()
+                | wire.RequestFailed()
+                | wire.Heartbeat()
+            ):
                 pass
             case wire.ImageReady(_, _, memory, busy_seconds, warm_seconds, prompts_encoded):
                 self.state = replace(

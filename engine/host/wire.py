@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from engine.contract import EngineConfig, Image, Lane, Preview, Recipe
+from engine.contract import EngineConfig, Image, Lane, Preview, Recipe, TextTask
 from engine.host.frames import Codec
 from engine.spec import LoraSpec, ModelSpec
 
@@ -42,6 +42,19 @@ class Draw:
     lane: Lane
     tickets: tuple[int, ...]
     recipes: tuple[Recipe, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """To the child: write this text.
+
+    Attributes:
+        ticket: Which request.
+        task: What to write.
+    """
+
+    ticket: int
+    task: TextTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +256,21 @@ class ImageReady:
 
 
 @dataclass(frozen=True, slots=True)
+class TextReady:
+    """From the child: a request ended in a text.
+
+    Attributes:
+        ticket: Which request.
+        text: The text.
+    """
+
+    ticket: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestFailed:
-    """From the child: a request ended without a picture.
+    """From the child: a request ended without a picture or text.
 
     Attributes:
         ticket: Which request.
@@ -260,6 +286,7 @@ class RequestFailed:
 Message: TypeAlias = (
     Setup
     | Draw
+    | Write
     | Drop
     | SetPreview
     | Downloading
@@ -274,6 +301,7 @@ Message: TypeAlias = (
     | StepDone
     | PreviewReady
     | ImageReady
+    | TextReady
     | RequestFailed
 )
 

@@ -21,6 +21,8 @@ from engine.diffusion.loader import Loader, warm_recipe, warm_references
 from engine.diffusion.lora_library import LoraLibrary
 from engine.diffusion.model_manager import LoadedModel, LoadError, ModelManager
 from engine.diffusion.request_state import RequestState, StepProgress
+from engine.diffusion.text_models import TextModels
+from engine.diffusion.text_writer import TextWriter
 from engine.diffusion.upscaler import Upscaler
 from engine.host import wire
 from engine.host.inbox import Inbox
@@ -61,6 +63,8 @@ class Worker:
             step_cache=config.step_cache,
         )
         loads = _LoadReporter(send, loader)
+        self._texts = TextModels(config, loader.device, lambda: send(wire.Heartbeat()))
+        loader.reserved += _texts_bytes(self._texts)
         self._busy_timer = BusyTimer()
         self._models = ModelManager(setup.models, loader, loads)
         self._encoder = ImageEncoder()
@@ -77,6 +81,7 @@ class Worker:
             loras=self._loras,
             stream=side_stream(loader.device),
         )
+        self._writer = TextWriter(self._models, self._texts, outputs, loader.device, self._busy_timer)
         self._loader = loader
         self._resident: tuple[str, ...] = ()
         self._sizes: dict[tuple[str, int, int], int] = {}
@@ -90,19 +95,26 @@ class Worker:
         self._report_resident()
 
     def step(self) -> None:
-        """Take new requests, and draw one step; wait if there is nothing to do."""
-        idle = len(self._executor) == 0
-        new = self._inbox.take(wait=idle, seconds=self._idle_unload if self._models.loaded else None)
-        if idle and not new:
+        """Take new requests, draw one step and write a slice of a text; wait if there is nothing to do."""
+        idle = len(self._executor) == len(self._writer) == 0
+        loaded = self._models.loaded or self._texts.loaded
+        new = self._inbox.take(wait=idle, seconds=self._idle_unload if loaded else None)
+        texts = self._inbox.take_texts()
+        if idle and not new and not texts:
             self._executor.prompts.clear()
             self._loras.clear()
             if self._upscaler is not None:
                 self._upscaler.unload()
+            self._texts.unload()
             self._models.unload()
             self._send(wire.Idle(self._loader.memory()))
         else:
             self._executor.add(new)
+            self._writer.add(texts)
             self._executor.step()
+            if len(self._writer):
+                self._writer.step(alone=len(self._executor) == 0)
+                self._send(wire.Heartbeat())
         self._report_resident()
         self._report_sizes()
 
@@ -160,6 +172,14 @@ def _upscaler_bytes(config: EngineConfig) -> int:
     """Return the bytes of the device that the upscaler needs. Raises LoadError."""
     try:
         return upscaler_file.size(Path(config.upscaler)) if config.upscaler else 0
+    except EngineError as e:
+        raise LoadError(e) from e
+
+
+def _texts_bytes(texts: TextModels) -> int:
+    """Return the bytes of the device that the models for texts need. Raises LoadError."""
+    try:
+        return texts.nbytes
     except EngineError as e:
         raise LoadError(e) from e
 
@@ -224,7 +244,7 @@ class _LoadReporter:
 
 
 class _RequestReporter:
-    """Sends the output of requests to the parent, except of those that it dropped. Implements ``OutputHandler``."""
+    """Sends the output of requests to the parent, except of those that it dropped. Implements ``OutputHandler`` and ``TextHandler``."""
 
     def __init__(self, send: Send, inbox: Inbox, send_image: Callable[[int, Image], None]) -> None:
         self._send = send
@@ -248,6 +268,10 @@ class _RequestReporter:
     def on_image(self, ticket: int, image: Image) -> None:
         if self._inbox.finish(ticket):
             self._send_image(ticket, image)
+
+    def on_text(self, ticket: int, text: str) -> None:
+        if self._inbox.finish(ticket):
+            self._send(wire.TextReady(ticket, text))
 
     def on_failure(self, ticket: int, error: EngineError) -> None:
         if self._inbox.finish(ticket):

@@ -83,6 +83,15 @@ def present_single(repo: str, models_dir: str) -> str | None:
     return None
 
 
+def snapshot_of(repo: str, models_dir: str) -> Path | None:
+    """Return the folder of a repository that any program has downloaded, if it has a config; None otherwise."""
+    for cache_dir, pin in _caches(repo, models_dir):
+        folder = snapshot(cache_dir, repo, pin.revision)
+        if (folder / "config.json").exists():
+            return folder
+    return None
+
+
 def present_file(source: str, models_dir: str) -> str | None:
     """Return the path of ``owner/name/path/file`` if it is here, at the commit that is used; None otherwise."""
     named = split_file(source)

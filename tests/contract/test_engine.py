@@ -25,6 +25,7 @@ from bot.storage import pictures as stored
 from engine.contract import (
     BadImage,
     BadRecipe,
+    CannotWrite,
     Engine,
     EngineConfig,
     EngineLost,
@@ -40,8 +41,10 @@ from engine.contract import (
     UnknownLora,
     UnknownModel,
 )
+from engine.families.z_image.spec import demo
 from engine.host.process_engine import ProcessEngine
 from engine.host.supervision import Timeouts
+from tests.fakes import text_models
 from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import FakeSurface
 from tests.flow.harness import CHAT, Bot
@@ -64,7 +67,7 @@ class Rig:
 
 @contextlib.asynccontextmanager
 async def fake(_: Path) -> AsyncIterator[Rig]:
-    engine = FakeEngine()
+    engine = FakeEngine((replace(demo(), expands=True),), describes=True)
     back: list[asyncio.Task[None]] = []
 
     async def kill() -> None:
@@ -79,7 +82,9 @@ async def fake(_: Path) -> AsyncIterator[Rig]:
 
 @contextlib.asynccontextmanager
 async def process(folder: Path) -> AsyncIterator[Rig]:
-    engine = ProcessEngine(EngineConfig("demo", str(folder)), Timeouts(first_pause=0.01))
+    writer, captioner = text_models.writer(folder / "writer"), text_models.blip(folder / "captioner")
+    config = EngineConfig("demo", str(folder), text_model=str(writer), caption_model=str(captioner))
+    engine = ProcessEngine(config, Timeouts(first_pause=0.01))
 
     async def kill() -> None:
         assert engine.pid is not None
@@ -500,6 +505,70 @@ async def test_guidance_and_its_negative_prompt_change_the_picture(rig: Rig, eng
     assert pictures[0] == pictures[3], "without guidance a negative prompt does nothing"
 
 
+async def test_a_longer_prompt_is_one_line_that_its_seed_decides(engine: Engine) -> None:
+    assert all(profile.expands for profile in engine.profiles())
+    first = await engine.expand("demo", "a red cat", seed=1)
+    assert first
+    assert first == " ".join(first.split())
+    assert await engine.expand("demo", "a red cat", seed=1) == first
+    assert await engine.expand("demo", "a red cat", seed=2) != first
+    with pytest.raises(UnknownModel, match="nobody"):
+        await engine.expand("nobody", "a red cat")
+
+
+async def test_a_picture_is_described(engine: Engine, tmp_path: Path) -> None:
+    assert engine.can_describe()
+    given = tmp_path / "given.png"
+    given.write_bytes((await picture(engine, recipe("a"))).data)
+    assert await engine.describe(str(given))
+    with pytest.raises(BadImage):
+        await engine.describe(str(tmp_path / "none.png"))
+
+
+async def test_a_text_is_written_while_a_picture_is_drawn(engine: Engine) -> None:
+    async with contextlib.aclosing(engine.paint([slow("a")])) as events:
+        await anext(events)
+        writing = asyncio.create_task(engine.expand("demo", "a red cat"))
+        async for event in events:
+            assert isinstance(event, Step)
+            if writing.done():
+                break
+            await asyncio.sleep(0)
+        assert await writing
+
+
+async def test_a_cancelled_text_is_dropped(engine: Engine) -> None:
+    writing = asyncio.create_task(engine.expand("demo", "a red cat"))
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert await engine.expand("demo", "a red cat")
+    await picture(engine, recipe("next"))
+
+
+async def test_a_text_is_lost_with_the_device_and_can_be_asked_for_again(rig: Rig, engine: Engine) -> None:
+    writing = asyncio.create_task(engine.expand("demo", "a red cat"))
+    await asyncio.sleep(0)
+    await rig.kill()
+    with pytest.raises(EngineLost):
+        await writing
+    async with asyncio.timeout(120):
+        await engine.warm()
+    assert await engine.expand("demo", "a red cat")
+
+
+@pytest.mark.parametrize("engine_of", [FakeEngine, lambda: ProcessEngine(EngineConfig("demo", "nowhere"))])
+async def test_what_can_t_write_says_what_to_set(engine_of: Callable[[], Engine]) -> None:
+    engine = engine_of()
+    assert not any(profile.expands for profile in engine.profiles())
+    assert not engine.can_describe()
+    with pytest.raises(CannotWrite, match="EASEL_TEXT_MODEL"):
+        await engine.expand("demo", "a red cat")
+    with pytest.raises(CannotWrite, match="EASEL_CAPTION_MODEL"):
+        await engine.describe("a.png")
+
+
 async def test_a_dead_device_is_lost_at_once_and_comes_back(rig: Rig, engine: Engine) -> None:
     before = engine.state().restarts
     got: list[Event] = []
@@ -547,5 +616,7 @@ async def test_closed_it_loses_what_is_open_and_takes_nothing_more(
                     pass
         with pytest.raises(EngineLost):
             await all_of(rig.engine, [recipe("late")])
+        with pytest.raises(EngineLost):
+            await rig.engine.expand("demo", "a late cat")
         with pytest.raises(EngineLost):
             await rig.engine.warm()

@@ -15,6 +15,7 @@ from engine import catalogue, lora_catalogue
 from engine.contract import (
     BadImage,
     BadRecipe,
+    CannotWrite,
     EngineError,
     EngineLost,
     EngineState,
@@ -62,6 +63,7 @@ class FakeEngine:
         auto_warm: ``start`` makes it warm at once; otherwise ``recover`` does.
         loras: LoRAs that recipes may name; each changes the middle's colour.
         edit_model: Name of the profile that serves edits when the default one can't.
+        describes: Whether it describes pictures.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class FakeEngine:
         auto_warm: bool = True,
         loras: Sequence[LoraInfo] = (),
         edit_model: str = "",
+        describes: bool = False,
     ) -> None:
         self._loras = tuple(sorted(loras, key=lambda lora: lora.name))
         self._profiles = tuple(profiles) if profiles is not None else (demo(),)
@@ -80,6 +83,10 @@ class FakeEngine:
         self._fail = fail
         self._auto_warm = auto_warm
         self._edit_model = edit_model
+        self._describes = describes
+        self._texts: set[asyncio.Future[None]] = set()
+        self.texts: MutableSequence[str] = []
+        """Every prompt or path of a picture that a text was asked for, in order."""
         self._numbers = itertools.count()
         self._paints: list[_Paint] = []
         self._error: EngineError | None = None
@@ -134,9 +141,9 @@ class FakeEngine:
     async def lose(self, problem: str = "The device's process ended.") -> None:
         """Be lost, as when the device's process dies: open paints raise EngineLost. ``recover`` ends it."""
         await self._become(Phase.LOST, problem)
-        for paint in self._paints:
-            if not paint.lost.done():
-                paint.lost.set_exception(EngineLost(problem))
+        for lost in (*(paint.lost for paint in self._paints), *self._texts):
+            if not lost.done():
+                lost.set_exception(EngineLost(problem))
 
     async def recover(self) -> None:
         """Be warm, for the first time or again."""
@@ -166,7 +173,7 @@ class FakeEngine:
         paint = _Paint(place, dict(enumerate(recipes)))
         self._paints.append(paint)
         try:
-            await self._or_lost(paint, self._wait_turn(paint))
+            await self._or_lost(paint.lost, self._wait_turn(paint))
             for ticket, recipe in list(paint.open.items()):
                 error = self._error or self._refusal(recipe)
                 if error is not None and paint.open.pop(ticket, None) is not None:
@@ -197,6 +204,46 @@ class FakeEngine:
             self.previewed.discard(recipe_id)
         elif any(recipe.id == recipe_id for paint in self._paints for recipe in paint.open.values()):
             self.previewed.add(recipe_id)
+
+    async def expand(self, model: str, prompt: str, *, seed: int = 0) -> str:
+        """Return the prompt with words that the seed chooses."""
+        profile = next((profile for profile in self._profiles if profile.name == model), None)
+        if profile is None:
+            raise UnknownModel(f"There is no model {model!r} here.")
+        if not profile.expands:
+            raise CannotWrite("The text encoder can't write: set EASEL_TEXT_MODEL.")
+        await self._write(prompt)
+        digest = hashlib.sha256(f"{seed} {prompt}".encode()).digest()
+        light, style = ("soft", "warm", "dim", "clear")[digest[0] % 4], ("painting", "photograph")[digest[1] % 2]
+        return f"{prompt.strip()}, in {light} light, a detailed {style} number {digest[2]}"
+
+    def can_describe(self) -> bool:
+        """Whether it describes pictures."""
+        return self._describes
+
+    async def describe(self, image: str) -> str:
+        """Return the size of the picture in words."""
+        if not self._describes:
+            raise CannotWrite("No model describes pictures: set EASEL_CAPTION_MODEL.")
+        await self._write(image)
+        try:
+            with Pillow.open(image) as found:
+                return f"a picture of {found.width} by {found.height} pixels"
+        except OSError as error:
+            raise BadImage(f"The picture can't be read: {error}") from error
+
+    async def _write(self, about: str) -> None:
+        """Wait until the engine is warm, and for a pause. Raises the error of a broken or lost engine."""
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._texts.add(lost)
+        try:
+            await self._or_lost(lost, self.warm())
+            self.texts.append(about)
+            await self._or_lost(lost, self._pause())
+        finally:
+            self._texts.discard(lost)
+            if lost.done():
+                lost.exception()
 
     async def _become(self, phase: Phase, problem: str) -> None:
         self._state = replace(self._state, phase=phase, problem=problem)
@@ -233,7 +280,7 @@ class FakeEngine:
         for step in range(1, steps + 1):
             if not paint.open:
                 return
-            await self._or_lost(paint, self._pause())
+            await self._or_lost(paint.lost, self._pause())
             for ticket, recipe in list(paint.open.items()):
                 if ticket in paint.open and step <= recipe.steps:
                     yield Step(recipe.id, step, recipe.steps)
@@ -262,13 +309,13 @@ class FakeEngine:
             if paint.open.pop(ticket, None) is not None:
                 yield made
 
-    async def _or_lost(self, paint: _Paint, work: Awaitable[object]) -> None:
+    async def _or_lost(self, lost: asyncio.Future[None], work: Awaitable[object]) -> None:
         """Wait for the work; raises EngineLost when the engine is lost."""
         task = asyncio.ensure_future(work)
         try:
-            await asyncio.wait((task, paint.lost), return_when=asyncio.FIRST_COMPLETED)
-            if paint.lost.done():
-                await paint.lost
+            await asyncio.wait((task, lost), return_when=asyncio.FIRST_COMPLETED)
+            if lost.done():
+                await lost
             await task
         finally:
             if not task.done():

@@ -21,6 +21,7 @@ from engine.contract import Recipe, UnknownModel
 from engine.families.batched import BatchedFamily
 from engine.families.control import ControlInput, ControlNet
 from engine.families.denoise_state import Embedding
+from engine.families.language_model import LanguageModel, of_text_encoder
 from engine.families.z_image.spec import MAX_TOKENS, SPEC
 from engine.samplers import Sampler
 
@@ -63,6 +64,10 @@ class ZImage(BatchedFamily):
             ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=MAX_TOKENS).input_ids
         states = self.pipe.text_encoder(input_ids=ids.to(self.device), output_hidden_states=True).hidden_states
         return Embedding((states[-2][0],), cut)
+
+    def language_model(self) -> LanguageModel:
+        """See Family. Qwen3-4B's head is its embeddings."""
+        return of_text_encoder(self.spec.title, self.pipe.text_encoder, self.pipe.tokenizer, self.device)
 
     def forward(
         self, inputs: Sequence[Tensor], times: Tensor, embeddings: Sequence[Embedding], _: Sequence[Recipe]

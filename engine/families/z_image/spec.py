@@ -72,6 +72,7 @@ def z_image_turbo() -> Profile:
             prompt_tokens=MAX_TOKENS,
             samplers=tuple(FLOW),
             parameters=_PARAMETERS,
+            expands=True,
         )
     )
 

@@ -38,6 +38,15 @@ def test_turbo_by_its_hub_id_or_name(name: str) -> None:
     assert (profile.steps.default, profile.guidance.high, profile.negative) == (8, 0.0, NegativePromptSupport.NEVER)
 
 
+def test_only_text_encoders_with_the_vocabulary_of_a_language_model_write(tmp_path: Path) -> None:
+    assert {profile.name for profile in KNOWN if profile.expands} == {"z-image-turbo", "z-image"}
+    folder = models.copy(tmp_path / "z-image-turbo")
+    assert not models.profile_for(str(folder)).expands
+    config = folder / "text_encoder" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"vocab_size": 151_936}))
+    assert models.profile_for(str(folder)).expands
+
+
 @pytest.mark.parametrize("profile", KNOWN, ids=lambda p: p.name)
 def test_presets_are_of_one_area_and_on_the_grid(profile: Profile) -> None:
     area = profile.side.default**2

@@ -5,7 +5,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.contract import Lane, Recipe
+from engine.contract import Lane, Recipe, TextTask
 from engine.diffusion.request_state import RequestState
 from engine.host.inbox import Inbox
 
@@ -85,3 +85,22 @@ def test_all_that_is_wanted_comes_once(work: list[tuple[Lane, bool]], dropped: s
     seen += tickets(inbox.take(wait=False))
     assert seen == list(range(len(work)))
     assert [t for t in seen if inbox.is_active(t)] == [t for t in range(len(work)) if t not in dropped]
+
+
+def test_a_text_wakes_who_waits_and_can_be_dropped() -> None:
+    inbox = Inbox()
+    got: list[list[tuple[int, TextTask]]] = []
+
+    def wait() -> None:
+        inbox.take(wait=True)
+        got.append(inbox.take_texts())
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    inbox.add_text(1, TextTask("demo", "a cat"))
+    thread.join(timeout=10)
+    assert got == [[(1, TextTask("demo", "a cat"))]]
+    assert inbox.take_texts() == []
+    assert inbox.is_active(1)
+    inbox.drop([1])
+    assert not inbox.is_active(1)
