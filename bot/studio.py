@@ -8,13 +8,15 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
 from bot import features, runner
 from bot.access import newcomers
 from bot.access import newcomers as gate
 from bot.cards import i18n, job_card
 from bot.cards.job_buttons import Stage
 from bot.commands import parser
-from bot.commands.model import Arg, Command, Invocation
+from bot.commands.model import Arg, Command, CommandResult, Invocation
 from bot.context import AppContext
 from bot.core.access import AccessMode, Owners
 from bot.core.cards import ButtonPress, Card, Menu, Tone
@@ -46,6 +48,7 @@ from bot.history import listing, queries
 from bot.history import service as history_service
 from bot.history.service import HistoryEntry, SentPicture
 from bot.moderation.word_list import WordList, shipped_words
+from bot.observability.metrics import Metrics
 from bot.places import options as place_options
 from bot.privacy import exports
 from bot.quotas import cards as quota_cards
@@ -55,6 +58,9 @@ from bot.storage.database import Database
 from engine.contract import READY, Engine, EngineState, LoraInfo, Profile
 
 log = logging.getLogger(__name__)
+
+DRAW = "draw"
+"""Name in the metrics of requests that come without a command, such as messages and those of the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,7 @@ class Studio:
         link: str = "",
         styles: Mapping[str, Style] = BUILT_IN,
         preferences: Preferences | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """Args:
         db: Where the rows are.
@@ -118,12 +125,14 @@ class Studio:
         link: Address of the page for others; empty where it has none.
         styles: What ``--style`` may name, by name.
         preferences: What people and places have set; loaded by its owner.
+        metrics: Counts commands; its own registry where it is not given.
         """
         self.commands = features.COMMANDS
         """Every command: surfaces make their menus, help and buttons of it."""
         self._db = db
         self._engine = engine
         self._live = live
+        self._metrics = metrics or Metrics(CollectorRegistry())
         self._connections: dict[str, Connection] = {}
         known = owners or Owners()
         self._presenter = JobPresenter(pictures, engine, live, known, self.commands.job_buttons)
@@ -152,9 +161,9 @@ class Studio:
 
         Raises Refusal.
         """
-        return await self._shown(
-            await shield(admission.draw(self._ctx, self._in_their_language(actor), place, form, ref))
-        )
+        with self._metrics.command(actor.platform, DRAW):
+            job = await shield(admission.draw(self._ctx, self._in_their_language(actor), place, form, ref))
+        return await self._shown(job)
 
     async def revise(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> ShownJob | None:
         """Replace the request of the actor's job whose card answers the message of ``ref.address``, while it waits.
@@ -173,7 +182,8 @@ class Studio:
 
         The card at ``ref.address`` says so, and becomes the job's card or the refusal. Raises Refusal.
         """
-        saved = await shield(picture_requests.save(self._ctx, self._in_their_language(actor), place, form, ref))
+        with self._metrics.command(actor.platform, DRAW):
+            saved = await shield(picture_requests.save(self._ctx, self._in_their_language(actor), place, form, ref))
         return saved.card if isinstance(saved, SavedRequest) else (await self._shown(saved)).card
 
     async def add_to_album(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef, *, begins: bool) -> None:
@@ -239,8 +249,7 @@ class Studio:
         return actor if locale == actor.locale else replace(actor, locale=locale)
 
     async def _invoke(self, invocation: Invocation) -> ButtonResult:
-        invocation = replace(invocation, actor=self._in_their_language(invocation.actor))
-        result = await shield(runner.run(self._ctx, invocation))
+        result = await self._run(invocation)
         card = result.card
         if (job := result.changed or result.shown) is not None:
             card = (await self._shown(job)).card
@@ -253,6 +262,11 @@ class Studio:
             menu=result.menu,
             form=result.form,
         )
+
+    async def _run(self, invocation: Invocation) -> CommandResult:
+        actor, command = self._in_their_language(invocation.actor), invocation.command
+        with self._metrics.command(actor.platform, command.name or command.action):
+            return await shield(runner.run(self._ctx, replace(invocation, actor=actor)))
 
     async def is_stranger(self, actor: Actor, place: Place) -> bool:
         """Return whether no owner has admitted the actor here. Adapters save each kind of answer to a stranger only once."""
@@ -415,8 +429,7 @@ class Studio:
 
     async def command(self, invocation: Invocation) -> Card:
         """Run a typed command and return the card that answers it. Raises Refusal."""
-        invocation = replace(invocation, actor=self._in_their_language(invocation.actor))
-        result = await shield(runner.run(self._ctx, invocation))
+        result = await self._run(invocation)
         if result.new is not None:
             return (await self._shown(result.new)).card
         assert result.card is not None, f"{invocation.command.name} has no answer"

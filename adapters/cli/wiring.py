@@ -126,13 +126,14 @@ async def opened(
         await refresh_preferences(db, preferences)
         pictures = settings.data_dir / environment.PICTURES
         access = app.access()
+        metrics = Metrics(registry)
         moderator = await stack.enter_async_context(classifier(settings))
         dispatch = Dispatch(
             db,
             pictures,
             engine,
             clock=clock,
-            metrics=Metrics(registry),
+            metrics=metrics,
             keep_free=settings.keep_free,
             owners=owners,
             access=access,
@@ -156,6 +157,7 @@ async def opened(
             words=await words(settings.data_dir),
             styles=(await asyncio.to_thread(styles.logged, settings.data_dir)).styles,
             preferences=preferences,
+            metrics=metrics,
         )
         context = PlatformContext(settings, studio, registry)
         services = [platform.build(context) for platform in app.enabled]

@@ -293,6 +293,8 @@ def picked(values: Mapping[str, object]) -> PickedOptions:
 
 def _text(value: object) -> str:
     match value:
+        case str():  # first: the check for an id is slow
+            return value
         case bool():
             return YES if value else NO
         case float():

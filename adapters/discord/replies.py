@@ -28,6 +28,14 @@ log = logging.getLogger(__name__)
 DEFER_AFTER = 1.0
 """Seconds until an answer is deferred; Discord allows 3 for the first response."""
 
+CROWD = 16
+"""Answers in the making; while there are more, answers are deferred before their work is begun.
+
+A deferral costs a tenth of an answer: everybody gets a sign in the time that the first few answers take.
+"""
+CROWD_DEFER_AFTER = 0.25
+"""Seconds until an answer is deferred that was begun before there was a crowd."""
+
 FORM_AFTER = 2.0
 """The same where the answer may be a form, which can only be the first response."""
 
@@ -65,6 +73,7 @@ class InteractionReplies:
         self._defer_after = defer_after
         self._form_after = form_after
         self._running: set[asyncio.Task[Any]] = set()
+        self._making: set[asyncio.Task[Any]] = set()
 
     async def respond(
         self,
@@ -91,12 +100,14 @@ class InteractionReplies:
         here = asyncio.current_task()
         assert here is not None
         self._running.add(here)
+        self._making.add(here)
         try:
             await self._respond(interaction, ref, locale, work, private=private, updates=updates, opens=opens)
             await self._say_missed(interaction, locale)
         except Exception as error:  # noqa: BLE001 - nobody is left with "the application did not respond"
             await self.apologise(interaction, error)
         finally:
+            self._making.discard(here)
             self._running.discard(here)
 
     async def apologise(self, interaction: discord.Interaction, error: Exception) -> None:
@@ -125,12 +136,16 @@ class InteractionReplies:
         updates: bool,
         opens: bool,
     ) -> None:
+        # A form can only be the first response.
+        deferred = self._crowded and not opens and await self._defer(interaction, private=private, updates=updates)
         task = asyncio.ensure_future(self._answer(work, locale))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        done, _ = await asyncio.wait({task}, timeout=self._form_after if opens else self._defer_after)
-        deferred = not done and await self._defer(interaction, private=private, updates=updates)
+        if not deferred and not await self._done_in_time(task, opens=opens):
+            deferred = await self._defer(interaction, private=private, updates=updates)
         answer = await task
+        if (here := asyncio.current_task()) is not None:
+            self._making.discard(here)
         show: Callable[[MessageParts], Awaitable[int | None]]
         if answer.form is not None and not deferred:
             modal = modal_of(answer.form)
@@ -146,6 +161,21 @@ class InteractionReplies:
         if answer.notice:
             beside = InteractionAnswer(Card(Tone.INFO, answer.notice, private=True, final=True, locale=locale))
             await self._show(interaction, ref, locale, beside, partial(_follow_up, interaction))
+
+    @property
+    def _crowded(self) -> bool:
+        return len(self._making) > CROWD
+
+    async def _done_in_time(self, task: asyncio.Task[InteractionAnswer], *, opens: bool) -> bool:
+        """Wait for an answer; returns False when it has to be deferred."""
+        left = self._form_after if opens else self._defer_after
+        if not opens:
+            first = min(left, CROWD_DEFER_AFTER)
+            await asyncio.wait({task}, timeout=first)
+            left = 0.0 if self._crowded else left - first
+        if not task.done():
+            await asyncio.wait({task}, timeout=left)
+        return task.done()
 
     async def _answer(self, work: Awaitable[InteractionAnswer], locale: str) -> InteractionAnswer:
         try:

@@ -1,8 +1,10 @@
-"""Prometheus metrics: queue, jobs, device seconds, engine, delivery, and predicted waits."""
+"""Prometheus metrics: queue, jobs, device seconds, engine, delivery, commands, and predicted waits."""
 
 from __future__ import annotations
 
-from collections.abc import Sized
+import time
+from collections.abc import Iterator, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,9 +12,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from bot.core.errors import Refusal
 from engine.contract import Engine, Phase
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
+
+_COMMAND_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 _RATIOS = (0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2, 3, 5)
 
@@ -62,6 +67,19 @@ class Metrics:
             ["platform", "why"],
             registry=registry,
         )
+        self._commands = Counter(
+            "easel_commands",
+            "Commands and presses, by platform, command and outcome: ok, refused or error.",
+            ["platform", "command", "outcome"],
+            registry=registry,
+        )
+        self._command_seconds = Histogram(
+            "easel_command_duration_seconds",
+            "Seconds from a command or press to its result, by command.",
+            ["command"],
+            buckets=_COMMAND_SECONDS,
+            registry=registry,
+        )
         self._predictions = Counter(
             "easel_eta_predictions",
             "Predicted waits that have ended, by outcome: within the range, early or late.",
@@ -75,6 +93,20 @@ class Metrics:
             registry=registry,
         )
         self._old = _OldNames(registry)
+
+    @contextmanager
+    def command(self, platform: str, name: str) -> Iterator[None]:
+        """Count and time what the block does for a command or press; ``name`` is the registry's, never what people wrote."""
+        begun, outcome = time.perf_counter(), "error"
+        try:
+            yield
+            outcome = "ok"
+        except Refusal:
+            outcome = "refused"
+            raise
+        finally:
+            self._commands.labels(platform, name, outcome).inc()
+            self._command_seconds.labels(name).observe(time.perf_counter() - begun)
 
     def predicted(self, result: EtaResult) -> None:
         """A predicted wait has ended."""

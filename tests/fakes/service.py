@@ -58,5 +58,6 @@ def build_service(
         owners=owners,
         access=access,
         link=link,
+        metrics=metrics,
     )
     return dispatch, studio

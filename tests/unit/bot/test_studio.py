@@ -6,14 +6,17 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
+from bot.commands.model import Invocation
 from bot.core.cards import ButtonPress, Card, Tone
 from bot.core.connections import Connection, ConnectionState
-from bot.core.errors import NotFound, Unavailable
+from bot.core.errors import NotFound, Refusal, Unavailable
 from bot.core.jobs import JobState
 from bot.core.messages import Address, EventRef, MessageKind, MessageState
 from bot.core.requests import DrawForm
 from bot.history.listing import JOBS
+from bot.observability.metrics import Metrics
 from bot.storage import jobs, messages
 from bot.storage.sql import load_card
 from bot.studio import Studio
@@ -211,6 +214,25 @@ async def test_health_names_the_platforms_that_serve_nobody(studio: Studio) -> N
     studio.connection_problem("discord", None)
     studio.connection_problem("discord", None)
     assert await studio.problems() == ("Telegram can't be reached.",)
+
+
+async def test_commands_presses_and_messages_are_counted_by_name_alone(world: World) -> None:
+    registry = CollectorRegistry()
+    world.studio._metrics = Metrics(registry)
+    job = (await world.studio.draw(ADA, HERE, DrawForm("a secret apple"), ref())).job_id
+    await world.studio.press(ADA, HERE, ButtonPress("cancel", job), ref())
+    with pytest.raises(Refusal):
+        await world.studio.press(ADA, HERE, ButtonPress("cancel", 999), ref())
+    show = world.studio.commands.by_name["quota show"]
+    await world.studio.command(Invocation(ADA, HERE, show, ref()))
+    found = {
+        (sample.labels["command"], sample.labels["outcome"]): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "easel_commands_total"
+    }
+    assert found == {("draw", "ok"): 1, ("cancel", "ok"): 1, ("cancel", "refused"): 1, ("quota show", "ok"): 1}
+    assert b"secret" not in generate_latest(registry)
 
 
 async def test_connections_say_since_when(world: World, studio: Studio) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from adapters.discord.replies import CROWD
 from bot.core.cards import Button, ButtonPress, Card, Tone
 from bot.delivery.service import MissedNotice
 from bot.studio import ButtonResult, ShownJob
 from tests.fakes.discord import FakeDiscord, Person
+from tests.fakes.discord_rest import DEFER, RESPOND
 from tests.fakes.discord_spec import TEXT_DISPLAY
 from tests.fakes.discord_world import Message
 from tests.unit.adapters.discord.scripted import Scripted, waiting
@@ -57,6 +59,27 @@ async def test_a_refused_answer_after_a_deferral_is_a_plain_sentence(
     assert "last drawings" in answer.text
     assert is_plain(answer)
     assert answer.only_for is ada.user
+
+
+async def test_in_a_crowd_everybody_gets_a_sign_before_the_work_is_begun(fake: FakeDiscord, scripted: Scripted) -> None:
+    waiting_for, scripted.delay = True, asyncio.Event()
+    fake.rest.held = lambda name: waiting_for and "/callback" in name
+    # Each in a channel of their own: Discord limits the edits of one.
+    places = [fake.world.channel(f"place {n}") for n in range(CROWD + 8)]
+    asked = [await fake.person("Somebody").draw("an apple", channel=place) for place in places]
+    # Those who came first are at work already; they get a sign a little later.
+    await fake.world.until(lambda: sum("/callback" in a for a in fake.rest.asked) == len(asked), "all signs")
+    assert len(scripted.drawn) == CROWD
+    waiting_for = False
+    scripted.delay.set()
+    for one in asked:
+        assert "Next in line" in (await one.answer()).text
+    assert {one.interaction.response for one in asked} == {DEFER}
+    assert len(scripted.drawn) == len(asked)
+    # The crowd has gone: an answer is the first response again.
+    one = await fake.person("Late").draw("an apple")
+    await one.answer()
+    assert one.interaction.response == RESPOND
 
 
 async def test_an_answer_that_is_refused_in_every_form_is_an_apology(fake: FakeDiscord, ada: Person) -> None:

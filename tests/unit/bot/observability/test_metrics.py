@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from prometheus_client import CollectorRegistry, generate_latest
 
+from bot.core.errors import BadInput
 from bot.observability.metrics import EtaOutcome, EtaResult, Metrics
 from tests.fakes.engine import FakeEngine
 
@@ -33,6 +36,22 @@ async def test_counters_and_gauges() -> None:
     assert value("easel_image_duration_seconds_count", model="demo") == 1
     assert value("easel_delivery_failures_total", platform="chat", why="gone") == 1
     assert b"easel_engine_lost_total" in generate_latest(registry)
+
+
+def test_commands_are_counted_by_their_outcome_and_timed() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    for error in (None, None, BadInput("refusal.prompt.empty"), KeyError("a bug")):
+        with contextlib.suppress(BadInput, KeyError), metrics.command("chat", "quota set"):
+            if error is not None:
+                raise error
+
+    def count(outcome: str) -> float | None:
+        labels = {"platform": "chat", "command": "quota set", "outcome": outcome}
+        return registry.get_sample_value("easel_commands_total", labels)
+
+    assert [count(outcome) for outcome in ("ok", "refused", "error")] == [2, 1, 1]
+    assert registry.get_sample_value("easel_command_duration_seconds_count", {"command": "quota set"}) == 4
 
 
 def test_two_services_do_not_share_counters() -> None:
