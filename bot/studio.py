@@ -243,9 +243,13 @@ class Studio:
             locale=locale,
         )
 
+    def locale(self, platform: str, user_id: str, reported: str) -> str:
+        """Return the locale that somebody has chosen in their settings, else the one that their platform reports."""
+        return self._ctx.preferences.locale(platform, user_id, reported)
+
     def _in_their_language(self, actor: Actor) -> Actor:
         """Return the actor with the language of their settings, where they have chosen one."""
-        locale = self._ctx.preferences.locale(actor.platform, actor.user_id, actor.locale)
+        locale = self.locale(actor.platform, actor.user_id, actor.locale)
         return actor if locale == actor.locale else replace(actor, locale=locale)
 
     async def _invoke(self, invocation: Invocation) -> ButtonResult:

@@ -16,7 +16,7 @@ from discord.gateway import DiscordWebSocket
 from adapters.discord.commands import CatalogueTranslator, EaselCommandTree
 from adapters.discord.errors import NETWORK
 from adapters.discord.forms import values_of
-from adapters.discord.identity import NAME, actor_of, locale_of, owners_of, place_of, ref_of
+from adapters.discord.identity import NAME, actor_of, language_of, owners_of, place_of, ref_of
 from adapters.discord.presence import Presence
 from adapters.discord.replies import InteractionAnswer, InteractionReplies
 from bot.core.cards import ButtonPress, Card, Tone
@@ -216,7 +216,7 @@ class ComponentPresses:
         await self._replies.respond(
             interaction,
             ref_of(interaction, private=private),
-            locale_of(interaction.locale),
+            language_of(interaction, self._studio),
             self._answer(interaction, press, private=private, updates=updates),
             private=private or press is None or opens,
             updates=updates,
@@ -229,7 +229,7 @@ class ComponentPresses:
         is_form = interaction.type is discord.InteractionType.modal_submit
         if press is None or (is_form and not self._studio.commands.by_action[press.action].form):
             raise BadInput("discord.form.old" if is_form else "refusal.press.unreadable")
-        actor, place = actor_of(interaction, self._owners), place_of(interaction)
+        actor, place = actor_of(interaction, self._owners, self._studio), place_of(interaction)
         ref = ref_of(interaction, private=private)
         if is_form:
             pressed = await self._studio.submit(actor, place, press, values_of(interaction), ref)

@@ -13,7 +13,7 @@ import discord
 from discord import app_commands
 from discord.app_commands import AppCommandChannel, AppCommandThread, Choice, locale_str
 
-from adapters.discord.identity import LOCALES, actor_of, locale_of, place_of, ref_of
+from adapters.discord.identity import LOCALES, actor_of, language_of, place_of, ref_of
 from adapters.discord.menus import ContextMenus
 from adapters.discord.replies import InteractionAnswer, InteractionReplies
 from adapters.discord.settings import LIMITS
@@ -77,7 +77,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
         if not stale:
             await self._replies.apologise(interaction, error)
             return
-        locale = locale_of(interaction.locale)
+        locale = language_of(interaction, self._studio)
         card = self._replies.failed(error, locale, "discord.command.old")
 
         async def work() -> InteractionAnswer:
@@ -121,7 +121,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
         self, interaction: discord.Interaction, command: Command, pictures: Sequence[PictureSource]
     ) -> None:
         actor, place, ref = (
-            actor_of(interaction, self._owners),
+            actor_of(interaction, self._owners, self._studio),
             place_of(interaction),
             ref_of(interaction, private=True),
         )
@@ -134,7 +134,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
         await self._replies.respond(interaction, ref, actor.locale, work(), private=True, opens=True)
 
     async def _suggest(self, interaction: discord.Interaction, arg: Arg, typed: str) -> list[app_commands.Choice[Any]]:
-        actor, place = actor_of(interaction, self._owners), place_of(interaction)
+        actor, place = actor_of(interaction, self._owners, self._studio), place_of(interaction)
         given = picked(vars(interaction.namespace)).args
         whole = arg.type is ArgType.JOB  # the one option of numbers that is suggested
         return [
@@ -143,7 +143,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
         ]
 
     async def _history(self, interaction: discord.Interaction) -> None:
-        actor, place = actor_of(interaction, self._owners), place_of(interaction)
+        actor, place = actor_of(interaction, self._owners, self._studio), place_of(interaction)
 
         async def work() -> InteractionAnswer:
             return InteractionAnswer(await self._studio.history(actor, place))
@@ -151,7 +151,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
         await self._notice(interaction, work())
 
     async def _help(self, interaction: discord.Interaction) -> None:
-        locale = locale_of(interaction.locale)
+        locale = language_of(interaction, self._studio)
 
         async def work() -> InteractionAnswer:
             card = self._studio.help(locale)
@@ -162,7 +162,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
     async def _registry_command(
         self, interaction: discord.Interaction, command: Command, values: Mapping[str, object]
     ) -> None:
-        actor, place = actor_of(interaction, self._owners), place_of(interaction)
+        actor, place = actor_of(interaction, self._owners, self._studio), place_of(interaction)
         given = picked(values)
         private = command.private or given.args.get("private") == YES
         ref = ref_of(interaction, private=private)
@@ -181,7 +181,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
 
     async def _notice(self, interaction: discord.Interaction, work: Awaitable[InteractionAnswer]) -> None:
         ref = ref_of(interaction, private=True)
-        await self._replies.respond(interaction, ref, locale_of(interaction.locale), work, private=True)
+        await self._replies.respond(interaction, ref, language_of(interaction, self._studio), work, private=True)
 
 
 Answering: TypeAlias = Callable[[discord.Interaction, Command, Mapping[str, object]], Awaitable[None]]

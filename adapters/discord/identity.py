@@ -8,6 +8,7 @@ import discord
 
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
+from bot.core.preferences import Languages
 
 NAME = "discord"
 
@@ -23,7 +24,12 @@ def locale_of(locale: discord.Locale) -> str:
     return LOCALES.get(locale, "en")
 
 
-def actor_of(interaction: discord.Interaction, owners: Container[str]) -> Actor:
+def language_of(interaction: discord.Interaction, languages: Languages) -> str:
+    """Return the locale that the person behind an interaction has chosen, else that of their Discord."""
+    return languages.locale(NAME, str(interaction.user.id), locale_of(interaction.locale))
+
+
+def actor_of(interaction: discord.Interaction, owners: Container[str], languages: Languages) -> Actor:
     """Return the account behind an interaction; ``owners`` are the user ids of this Easel's owners.
 
     A user install of Easel gives no rights in the server where it is used.
@@ -40,7 +46,7 @@ def actor_of(interaction: discord.Interaction, owners: Container[str]) -> Actor:
         # With a user install alone, the server's admins have no rights over Easel.
         is_admin=interaction.is_guild_integration() and interaction.permissions.manage_guild,
         is_owner=str(user.id) in owners,
-        locale=locale_of(interaction.locale),
+        locale=language_of(interaction, languages),
     )
 
 

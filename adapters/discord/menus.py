@@ -49,7 +49,7 @@ class ContextMenus:
         return app_commands.ContextMenu(name=locale_str(self._studio.text(key, "en"), key=key), callback=callback)
 
     async def _on_message(self, interaction: discord.Interaction, command: Command, message: discord.Message) -> None:
-        actor, place = actor_of(interaction, self._owners), place_of(interaction)
+        actor, place = actor_of(interaction, self._owners, self._studio), place_of(interaction)
         private = not command.name or command.private
         ref = ref_of(interaction, private=private)
 
@@ -70,7 +70,7 @@ class ContextMenus:
     async def _on_person(
         self, interaction: discord.Interaction, command: Command, person: discord.User | discord.Member
     ) -> None:
-        actor, place = actor_of(interaction, self._owners), place_of(interaction)
+        actor, place = actor_of(interaction, self._owners, self._studio), place_of(interaction)
         ref = ref_of(interaction, private=True)
         args: dict[str, str] = {}
         if str(person.id) != actor.user_id:

@@ -14,7 +14,7 @@ import discord
 
 from adapters.discord.errors import NETWORK, log_refusal
 from adapters.discord.forms import modal_of
-from adapters.discord.identity import NAME, locale_of
+from adapters.discord.identity import NAME, language_of
 from adapters.discord.render import MessageParts, show_with_fallbacks
 from bot.core.cards import Card, Tone
 from bot.core.errors import Refusal
@@ -113,7 +113,7 @@ class InteractionReplies:
     async def apologise(self, interaction: discord.Interaction, error: Exception) -> None:
         """Log an internal error, and tell the person that something went wrong."""
         log.error("An interaction failed", exc_info=error)
-        await self._sorry(interaction, locale_of(interaction.locale))
+        await self._sorry(interaction, language_of(interaction, self._studio))
 
     def failed(self, error: BaseException, locale: str, key: str = "refusal.unavailable.internal") -> Card:
         """Log an internal error and return the card for the person."""

@@ -165,10 +165,10 @@ class FailureNotices:
         """Tell the sender why the update can't be saved yet, or, where ``error`` is None, that it failed."""
         if update.callback_query is not None:
             query = update.callback_query
-            self._background.answer(query.id, self._text(locale_of(query.from_user), error), alert=True)
+            self._background.answer(query.id, self._text(locale_of(query.from_user, self._studio), error), alert=True)
         elif (message := written(update)) is not None and message.chat.id not in self._in_flight:
             self._in_flight.add(message.chat.id)
-            text = self._text(locale_of(message.from_user), error)
+            text = self._text(locale_of(message.from_user, self._studio), error)
             self._background.start(self._send(message, text), "nobody could be told of a failure")
 
     def _text(self, locale: str, error: Unavailable | None) -> str:

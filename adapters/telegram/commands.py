@@ -129,11 +129,13 @@ class IgnoredSenders:
     """Handles messages of bots and channels before any other handler.
 
     Args:
+        studio: Knows the language of its people.
         replies: Saves replies.
         commands: Commands that a channel is told it can't use.
     """
 
-    def __init__(self, replies: ReplyPoster, commands: tuple[str, ...]) -> None:
+    def __init__(self, studio: Studio, replies: ReplyPoster, commands: tuple[str, ...]) -> None:
+        self._studio = studio
         self._replies = replies
         self._commands = commands
 
@@ -149,7 +151,7 @@ class IgnoredSenders:
 
     async def channel(self, message: Message, event_update: Update) -> None:
         """Refuse a channel: its author is unknown, so bans and quotas could not be applied."""
-        actor = author_of(message, ())
+        actor = author_of(message, (), self._studio)
         card = self._replies.notice("telegram.as_channel", actor)
         await self._replies.post(message, actor, event_update.update_id, card, kind="as_channel")
 
@@ -337,7 +339,7 @@ class MessageCommands:
 
     async def part_of_album(self, message: Message, event_update: Update) -> None:
         """A picture of an album in a group; another one of the album may be addressed to the bot."""
-        actor = author_of(message, self._owners)
+        actor = author_of(message, self._owners, self._studio)
         form = DrawForm(prompt="", sources=pictures_in(message))
         ref = album_ref(message, address_near(message, actor))
         try:
@@ -347,7 +349,7 @@ class MessageCommands:
 
     async def history(self, message: Message, event_update: Update) -> None:
         """``/history``: the author's own pictures, in private chats only."""
-        actor = author_of(message, self._owners)
+        actor = author_of(message, self._owners, self._studio)
         if is_group(message.chat):
             card = self._replies.notice("telegram.history_in_private", actor, bot=f"https://t.me/{self._me.username}")
         else:
@@ -356,7 +358,7 @@ class MessageCommands:
 
     async def cancel(self, message: Message, event_update: Update) -> None:
         """``/cancel``: cancel the author's unfinished jobs."""
-        actor, place = author_of(message, self._owners), place_of(message)
+        actor, place = author_of(message, self._owners, self._studio), place_of(message)
         address = address_near(message, actor)
         stopped = 0
         for card in await self._studio.items(actor):
@@ -377,13 +379,13 @@ class MessageCommands:
 
     async def start(self, message: Message, event_update: Update) -> None:
         """``/start``: greet, with examples to press."""
-        actor = author_of(message, self._owners)
+        actor = author_of(message, self._owners, self._studio)
         card = self._studio.start(actor.locale)
         await self._replies.post(message, actor, event_update.update_id, card, kind="start")
 
     async def help(self, message: Message, event_update: Update) -> None:
         """``/help``."""
-        actor = author_of(message, self._owners)
+        actor = author_of(message, self._owners, self._studio)
         card = self._studio.help(actor.locale)
         examples = self._studio.text("telegram.examples", actor.locale)
         card = replace(card, notes=(*card.notes, examples))
@@ -391,19 +393,19 @@ class MessageCommands:
 
     async def unknown(self, message: Message, event_update: Update) -> None:
         """Answer an unknown command; it is not taken for a prompt."""
-        actor = author_of(message, self._owners)
+        actor = author_of(message, self._owners, self._studio)
         typed = (message.text or "").split(maxsplit=1)[0]
         notice = self._replies.notice("telegram.unknown_command", actor, command=typed[:32], known="/help")
         await self._replies.post(message, actor, event_update.update_id, notice, kind="unknown")
 
     async def media(self, message: Message, event_update: Update) -> None:
         """Answer voice messages, stickers and the like: only words and pictures can be drawn."""
-        actor = author_of(message, self._owners)
+        actor = author_of(message, self._owners, self._studio)
         notice = self._replies.notice("telegram.text_only", actor)
         await self._replies.post(message, actor, event_update.update_id, notice, kind="media")
 
     async def _draw(self, message: Message, prompt: str, update_id: int) -> None:
-        actor = author_of(message, self._owners)
+        actor = author_of(message, self._owners, self._studio)
         form = DrawForm(prompt=prompt, sources=pictures_of(message))
         ref = ref_of(update_id, address_near(message, actor))
         try:

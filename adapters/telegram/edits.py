@@ -46,7 +46,7 @@ class EditedMessages:
         prompt = self._prompt(message)
         if prompt is None or (message.edit_date or 0) - int(message.date.timestamp()) > SECONDS:
             return
-        actor, update_id = author_of(message, self._owners), event_update.update_id
+        actor, update_id = author_of(message, self._owners, self._studio), event_update.update_id
         address = address_near(message, actor)
         try:
             await self._studio.revise(actor, place_of(message), DrawForm(prompt=prompt), ref_of(update_id, address))

@@ -10,12 +10,17 @@ from aiogram.types import CallbackQuery, Chat, InaccessibleMessage, Message, Rep
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
 from bot.core.ports import Gone
+from bot.core.preferences import Languages
 
 NAME = "telegram"
 
 
-def locale_of(user: User | None) -> str:
-    """Return the locale for the language of the person's app."""
+def locale_of(user: User | None, languages: Languages) -> str:
+    """Return the locale that somebody has chosen, else the one for the language of their app."""
+    return languages.locale(NAME, str(user.id), _reported(user)) if user else _reported(user)
+
+
+def _reported(user: User | None) -> str:
     code = (user.language_code if user else None) or ""
     return "zh_CN" if code.lower().startswith("zh") else "en"
 
@@ -35,7 +40,7 @@ def is_channel(message: Message) -> bool:
     return message.sender_chat is not None and is_group(message.chat) and message.sender_chat.id != message.chat.id
 
 
-def author_of(message: Message, owners: Container[str]) -> Actor:
+def author_of(message: Message, owners: Container[str], languages: Languages) -> Actor:
     """Return the author of a message.
 
     If it is written in the name of a chat, the author is that chat: all anonymous admins share one user. Only admins
@@ -47,17 +52,17 @@ def author_of(message: Message, owners: Container[str]) -> Actor:
             user_id=str(message.sender_chat.id),
             name=message.sender_chat.full_name or "",
             is_admin=message.sender_chat.id == message.chat.id,
-            locale=locale_of(message.from_user),
+            locale=languages.locale(NAME, str(message.sender_chat.id), _reported(message.from_user)),
         )
-    return actor_of(message.from_user, owners)
+    return actor_of(message.from_user, owners, languages)
 
 
-def presser_of(query: CallbackQuery, owners: Container[str]) -> Actor:
+def presser_of(query: CallbackQuery, owners: Container[str], languages: Languages) -> Actor:
     """Return the actor who pressed a button."""
-    return actor_of(query.from_user, owners)
+    return actor_of(query.from_user, owners, languages)
 
 
-def actor_of(user: User | None, owners: Container[str]) -> Actor:
+def actor_of(user: User | None, owners: Container[str], languages: Languages) -> Actor:
     """Return the actor that a user is."""
     user_id = str(user.id) if user else ""
     return Actor(
@@ -65,7 +70,7 @@ def actor_of(user: User | None, owners: Container[str]) -> Actor:
         user_id=user_id,
         name=user.full_name if user else "",
         is_owner=user_id in owners,
-        locale=locale_of(user),
+        locale=locale_of(user, languages),
         handle=(user.username if user else None) or "",
     )
 

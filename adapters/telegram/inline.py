@@ -144,7 +144,7 @@ class InlineQueries:
 
     async def query(self, query: InlineQuery, bot: Bot) -> None:
         """Offer the actor's own pictures that match the words, and to draw the words."""
-        actor, words = actor_of(query.from_user, self._owners), query.query.strip()
+        actor, words = actor_of(query.from_user, self._owners, self._studio), query.query.strip()
         results: list[InlineQueryResultUnion] = []
         reached = self._chats is None or await self._chats.includes(query.from_user.id)
         if words and reached:
@@ -176,7 +176,7 @@ class InlineQueries:
         """Draw what was sent; delivery shows it in the message that came of it."""
         if result.inline_message_id is None:
             return
-        actor = actor_of(result.from_user, self._owners)
+        actor = actor_of(result.from_user, self._owners, self._studio)
         ref = ref_of(event_update.update_id, inline_address(result.inline_message_id, actor))
         try:
             await self._studio.draw(actor, _private(actor), DrawForm(prompt=result.query.strip()), ref)

@@ -46,6 +46,6 @@ class Membership:
     async def _greet(self, change: ChatMemberUpdated) -> None:
         """Say once in a group what the bot does, to the one who has added it."""
         address = Address(NAME, str(change.chat.id), user=str(change.from_user.id))
-        locale = locale_of(change.from_user)
+        locale = locale_of(change.from_user, self._studio)
         greeting = self._studio.text("telegram.greeting", locale)
         await self._studio.post_notice(once(address, "greeting"), Card(Tone.INFO, greeting, final=True, locale=locale))

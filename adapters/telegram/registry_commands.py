@@ -70,7 +70,7 @@ class RegistryCommands:
 
     async def handle(self, message: Message, line: TypedCommand, event_update: Update) -> None:
         """Run a command and reply where it was typed."""
-        actor = author_of(message, self._owners)
+        actor = author_of(message, self._owners, self._studio)
         update_id, kind = event_update.update_id, line.name
         ref = ref_of(update_id, address_near(message, actor))
         command: Command | None = None
@@ -200,7 +200,7 @@ class CallbackQueries:
 
     async def press(self, query: CallbackQuery, event_update: Update) -> None:
         """Run the button's action; every press is answered."""
-        actor = presser_of(query, self._owners)
+        actor = presser_of(query, self._owners, self._studio)
         press = ButtonPress.unpack(query.data or "")
         command = None if press is None else self._studio.commands.by_action.get(press.action)
         if press is None or command is None or query.message is None:

@@ -78,7 +78,7 @@ class MissedNotices(BaseMiddleware):
         result = await handler(event, data)
         update: Update = data["event_update"]
         if isinstance(event, Message):
-            actor = author_of(event, ())
+            actor = author_of(event, (), self._studio)
             if (told := await self._studio.find_missed(actor)) is not None:
                 card = Card(Tone.INFO, told.notice, final=True)
                 kind = f"missed{told.latest}"

@@ -174,7 +174,7 @@ class TelegramService(PlatformService):
         dispatcher.include_router(ChatMigrations(self._studio).router())
         # Table commands first; the other handlers take what matches none of them.
         admins, replies = Admins(bot), ReplyPoster(self._studio)
-        dispatcher.include_router(IgnoredSenders(replies, COMMANDS).router())
+        dispatcher.include_router(IgnoredSenders(self._studio, replies, COMMANDS).router())
         missed = MissedNotices(self._studio, replies)
         for router in (
             RegistryCommands(self._studio, me, self._owners, admins, replies).router(),

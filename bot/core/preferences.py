@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Protocol
 
 from bot.core.people import Actor, Place
 
@@ -25,6 +26,13 @@ _NOTHING: Options = MappingProxyType({})
 def defaults_of_channel(place: Place) -> str:
     """Return the name of the option with the defaults of a place's channel, thread or topic."""
     return f"{DEFAULTS}:{place.channel}" + (f"/{place.thread}" if place.thread else "")
+
+
+class Languages(Protocol):
+    """Which language people have chosen, for adapters that word a sentence themselves."""
+
+    def locale(self, platform: str, user_id: str, reported: str) -> str:
+        """Return the locale that somebody has chosen, else the one that their platform reports."""
 
 
 class Preferences:

@@ -69,6 +69,7 @@ class Scripted:
     queue: QueueLoad = field(default_factory=lambda: QueueLoad(0, 0))
     bindings: list[tuple[int | None, Address]] = field(default_factory=list)
     unbindings: list[int | None] = field(default_factory=list)
+    languages: dict[str, str] = field(default_factory=dict)
 
     async def _turn(self) -> None:
         if self.delay is not None:
@@ -132,6 +133,10 @@ class Scripted:
         assert platform == "discord"
         self.problems.append(problem)
         self.is_refused = refused
+
+    def locale(self, platform: str, user_id: str, reported: str) -> str:
+        """What the test has chosen for an account, else what its platform reports."""
+        return self.languages.get(user_id, reported)
 
     def load(self) -> QueueLoad:
         return self.queue

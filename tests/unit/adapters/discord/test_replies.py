@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from adapters.discord.replies import CROWD
+from bot.cards.i18n import text
 from bot.core.cards import Button, ButtonPress, Card, Tone
+from bot.core.errors import BadInput
 from bot.delivery.service import MissedNotice
 from bot.studio import ButtonResult, ShownJob
 from tests.fakes.discord import FakeDiscord, Person
@@ -127,6 +129,15 @@ async def test_originals_where_no_files_are_taken_say_so(
     answer = await (await wen.press(card, "original")).answer()
     assert "附加文件" in answer.text
     assert answer.only_for is wen.user
+
+
+async def test_a_chosen_language_is_that_of_help_refusals_and_apologies(ada: Person, scripted: Scripted) -> None:
+    scripted.languages[str(ada.user.id)] = "zh_CN"
+    assert text("zh_CN", "help.title") in (await (await ada.run("help")).answer()).text
+    scripted.refusal = BadInput("refusal.job.ended")
+    assert text("zh_CN", "refusal.job.ended") in (await (await ada.run("history")).answer()).text
+    scripted.refusal, scripted.fault = None, ZeroDivisionError("inner words")
+    assert text("zh_CN", "refusal.unavailable.internal") in (await (await ada.run("history")).answer()).text
 
 
 def broken(*_: object, **__: object) -> None:
