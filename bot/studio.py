@@ -177,6 +177,10 @@ class Studio:
         """Cancel and refund what waits in a chat that the bot was removed from; each person is told elsewhere."""
         await shield(job_actions.cancel_in_chat(self._ctx, platform, chat))
 
+    async def place_closed(self, place: Place) -> None:
+        """The same in a server or group that the bot was removed from."""
+        await shield(job_actions.cancel_in_place(self._ctx, place))
+
     async def draw_from_sources(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Card:
         """Save a request with ``form.sources``; it is admitted once these pictures are fetched.
 

@@ -21,6 +21,7 @@ from adapters.discord.presence import Presence
 from adapters.discord.replies import InteractionAnswer, InteractionReplies
 from bot.core.cards import ButtonPress, Card, Tone
 from bot.core.errors import BadInput
+from bot.core.people import Place
 from bot.studio import Studio
 
 log = logging.getLogger(__name__)
@@ -157,6 +158,10 @@ class EaselClient(discord.AutoShardedClient):
         """Report the shard if it does not reconnect in time; discord.py reconnects by itself."""
         if shard_id not in self._away and not self.is_closed():
             self._away[shard_id] = self.loop.call_later(GRACE_SECONDS, self._report)
+
+    async def on_guild_remove(self, guild: discord.Guild) -> None:
+        """End what waits in a server that has removed the bot. Not called while Discord can't reach a server."""
+        await self._studio.place_closed(Place(NAME, str(guild.id), ""))
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:
         """Answer presses and forms, also when an error occurs."""

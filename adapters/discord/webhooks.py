@@ -26,8 +26,11 @@ class OnceAdapter(AsyncWebhookAdapter):
 
         Raises:
             discord.DiscordServerError: It may have been carried out.
-            aiohttp.ClientConnectionError: The same.
+            aiohttp.ClientConnectionError: The same, or the client was closed before.
         """
+        if session.closed:
+            # aiohttp raises a RuntimeError, which no caller expects.
+            raise aiohttp.ClientConnectionError("the client is closed")
         if route.method == "POST" and route.path == "/webhooks/{webhook_id}/{webhook_token}":
             session = cast("aiohttp.ClientSession", _Once(session))
         return await super().request(route, session, **options)

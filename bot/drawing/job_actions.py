@@ -6,7 +6,7 @@ The command runner has checked the actor's rights and access to the job.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, replace
 
 from bot.cards.i18n import text
@@ -15,7 +15,7 @@ from bot.core import requests
 from bot.core.cards import ButtonPress, Card, Tone
 from bot.core.errors import BadInput, NotFound, OverQuota
 from bot.core.jobs import Job, JobState
-from bot.core.messages import EventRef, MessageKind
+from bot.core.messages import EventRef, Message, MessageKind
 from bot.core.people import Actor, Place
 from bot.core.pictures import Picture
 from bot.core.requests import DrawForm, DrawRequest, PictureUse
@@ -234,10 +234,24 @@ async def cancel_in_chat(ctx: AppContext, platform: str, chat: str) -> int:
 
     Who can't be told in private is told at the next command. Returns how many jobs were cancelled.
     """
+    return await _cancel_waiting(ctx, lambda tx: messages.of_waiting_jobs(tx, platform, chat))
+
+
+async def cancel_in_place(ctx: AppContext, place: Place) -> int:
+    """The bot was removed from a server or group: as ``cancel_in_chat``, for all of its chats."""
+
+    async def waiting(tx: Tx) -> tuple[Message, ...]:
+        place_id = await people.find_place(tx, place)
+        return () if place_id is None else await messages.of_waiting_jobs_in_place(tx, place_id)
+
+    return await _cancel_waiting(ctx, waiting)
+
+
+async def _cancel_waiting(ctx: AppContext, waiting: Callable[[Tx], Awaitable[tuple[Message, ...]]]) -> int:
     cancelled: list[int] = []
     async with ctx.db.write() as tx:
         now = ctx.clock.now()
-        for message in await messages.of_waiting_jobs(tx, platform, chat):
+        for message in await waiting(tx):
             job = None if message.job_id is None else await jobs.get(tx, message.job_id)
             if job is None or job.state not in {JobState.HELD, JobState.QUEUED}:
                 continue

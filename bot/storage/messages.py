@@ -319,6 +319,16 @@ async def of_waiting_jobs(tx: Tx, platform: str, chat: str) -> tuple[Message, ..
     )
 
 
+async def of_waiting_jobs_in_place(tx: Tx, place_id: int) -> tuple[Message, ...]:
+    """Return the cards of the held and queued jobs of a server or group, oldest first."""
+    return await _select(
+        tx,
+        "WHERE kind = 'card' AND job_id IN (SELECT id FROM jobs WHERE place_id = ? AND state IN ('held', 'queued')"
+        " AND state IN ('held', 'queued', 'running', 'painted')) ORDER BY id",
+        (place_id,),
+    )
+
+
 async def reset_opening(tx: Tx) -> int:
     """After a restart, let delivery send the cards that adapters had to send. Returns how many."""
     cursor = await tx.execute(

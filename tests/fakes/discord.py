@@ -15,6 +15,7 @@ from discord.http import Route
 from tests.fakes.discord_gateway import Gateway
 from tests.fakes.discord_rest import COMPONENT, FORM, Rest
 from tests.fakes.discord_world import (
+    FORUM,
     MANAGE_GUILD,
     PUBLIC_THREAD,
     Attachment,
@@ -334,6 +335,15 @@ class FakeDiscord:
     def thread(self, name: str) -> Channel:
         """Make a thread in the server's channel."""
         return self.world.channel(name, type=PUBLIC_THREAD, parent_id=self.channel.id)
+
+    def post(self, name: str) -> Channel:
+        """Make a post in a forum of the server: a thread whose parent takes no messages."""
+        forum = self.world.channel("forum", type=FORUM)
+        return self.world.channel(name, type=PUBLIC_THREAD, parent_id=forum.id)
+
+    def remove(self, channel: Channel) -> None:
+        """Delete a channel, as a moderator would."""
+        del self.world.channels[channel.id]
 
     def foreign(self) -> Channel:
         """A channel of a server that the bot is not in; it can be used there through one's own installation."""

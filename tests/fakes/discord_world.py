@@ -20,7 +20,7 @@ LOADING = 1 << 7
 TOKEN_SECONDS = 15 * 60
 ACK_SECONDS = 3.0
 MANAGE_GUILD = 1 << 5
-TEXT, DM, PUBLIC_THREAD = 0, 1, 11
+TEXT, DM, PUBLIC_THREAD, FORUM = 0, 1, 11, 15
 
 
 @dataclass(eq=False)
@@ -77,6 +77,8 @@ class Channel:
             return {**data, "recipients": [self.recipient.payload()] if self.recipient else []}
         data |= {"name": self.name, "nsfw": self.nsfw, "guild_id": str(self.guild_id), "position": 0}
         data |= {"permission_overwrites": [], "parent_id": str(self.parent_id) if self.parent_id else None}
+        if self.type == FORUM:
+            data |= {"available_tags": [], "default_reaction_emoji": None, "default_forum_layout": 0, "topic": None}
         if self.type == PUBLIC_THREAD:
             data |= {
                 "owner_id": "1",

@@ -66,6 +66,7 @@ class Scripted:
     told: MissedNotice | None = None
     problems: list[str | None] = field(default_factory=list)
     is_refused: bool = False
+    closed: list[Place] = field(default_factory=list)
     queue: QueueLoad = field(default_factory=lambda: QueueLoad(0, 0))
     bindings: list[tuple[int | None, Address]] = field(default_factory=list)
     unbindings: list[int | None] = field(default_factory=list)
@@ -137,6 +138,9 @@ class Scripted:
     def locale(self, platform: str, user_id: str, reported: str) -> str:
         """What the test has chosen for an account, else what its platform reports."""
         return self.languages.get(user_id, reported)
+
+    async def place_closed(self, place: Place) -> None:
+        self.closed.append(place)
 
     def load(self) -> QueueLoad:
         return self.queue

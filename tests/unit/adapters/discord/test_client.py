@@ -164,3 +164,14 @@ async def test_presses_on_private_cards_stay_private(fake: FakeDiscord, ada: Per
     scripted.delay.set()
     await fake.world.until(lambda: bool(scripted.bindings), "an end")
     assert fake.person("Bob").sees() == []
+
+
+async def test_a_server_that_removes_the_bot_is_closed_and_one_that_is_away_is_not(
+    fake: FakeDiscord, scripted: Scripted
+) -> None:
+    server = str(fake.world.guild_id)
+    await fake.gateway.dispatch("GUILD_DELETE", {"id": server, "unavailable": True})
+    await fake.gateway.dispatch("GUILD_CREATE", fake.gateway._guild())
+    await fake.gateway.dispatch("GUILD_DELETE", {"id": server})
+    await fake.world.until(lambda: bool(scripted.closed), "the end")
+    assert [(place.platform, place.guild) for place in scripted.closed] == [("discord", server)]

@@ -320,6 +320,26 @@ async def test_closing_waits_for_answers_that_are_being_made(
     assert len(scripted.bindings) == 1
 
 
+async def test_an_answer_that_comes_after_the_end_is_left_to_delivery(
+    fake: FakeDiscord,
+    settings: DiscordSettings,
+    core: Settings,
+    scripted: Scripted,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("adapters.discord.service.DRAIN_SECONDS", 0.0)
+    scripted.delay = asyncio.Event()
+    async with running(build(settings, core, scripted.studio)):
+        await fake.connected()
+        await fake.person("Ada").draw("an apple")
+        await fake.world.until(lambda: bool(scripted.drawn), "admission")
+    scripted.delay.set()
+    await fake.world.until(lambda: bool(scripted.unbindings), "delivery has it")
+    assert scripted.unbindings == [7]
+    assert "Traceback" not in caplog.text
+
+
 async def test_after_the_end_delivery_is_told_to_wait(
     fake: FakeDiscord, settings: DiscordSettings, core: Settings, scripted: Scripted
 ) -> None:

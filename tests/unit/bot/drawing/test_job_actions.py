@@ -176,6 +176,22 @@ async def test_a_stranger_presses_only_where_it_was_shown(world: World, action: 
     await press(world, ADA, ALONE, ButtonPress(action, first.id), "4")
 
 
+async def test_a_place_that_removes_the_bot_gets_back_what_waits_in_all_of_its_channels(world: World) -> None:
+    second = replace(HERE, channel="second")
+    for n, place in enumerate((HERE, second, THERE)):
+        address = Address("chat", place.channel, user=ADA.user_id)
+        await draw(world.ctx, ADA, place, DrawForm("an apple"), EventRef(f"e{n}", address))
+    await world.studio.place_closed(HERE)
+    await world.studio.place_closed(HERE)
+    await world.studio.place_closed(Place("chat", "never seen", ""))
+    states = [(await world.job(n)).state for n in (1, 2, 3)]
+    assert states == [JobState.CANCELLED, JobState.CANCELLED, JobState.QUEUED]
+    assert await world.counted() == 1
+    async with world.ctx.db.read() as tx:
+        told = [m for m in await messages.wanted(tx) if m.kind is MessageKind.NOTICE]
+    assert [(m.job_id, m.address.private, m.address.user) for m in told] == [(1, True, "1"), (2, True, "1")]
+
+
 EVERY = ["reroll", "seed", "vary", "upscale", "original", "prompt", "cancel", "favourite"]
 
 
