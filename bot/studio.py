@@ -37,7 +37,7 @@ from bot.delivery import service as delivery_service
 from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live, PreviewFrame
 from bot.delivery.service import MissedNotice
-from bot.drawing import admission, job_actions, picture_requests, suggestions
+from bot.drawing import admission, defaults, job_actions, picture_requests, suggestions
 from bot.drawing.commands import example_buttons
 from bot.drawing.model_rules import EVERYONE, fits
 from bot.drawing.picture_requests import PictureFetcher, SavedRequest
@@ -279,6 +279,13 @@ class Studio:
     async def is_stranger(self, actor: Actor, place: Place) -> bool:
         """Return whether no owner has admitted the actor here. Adapters save each kind of answer to a stranger only once."""
         return await gate.is_stranger(self._ctx, actor, place)
+
+    def depends_on_admins(self, actor: Actor, place: Place) -> bool:
+        """Whether it matters for the actor's requests here that they may be an admin: a default model is for admins alone.
+
+        For surfaces that ask their platform for the right only where it is needed.
+        """
+        return defaults.depends_on_admins(self._ctx, actor, place)
 
     async def place_moved(self, platform: str, old: str, new: str) -> None:
         """Move a place's rules, options and decisions to its new id."""

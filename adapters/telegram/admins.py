@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TypeVar
 
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest, TelegramForbiddenError, TelegramRetryAfter
 from aiogram.methods import TelegramMethod
+from aiogram.types import Message
 from pydantic import BaseModel
 
 from adapters.telegram.errors import CALL_ERRORS, describe
-from bot.core.errors import NotAllowed
+from adapters.telegram.identity import is_group, place_of
+from bot.core.errors import AdminsOnly, NotAllowed
+from bot.core.people import Actor
+from bot.studio import Studio
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +82,27 @@ class Admins:
         if known is None:
             raise NotAllowed("telegram.admin_unclear")
         return known
+
+    async def attempt(self, studio: Studio, message: Message, actor: Actor, work: Callable[[Actor], Awaitable[T]]) -> T:
+        """Do the work of a request. Whether the actor is an admin here is looked up only where that matters.
+
+        Raises:
+            Refusal: As ``work``.
+            NotAllowed: It was refused as for admins alone, and Telegram does not answer.
+        """
+        if not is_group(message.chat):
+            return await work(actor)
+        chat, user = message.chat.id, int(actor.user_id)
+        if studio.depends_on_admins(actor, place_of(message)):
+            # Without an answer the default model is passed over.
+            with suppress(NotAllowed):
+                actor = replace(actor, is_admin=await self.includes(chat, user))
+        try:
+            return await work(actor)
+        except AdminsOnly:
+            if actor.is_admin or not await self.includes(chat, user):
+                raise
+        return await work(replace(actor, is_admin=True))
 
     async def _ask(self, chat_id: int, user_id: int) -> tuple[float, bool | None]:
         try:

@@ -32,9 +32,9 @@ from adapters.telegram.identity import NAME, address_near, author_of, is_channel
 from adapters.telegram.pictures import album_ref, pictures_in, pictures_of, words_to_bot
 from adapters.telegram.render import TEXT_LIMIT
 from adapters.telegram.replies import ReplyPoster
-from bot.commands.model import Permission
+from bot.commands.model import ArgType, Permission
 from bot.core.cards import ButtonPress, Card
-from bot.core.errors import AdminsOnly, Refusal
+from bot.core.errors import Refusal
 from bot.core.messages import EventRef
 from bot.core.people import Actor
 from bot.core.requests import DrawForm
@@ -197,6 +197,10 @@ DRAWING = ("draw", "imagine")
 """The commands of the registry whose line is handled like a plain prompt in a private chat."""
 
 
+PICTURED = tuple(c.name for c in REGISTRY.typed if any(arg.type is ArgType.PICTURE for arg in c.args))
+"""The commands of the registry that take pictures. With one of them, their line is handled like words beside it."""
+
+
 def _has_picture(message: Message) -> bool:
     return bool(pictures_in(message))
 
@@ -302,14 +306,16 @@ class MessageCommands:
         router.message.register(self.cancel, F.text, CommandFilter("cancel"))
         router.message.register(self.start, F.text, CommandFilter("start"))
         router.message.register(self.help, F.text, CommandFilter("help"))
-        router.message.register(self.draw, F.caption, CommandFilter(*DRAWING), _has_picture)
+        router.message.register(self.draw, F.text, CommandFilter(*PICTURED), _replies_to_picture)
+        router.message.register(self.draw, F.caption, CommandFilter(*PICTURED), _has_picture)
         router.message.register(self.unknown, private, F.text.startswith("/"))
         router.message.register(self.unknown, private, F.text, CommandFilter())
         router.message.register(self.prompt, private, F.text)
         router.message.register(self.draw, F.text, AddressedFilter())
         # A channel's posts are written by its admins alone.
         router.channel_post.register(self.draw, F.text, CommandFilter(*DRAWING))
-        router.channel_post.register(self.draw, F.caption, CommandFilter(*DRAWING), _has_picture)
+        router.channel_post.register(self.draw, F.text, CommandFilter(*PICTURED), _replies_to_picture)
+        router.channel_post.register(self.draw, F.caption, CommandFilter(*PICTURED), _has_picture)
         router.channel_post.register(self.history, F.text, CommandFilter("history"))
         router.channel_post.register(self.cancel, F.text, CommandFilter("cancel"))
         router.channel_post.register(self.help, F.text, CommandFilter("help", "start"))
@@ -408,13 +414,12 @@ class MessageCommands:
         actor = author_of(message, self._owners, self._studio)
         form = DrawForm(prompt=prompt, sources=pictures_of(message))
         ref = ref_of(update_id, address_near(message, actor))
+
+        async def admit(actor: Actor) -> Card | None:
+            return await self._admit(message, actor, form, ref)
+
         try:
-            try:
-                card = await self._admit(message, actor, form, ref)
-            except AdminsOnly:
-                if not is_group(message.chat) or not await self._admins.includes(message.chat.id, int(actor.user_id)):
-                    raise
-                card = await self._admit(message, replace(actor, is_admin=True), form, ref)
+            card = await self._admins.attempt(self._studio, message, actor, admit)
         except Refusal as refusal:
             await self._replies.refuse(message, actor, update_id, refusal)
             return

@@ -12,7 +12,7 @@ from aiogram.types import CallbackQuery, InaccessibleMessage, Message, Update, U
 
 from adapters.telegram.admins import Admins
 from adapters.telegram.background import BackgroundCalls, retry_while_busy
-from adapters.telegram.commands import FIRST_WORDS, CommandFilter, TypedCommand, parse_command
+from adapters.telegram.commands import FIRST_WORDS, PICTURED, CommandFilter, TypedCommand, parse_command
 from adapters.telegram.identity import (
     NAME,
     address_near,
@@ -24,6 +24,7 @@ from adapters.telegram.identity import (
     private_chat,
     ref_of,
 )
+from adapters.telegram.pictures import pictures_of
 from adapters.telegram.replies import ReplyPoster
 from adapters.telegram.surface import TelegramSurface
 from bot.commands.model import HERE, ArgType, Command, Invocation, Permission
@@ -64,8 +65,8 @@ class RegistryCommands:
     def router(self) -> Router:
         """Return the route of all first words of the table."""
         router = Router(name="registry")
-        router.message.register(self.handle, F.text, CommandFilter(*FIRST_WORDS))
-        router.channel_post.register(self.handle, F.text, CommandFilter(*FIRST_WORDS))
+        router.message.register(self.handle, F.text, CommandFilter(*FIRST_WORDS), _without_picture)
+        router.channel_post.register(self.handle, F.text, CommandFilter(*FIRST_WORDS), _without_picture)
         return router
 
     async def handle(self, message: Message, line: TypedCommand, event_update: Update) -> None:
@@ -83,14 +84,22 @@ class RegistryCommands:
             else:
                 given = await self._given(message, actor, command, rest, alone=not line.rest)
                 actor = await self._with_rights(message, actor, command, given.args)
-                card = await self._studio.command(
-                    Invocation(actor, place_of(message), command, ref, given.args, given.names)
-                )
+                invocation = Invocation(actor, place_of(message), command, ref, given.args, given.names)
+                card = await self._run(message, invocation)
         except Refusal as refusal:
             tries = refusal.params.get("n", "") if command is not None and command.limited_tries else ""
             card, kind = self._studio.refused(refusal, actor.locale), f"{refusal.key}{tries}"
         if card.job_id is None:  # delivery shows the cards of jobs
             await self._replies.post(message, actor, update_id, card, kind=kind)
+
+    async def _run(self, message: Message, invocation: Invocation) -> Card:
+        async def run(actor: Actor) -> Card:
+            return await self._studio.command(replace(invocation, actor=actor))
+
+        if invocation.command.personal and not invocation.command.private:
+            # It draws: a model may be for admins alone.
+            return await self._admins.attempt(self._studio, message, invocation.actor, run)
+        return await run(invocation.actor)
 
     async def _given(self, message: Message, actor: Actor, command: Command, rest: str, *, alone: bool) -> _Given:
         """Parse the arguments and resolve the people and chats that they name."""
@@ -145,6 +154,11 @@ class RegistryCommands:
             if needed:
                 raise
             return actor
+
+
+def _without_picture(message: Message, line: TypedCommand) -> bool:
+    """Whether the line is a command of its own, and no words about a picture."""
+    return line.name not in PICTURED or not pictures_of(message)
 
 
 _ID_DIGITS = 16

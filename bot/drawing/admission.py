@@ -19,7 +19,7 @@ from bot.core.quotas import QuotaRule
 from bot.core.requests import DrawForm, DrawRequest
 from bot.core.strictness import Strictness
 from bot.drawing import flags, model_rules
-from bot.drawing.defaults import UseRights, defaults_of, read_rights, restricted, rights_of
+from bot.drawing.defaults import UseRights, defaults_of, read_rights, restricted
 from bot.drawing.request_rules import MAX_TYPED, check_form
 from bot.drawing.source_image import staged_sources
 from bot.drawing.start_picture import find_start
@@ -112,8 +112,7 @@ async def _checked_form(
     ctx: AppContext, actor: Actor, place: Place, form: DrawForm
 ) -> AsyncIterator[tuple[DrawRequest, Sequence[Staged]]]:
     """Yield the request of a form, with what holds here where nothing is typed, and the files of its pictures."""
-    rights = await rights_of(ctx, actor, place)
-    defaults = defaults_of(ctx.preferences, actor, place, rights, ctx.profiles())
+    defaults = await defaults_of(ctx, actor, place)
     # Of too long a text nothing is read; it is refused below.
     start = await find_start(ctx, actor, place, flags.parse(form) if len(form.prompt) <= MAX_TYPED else form)
     async with staged_sources(ctx, form) as sources:

@@ -43,9 +43,12 @@ async def _draw(ctx: AppContext, invocation: Invocation) -> CommandResult:
     return CommandResult(new=await admission.draw(ctx, actor, invocation.place, form, invocation.ref))
 
 
-async def _edit_last(ctx: AppContext, invocation: Invocation) -> CommandResult:
-    form = form_of(invocation.args)
-    return CommandResult(new=await job_actions.edit_last(ctx, invocation.actor, invocation.place, form, invocation.ref))
+async def _edit_picture(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    actor, place, form = invocation.actor, invocation.place, form_of(invocation.args)
+    if invocation.pictures:
+        form = replace(form, sources=tuple(invocation.pictures))
+        return _saved(await picture_requests.save(ctx, actor, place, form, invocation.ref))
+    return CommandResult(new=await job_actions.edit_last(ctx, actor, place, form, invocation.ref))
 
 
 def _saved(saved: Job | SavedRequest) -> CommandResult:
@@ -231,7 +234,7 @@ COMMANDS = (
     _DRAW,
     # The word that people know from Midjourney.
     replace(_DRAW, name="imagine", listed=False),
-    replace(_DRAW, name="edit", handler=_edit_last, args=EDIT_OPTIONS, while_banned=False),
+    replace(_DRAW, name="edit", handler=_edit_picture, args=EDIT_OPTIONS, while_banned=False),
     *overview.COMMANDS,
     Command(
         action="reroll",

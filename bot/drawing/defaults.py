@@ -35,18 +35,40 @@ NO_DEFAULTS = RequestDefaults()
 """Nothing but the models' own defaults."""
 
 
-def defaults_of(
-    preferences: Preferences, actor: Actor, place: Place, rights: UseRights, profiles: Sequence[Profile]
-) -> RequestDefaults:
+async def defaults_of(ctx: AppContext, actor: Actor, place: Place) -> RequestDefaults:
     """Return the defaults of somebody's requests in a place."""
+    rights, profiles = await rights_of(ctx, actor, place), ctx.profiles()
+    usable = [profile.name for profile in profiles if rights.may_use_model(profile, actor)]
+    return RequestDefaults(
+        _sources(ctx.preferences, actor, place), None if len(usable) == len(profiles) else frozenset(usable)
+    )
+
+
+def depends_on_admins(ctx: AppContext, actor: Actor, place: Place) -> bool:
+    """Whether a default model of somebody's requests is for admins alone, so that it matters whether they are one.
+
+    Only memory is read: a surface that has to ask its platform for the right asks this before each request.
+    """
+    if actor.is_owner or actor.is_admin:
+        return False
+    here, profiles = read_rights(ctx.preferences.of_place(place).get(RIGHTS)), ctx.profiles()
+    names = (source.get("model", "") for source in _sources(ctx.preferences, actor, place))
+    known = (profiles[0], *(find_model(name, profiles) for name in names))
+    return any(
+        profile is not None
+        and not UseRights(here).may_use_model(profile, actor)
+        and UseRights(here, admin=True).may_use_model(profile, actor)
+        for profile in known
+    )
+
+
+def _sources(preferences: Preferences, actor: Actor, place: Place) -> Sequence[Values]:
+    """Return what is set, the first of which counts: the person's, the thread's, the channel's, the place's."""
     here, own = preferences.of_place(place), preferences.of_person(actor)
     channel = f"{DEFAULTS}:{place.channel}"
     named = dict.fromkeys((defaults_of_channel(place), channel, DEFAULTS))
     sources = (_values(own), *(_values(here.get(name)) for name in named))
-    usable = [profile.name for profile in profiles if rights.may_use_model(profile, actor)]
-    return RequestDefaults(
-        tuple(source for source in sources if source), None if len(usable) == len(profiles) else frozenset(usable)
-    )
+    return tuple(source for source in sources if source)
 
 
 def _values(option: object) -> Values:

@@ -21,6 +21,7 @@ from bot.core.pictures import Picture
 from bot.core.requests import DrawForm, DrawRequest, PictureUse
 from bot.delivery import store as delivery
 from bot.drawing.admission import PressedButton, admit, draw
+from bot.drawing.defaults import defaults_of
 from bot.drawing.picture_requests import choose_use
 from bot.quotas.store import ledger
 from bot.storage import data_files, inputs, jobs, messages, people, pictures
@@ -196,7 +197,7 @@ async def edit_last(ctx: AppContext, actor: Actor, place: Place, form: DrawForm,
     if path is None:
         raise NotFound("refusal.edit.none")
     data = await asyncio.to_thread(path.read_bytes)
-    edits = choose_use(ctx, form) is PictureUse.EDIT
+    edits = choose_use(ctx, form, await defaults_of(ctx, actor, place)) is PictureUse.EDIT
     form = replace(form, references=(data,)) if edits else replace(form, image=data)
     return await draw(ctx, actor, place, form, ref)
 

@@ -41,8 +41,9 @@ EDIT_OPTIONS = (
     Arg("model", ArgType.MODEL, required=False),
     Arg("strength", ArgType.DECIMAL, required=False, limits=(STRENGTH.low, STRENGTH.high)),
     Arg("private", ArgType.SWITCH, required=False),
+    *PICTURES,
 )
-"""What ``edit`` takes; the instruction is the prompt of the request."""
+"""What ``edit`` takes; without a picture it edits one's last one. The instruction is the prompt of the request."""
 
 
 def form_of(args: Mapping[str, str]) -> DrawForm:

@@ -33,7 +33,7 @@ from bot.core.requests import (
 from bot.core.waits import ExponentialBackoff, shield, until
 from bot.delivery.store import digest_of
 from bot.drawing import admission, flags, store
-from bot.drawing.defaults import NO_DEFAULTS, RequestDefaults, defaults_of, rights_of, with_model
+from bot.drawing.defaults import NO_DEFAULTS, RequestDefaults, defaults_of, with_model
 from bot.drawing.model_rules import check_count, choose_model
 from bot.drawing.request_rules import check_form
 from bot.drawing.store import DueRequest, NewPictureRequest, PictureRequest
@@ -222,10 +222,6 @@ def waiting_card(actor: Actor, form: DrawForm, checked: DrawRequest) -> Card:
     )
 
 
-async def _defaults(ctx: AppContext, actor: Actor, place: Place) -> RequestDefaults:
-    return defaults_of(ctx.preferences, actor, place, await rights_of(ctx, actor, place), ctx.profiles())
-
-
 async def _checked(ctx: AppContext, actor: Actor, place: Place, form: DrawForm) -> DrawRequest:
     """Return the request with squares in place of its pictures. Raises BadInput."""
     count = len(form.sources)
@@ -238,7 +234,7 @@ async def _checked(ctx: AppContext, actor: Actor, place: Place, form: DrawForm) 
             raise _too_large(number, MAX_PICTURE_BYTES)
     if sum(sizes) > MAX_PICTURES_BYTES:
         raise BadInput("refusal.pictures.too_large_together", limit=MAX_PICTURES_BYTES // 2**20)
-    defaults = await _defaults(ctx, actor, place)
+    defaults = await defaults_of(ctx, actor, place)
     use = choose_use(ctx, form, defaults)
     if use is PictureUse.START and count > 1:
         raise BadInput("refusal.pictures.one")
@@ -423,7 +419,7 @@ class PictureFetcher:
 
     async def _admit(self, request: PictureRequest, data: tuple[bytes, ...]) -> None:
         ctx, form = self._ctx, replace(request.form, sources=(), use=None)
-        defaults = await _defaults(ctx, request.actor, request.place)
+        defaults = await defaults_of(ctx, request.actor, request.place)
         if choose_use(ctx, request.form, defaults) is PictureUse.START:
             form = replace(form, image=data[0])
         else:

@@ -39,6 +39,14 @@ async def test_a_picture_of_a_message_is_started_from(start: Start, discord: Fak
     await discord.world.until(
         lambda: any("a dog" in m.text and m.attachments for m in ann.sees()), "the second picture"
     )
+    given = await (await ann.run("edit", instruction="a bird", picture=ann.uploads(picture(), "photo.jpg"))).answer()
+    assert given.only_for is None
+    await discord.world.until(lambda: bool(given.attachments), "the edited picture")
+    last = await (await ann.run("edit", instruction="a fish")).answer()
+    await discord.world.until(lambda: bool(last.attachments), "the last picture edited")
+    await bot.settled()
+    sources = "SELECT image FROM jobs WHERE typed IN ('a dog', 'a bird', 'a fish')"
+    assert await bot.number(f"SELECT count(DISTINCT image) FROM ({sources})") == 3
     entries = {c["name_localizations"]["zh-CN"] for c in discord.world.commands if c["type"] == 3}
     assert entries >= {text("zh_CN", "button.usepicture"), text("zh_CN", "button.editpicture")}
     assert len(entries) <= 5, "Discord's limit"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bot.core.access import AccessMode
-from engine.contract import LoraInfo
+from engine.contract import LoraInfo, Profile
 from tests.e2e.telegram.harness import GAP, TelegramHarness
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
@@ -39,9 +39,10 @@ async def start(tmp_path: Path, telegram: TelegramStandIn) -> AsyncIterator[Star
         quota: int = 50,
         access: AccessMode = AccessMode.OPEN,
         loras: Sequence[LoraInfo] = (),
+        profiles: Sequence[Profile] | None = None,
         **settings: Any,
     ) -> TelegramHarness:
-        engine = FakeEngine(pause=gate, loras=loras) if gate else FakeEngine(loras=loras)
+        engine = FakeEngine(profiles, gate, loras=loras) if gate else FakeEngine(profiles, loras=loras)
         await engine.start()
         bot = TelegramHarness(tmp_path, telegram, engine, quota=quota, access=access)
         bot.settings = bot.settings.model_copy(update=settings)

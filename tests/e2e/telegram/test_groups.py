@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bot.cards import i18n
 from engine.contract import LoraInfo
+from engine.families.z_image.spec import demo
 from tests.e2e.telegram.conftest import Start, photos
 from tests.fakes.step_gate import StepGate
 from tests.fakes.telegram import TelegramStandIn
@@ -130,7 +133,9 @@ async def test_a_groups_admin_may_cancel_and_the_asker_needs_no_look_up(
 async def test_a_lora_for_admins_is_theirs_by_one_look_up_when_it_is_named(
     start: Start, telegram: TelegramStandIn, group: Chat, boss: Person, bob: Person
 ) -> None:
-    bot = await start(loras=[LoraInfo("ink", "Ink Wash", who=("admins",)), LoraInfo("oil", "Oil")])
+    big = replace(demo(), name="big", title="Big", who=("admins",))
+    loras = [LoraInfo("ink", "Ink Wash", who=("admins",)), LoraInfo("oil", "Oil")]
+    bot = await start(loras=loras, profiles=[demo(), big])
 
     def asked() -> list[object]:
         return [p["user_id"] for method, p in telegram.calls if method == "getChatMember"]
@@ -155,6 +160,16 @@ async def test_a_lora_for_admins_is_theirs_by_one_look_up_when_it_is_named(
     assert "Ink" not in group.by_bot()[-1].words
     telegram.writes(group, boss, "/loras")
     await telegram.until(lambda: "Ink" in group.by_bot()[-1].words)
+    # A default model for admins alone is theirs too, and passed over for others.
+    telegram.writes(group, boss, "/easel defaults model big")
+    await telegram.until(lambda: "big" in group.by_bot()[-1].words)
+    telegram.writes(group, bob, "/draw a dog")
+    telegram.writes(group, boss, "/draw a bird")
+    telegram.writes(group, boss, "/edit a fish", reply_to=card)
+    await telegram.until(lambda: len(photos(group)) == 6)
+    await bot.settled()
+    for model, words in (("demo", "a dog"), ("big", "a bird"), ("big", "a fish")):
+        assert await bot.number(f"SELECT count(*) FROM jobs WHERE model = '{model}' AND typed = '{words}'") == 1, words
 
 
 async def test_a_button_of_another_chat_does_nothing(

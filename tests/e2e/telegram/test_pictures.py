@@ -19,14 +19,15 @@ async def test_photos_files_and_replies_in_a_private_chat(start: Start, telegram
     assert len(telegram.downloads) == 1
     assert not telegram.downloads[0].endswith("-s"), "the largest size is taken"
     telegram.sends_photo(ann, person, picture(), "/draw a dog")
-    telegram.sends_file(ann, person, picture(), "photo.png", "image/png", "a bird")
+    telegram.sends_file(ann, person, picture(), "photo.png", "image/png", "/edit a bird")
     wordless = telegram.sends_photo(ann, person, picture())
     await telegram.until(lambda: any(text("en", "refusal.pictures.words") in m.words for m in ann.by_bot()))
     telegram.writes(ann, person, "a fish", reply_to=wordless)
     telegram.writes(ann, person, "/draw a horse", reply_to=first)
-    await telegram.until(lambda: len(photos(ann)) == 5)
+    telegram.writes(ann, person, "/edit a goat", reply_to=first)
+    await telegram.until(lambda: len(photos(ann)) == 6)
     await bot.settled()
-    for words in ("a cat", "a dog", "a bird", "a fish", "a horse"):
+    for words in ("a cat", "a dog", "a bird", "a fish", "a horse", "a goat"):
         assert await bot.number(STARTED.format(words)) == 1, words
     assert await bot.count("picture_requests") == 0
 

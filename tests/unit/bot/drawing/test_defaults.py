@@ -14,6 +14,7 @@ from bot.core.preferences import DEFAULTS, RIGHTS, defaults_of_channel
 from bot.core.quotas import Limit
 from bot.core.requests import DrawForm, DrawRequest
 from bot.drawing.admission import draw
+from bot.drawing.defaults import depends_on_admins
 from bot.storage import people, preferences
 from engine.contract import NegativePromptSupport
 from engine.families.z_image.spec import demo
@@ -132,3 +133,21 @@ async def test_a_default_that_the_person_may_not_use_is_passed_over(world: World
     await set_here(ctx, RIGHTS, {"model:demo": ["admins"], "model:big": ["17"]})
     assert (await drawn(ctx, "")).model == "third"
     assert (await drawn(ctx, "", replace(BOB, roles=("17",)))).model == "big"
+
+
+async def test_where_an_admin_gets_another_default_model(ctx: AppContext) -> None:
+    assert not depends_on_admins(ctx, ADA, HERE)
+    await set_here(ctx, RIGHTS, {"model:big": ["admins"], "model:third": ["17"]})
+    await set_own(ctx, BOB, model="third")
+    assert not depends_on_admins(ctx, ADA, HERE)
+    assert not depends_on_admins(ctx, BOB, HERE), "an admin may not use it either"
+    await set_own(ctx, ADA, model="big")
+    assert [depends_on_admins(ctx, one, HERE) for one in (ADA, BOB, OWNER, replace(ADA, is_admin=True))] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert not depends_on_admins(ctx, ADA, THERE)
+    await set_here(ctx, RIGHTS, {"model:demo": ["admins"]})
+    assert depends_on_admins(ctx, BOB, HERE), "the service's own default"
