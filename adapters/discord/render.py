@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import discord
 
 from adapters.discord.errors import MISSING_PERMISSIONS, is_of_content, is_too_large, log_refusal
-from adapters.discord.pictures import Upload, uploads
+from adapters.discord.pictures import ALT_CHARS, Upload, uploads
 from bot.core.cards import Button, Card, Tone
+from bot.core.ports import NoPictures
 from bot.core.texts import clip
 from engine.contract import Profile
 
@@ -238,6 +239,7 @@ async def show_with_fallbacks(
         mention: See ``view_of``.
 
     Raises:
+        NoPictures: A card with a preview was refused; nothing is noted, since it is not finished.
         discord.HTTPException: Plain text was refused too, or the reason was not the content.
     """
     shape = Fallback.WHOLE
@@ -246,6 +248,9 @@ async def show_with_fallbacks(
         try:
             return await show(MessageParts(card, files, plain=shape is Fallback.PLAIN, mention=mention))
         except discord.HTTPException as error:
+            if card.preview is not None and is_of_content(error):
+                log_refusal(what, error)
+                raise NoPictures("Discord refused a card with a preview") from error
             following = _after(shape, error, files=bool(files))
             if following is None:
                 raise
@@ -277,6 +282,9 @@ async def _files(
     card: Card, shape: Fallback, words: Words, profiles: Sequence[Profile]
 ) -> tuple[Card, tuple[Upload, ...]]:
     """Return the card and its files; a note on the card says if they can't be read."""
+    if card.preview is not None:
+        name = f"preview-{card.job_id}-{card.preview.number}.jpg"
+        return card, (Upload(name, card.preview.data, clip(card.prompt, ALT_CHARS)),)
     if not card.pictures or shape in (Fallback.NO_FILES, Fallback.PLAIN):
         return card, ()
     try:

@@ -39,6 +39,7 @@ ABILITIES = Abilities(
     pictures_in_card=10,
     private_send=True,
     max_file=FILE_BYTES,
+    preview_every=4.0,
 )
 MARGIN = 10.0
 """Seconds before its expiry from which an interaction's token is no longer used."""
@@ -81,6 +82,7 @@ class DiscordSurface:
 
         Raises:
             Gone: It was deleted, or can't be edited any more (an ephemeral one after 15 minutes).
+            NoPictures: Discord refused the card with its preview.
             RetryLater: Discord's limits, or Discord can't be reached.
         """
         client = self._ready()

@@ -127,7 +127,11 @@ class TelegramSurface:
         self._actions = actions
 
     def abilities(self) -> Abilities:
-        """One photo in a card, one message a second; Telegram has no idempotency key for sending."""
+        """One photo in a card, one message a second; Telegram has no idempotency key for sending.
+
+        Cards show no previews: a message with a photo can't become text again, so the card of a cancelled or failed job
+        would keep one.
+        """
         return Abilities(
             edit_every=self._rate_limiter.gap,
             safe_resend=False,

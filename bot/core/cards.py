@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bot.core.pictures import PictureFile
@@ -113,6 +113,19 @@ class PendingImages:
 
 
 @dataclass(frozen=True, slots=True)
+class CardPreview:
+    """What a job's pictures look like while they are drawn, as one small picture. It is never stored.
+
+    Attributes:
+        data: A JPEG of at most 256 pixels a side and 40 kB.
+        number: Another one for each preview of a job.
+    """
+
+    data: bytes = field(repr=False)
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """One message on any surface. All text is data: surfaces escape it, and it mentions nobody.
 
@@ -135,6 +148,7 @@ class Card:
         final: It will not change by itself any more.
         provisional: It has no job yet, and becomes the card of one.
         coming: The pictures that are not drawn yet, for surfaces that reserve space; None when there are none.
+        preview: Shown until there are pictures, by surfaces with ``Abilities.preview_every``.
         locale: The language of its sentences, for text that a surface adds.
     """
 
@@ -157,6 +171,7 @@ class Card:
     quiet: bool = False
     summary: tuple[str, ...] = ()
     instants: tuple[Instant, ...] = ()
+    preview: CardPreview | None = None
 
     @property
     def headline(self) -> str:

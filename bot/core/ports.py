@@ -56,6 +56,7 @@ class Abilities:
         pictures_in_card: How many pictures a card can show; the others are sent as an album.
         private_send: A private card can be sent as a new message to the person alone (a direct message).
         max_file: Largest file that can be sent, in bytes.
+        preview_every: Shortest pause between two previews on one card, in seconds; None where cards show no previews.
     """
 
     edit_every: float
@@ -63,6 +64,7 @@ class Abilities:
     pictures_in_card: int
     private_send: bool
     max_file: int = 8 * 2**20
+    preview_every: float | None = None
 
 
 class Surface(Protocol):
@@ -82,7 +84,7 @@ class Surface(Protocol):
 
         Raises:
             Gone: It can't be edited any more (deleted, or the right to edit has ended).
-            NoPictures: It can be edited, but not with the card's pictures.
+            NoPictures: It can be edited, but not with the card's pictures or preview.
             RetryLater: Try again later.
         """
 

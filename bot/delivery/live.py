@@ -69,6 +69,9 @@ class Live:
         self._numbers = itertools.count(1)
         self._viewers: dict[int, set[Changes]] = {}
         self._preview_viewers: dict[int, int] = {}
+        # The jobs whose chats have asked for previews, and what they have not taken yet.
+        self._asked: set[int] = set()
+        self._for_chats: dict[int, Mapping[int, PreviewFrame]] = {}
         self._preempted: set[int] = set()
         # By job: how many of its pictures, or the job's own outcome, wait to be stored.
         self._stalled = Counter[int]()
@@ -84,13 +87,21 @@ class Live:
             done[index] = fraction
 
     def add_preview(self, job_id: int, index: int, data: bytes, mime: str) -> None:
-        """Replace the preview of one picture and wake viewers; chats show no previews. Ignored as in ``step``."""
-        if job_id in self._done:
-            self._previews.setdefault(job_id, {})[index] = PreviewFrame(data, mime, next(self._numbers))
-            self.wake(job_id)
+        """Replace the preview of one picture and wake viewers. Ignored as in ``step``."""
+        if (done := self._done.get(job_id)) is None:
+            return
+        frames = self._previews.setdefault(job_id, {})
+        frames[index] = PreviewFrame(data, mime, next(self._numbers))
+        self.wake(job_id)
+        if job_id in self._asked and all(i in frames for i, fraction in done.items() if 0 < fraction < 1):
+            self._for_chats[job_id] = dict(frames)
+            self._end_asking(job_id)
+            self._bus.publish(JobChanged(job_id))
 
     def end(self, job_id: int) -> None:
         """The job is not being drawn any more."""
+        self._end_asking(job_id)
+        self._for_chats.pop(job_id, None)
         self._done.pop(job_id, None)
         self._count.pop(job_id, None)
         self._previews.pop(job_id, None)
@@ -127,6 +138,21 @@ class Live:
     def previews(self, job_id: int) -> Mapping[int, PreviewFrame]:
         """Return the newest preview of each picture that has one, by index."""
         return self._previews.get(job_id, {})
+
+    def ask_for_previews(self, job_id: int) -> None:
+        """Have the engine make one preview of each picture that is being drawn. JobChanged says that all are there."""
+        if job_id in self._done and job_id not in self._asked and job_id not in self._for_chats:
+            self._asked.add(job_id)
+            self._count_preview_viewer(job_id, 1)
+
+    def take_previews(self, job_id: int) -> Mapping[int, PreviewFrame]:
+        """Return, once, the previews that ``ask_for_previews`` has brought, by index; none while they are not there."""
+        return self._for_chats.pop(job_id, {})
+
+    def _end_asking(self, job_id: int) -> None:
+        if job_id in self._asked:
+            self._asked.discard(job_id)
+            self._count_preview_viewer(job_id, -1)
 
     def wants_previews(self, job_id: int) -> bool:
         """Whether the job's previews are viewed."""
@@ -172,7 +198,7 @@ class Live:
             self._preview_viewers[job_id] = after
         else:
             del self._preview_viewers[job_id]
-            # The next viewer would take an old preview for a new one.
-            self._previews.pop(job_id, None)
         if not before or not after:
+            # The next viewer would take an old preview for a new one; one may also come after the last viewer has left.
+            self._previews.pop(job_id, None)
             self._bus.publish(PreviewDemand(job_id, wanted=not before))

@@ -18,6 +18,7 @@ from bot.core.ports import Clock, Gone, NoPictures, QueuePositions, RetryLater, 
 from bot.core.waits import persist
 from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live
+from bot.delivery.previews import ChatPreviews, ShownPreview
 from bot.delivery.store import (
     MessageItem,
     SendIntents,
@@ -50,6 +51,7 @@ class MessageSync:
         db: Database,
         surfaces: Mapping[str, Surface],
         presenter: JobPresenter,
+        previews: ChatPreviews,
         folder: Path,
         *,
         queue: QueuePositions,
@@ -62,6 +64,7 @@ class MessageSync:
         db: Where the rows are.
         surfaces: The platforms that are on; they come and go.
         presenter: Makes the cards.
+        previews: Chooses the previews on the cards of jobs that are being drawn.
         folder: Where pictures are kept.
         queue: Has the position of a job that waits.
         live: Has the progress of a job that is being drawn.
@@ -72,6 +75,7 @@ class MessageSync:
         self._db = db
         self._surfaces = surfaces
         self._presenter = presenter
+        self._previews = previews
         self._intents = SendIntents(db, presenter, clock)
         self._folder = folder
         self._queue = queue
@@ -223,7 +227,12 @@ class MessageSync:
         try:
             address = await surface.edit(message.address, card)
         except NoPictures:
-            return self._retry_without_pictures(item)
+            if card.preview is None:
+                return self._retry_without_pictures(item)
+            # Whether the finished pictures are taken is for their own try to find out.
+            log.info("message %d can't show previews; its card goes without", message.id)
+            self._previews.refuse(job.id)
+            self._bus.publish(JobChanged(job.id))
         except Gone:
             if card.pictures and message.id in self._maybe_final:
                 log.warning("message %d may have shown its pictures, and can't be reached any more", message.id)
@@ -240,7 +249,11 @@ class MessageSync:
 
     async def _job_card(self, surface: Surface, item: MessageItem, job: Job) -> Card | None:
         """Return a job's card as its chat can show it now; None while its pictures go before it."""
-        card = self._presenter.job(job, item.stored, self._queue.position(job.id), self._live.progress(job.id))
+        seen = await self._preview(surface, item, job)
+        progress = self._live.progress(job.id) if seen is None else seen.progress
+        card = self._presenter.job(job, item.stored, self._queue.position(job.id), progress)
+        if seen is not None:
+            card = replace(card, preview=seen.preview)
         if item.ended and len(card.pictures) > _limit(surface):
             below = await self._below_album(item, job, card)
             if below is None:
@@ -249,6 +262,13 @@ class MessageSync:
         card = replace(card, pictures=card.pictures[: _limit(surface)])
         card = await self._without_foreign_files(card, item.message.id)
         return self._presenter.elsewhere(card) if item.message.address.elsewhere else card
+
+    async def _preview(self, surface: Surface, item: MessageItem, job: Job) -> ShownPreview | None:
+        """Return the preview of a card that is edited; new messages come without."""
+        every = surface.abilities().preview_every
+        if every is None or item.ended or item.message.state is not MessageState.SHOWN or item.message.unwanted:
+            return None
+        return await self._previews.of(job, every)
 
     async def _below_album(self, item: MessageItem, job: Job, card: Card) -> Card | None:
         """Return the card of a job whose pictures go before it as an album; None while they do not stand in the chat.

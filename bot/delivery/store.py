@@ -55,7 +55,8 @@ class MessageItem:
 
 def digest_of(card: Card, *, final: bool) -> str:
     """Return what a row keeps of a shown card. A notice is always final."""
-    return (messages.FINAL if final else "") + sha256(dump_card(card).encode()).hexdigest()
+    preview = "" if card.preview is None else f" {card.preview.number}"
+    return (messages.FINAL if final else "") + sha256(f"{dump_card(card)}{preview}".encode()).hexdigest()
 
 
 async def load_item(tx: Tx, message_id: int) -> MessageItem | None:

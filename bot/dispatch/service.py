@@ -20,6 +20,7 @@ from bot.core.preferences import Preferences
 from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live
 from bot.delivery.message_sync import MessageSync
+from bot.delivery.previews import ChatPreviews
 from bot.delivery.service import Delivery
 from bot.dispatch.active_job import ActiveJobs
 from bot.dispatch.batcher import BatchClaims, Batcher
@@ -142,6 +143,8 @@ class Dispatch:
             db,
             self._surfaces,
             JobPresenter(folder, engine, self.live, known, features.COMMANDS.job_buttons),
+            # The classifier judges finished pictures; chats must not show what it may hide.
+            ChatPreviews(self.live, clock, on=moderator is None),
             folder,
             queue=self._eta,
             live=self.live,

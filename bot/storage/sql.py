@@ -239,8 +239,8 @@ def _addresses() -> TypeAdapter[Address]:
 
 
 def dump_card(card: Card) -> str:
-    """Return the card as JSON."""
-    return _cards().dump_json(card, exclude_defaults=True).decode()
+    """Return the card as JSON, without its preview."""
+    return _cards().dump_json(card, exclude={"preview"}, exclude_defaults=True).decode()
 
 
 def load_card(text: str) -> Card:

@@ -150,6 +150,11 @@ class Message:
         return "\n".join(p for p in parts if p)
 
     @property
+    def pictures(self) -> list[Attachment]:
+        """What is attached, except previews."""
+        return [a for a in self.attachments if not a.filename.startswith("preview-")]
+
+    @property
     def buttons(self) -> dict[str, str]:
         """Labels by custom id, in order."""
         return {c["custom_id"]: c.get("label", "") for c in nested(self.components) if c["type"] == BUTTON}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -121,6 +121,8 @@ class FakeSurface:
         self.calls: list[Call] = []
         self.met: list[tuple[Call, Fault, int | None]] = []
         """(call, fault, job id) of the calls that failed as planned."""
+        self.on_edit: Callable[[Card], None] = lambda _card: None
+        """Called with the card of each edit that is tried."""
 
     def plan(self, call: Call, *faults: Fault | None) -> None:
         """Set the faults of the next calls of this kind; None lets one succeed."""
@@ -134,12 +136,13 @@ class FakeSurface:
         return 0.0
 
     async def edit(self, address: Address, card: Card) -> Address:
+        self.on_edit(card)
         fault = await self._before(Call.FINAL if card.final else Call.PROGRESS, card.job_id)
         assert address.message is not None
         if address.message in self.chats.deleted or address.message not in self.chats.messages:
             raise Gone("no such message")
         seen = self.chats.messages[address.message]
-        if card.pictures and seen.chat in self.chats.bare:
+        if (card.pictures or card.preview) and seen.chat in self.chats.bare:
             raise NoPictures("the chat takes no pictures")
         if fault is not Fault.UNCLEAR_LOST and seen.card != card:
             seen.card = card

@@ -35,7 +35,7 @@ def ada(discord: FakeDiscord) -> Person:
 
 async def finished(discord: FakeDiscord, message: Message, count: int = 1) -> Message:
     """Wait until a card shows its pictures."""
-    await discord.world.until(lambda: len(message.attachments) == count, f"{count} pictures on the card", 30)
+    await discord.world.until(lambda: len(message.pictures) == count, f"{count} pictures on the card", 30)
     return message
 
 
@@ -336,7 +336,7 @@ async def test_a_kill_loses_nothing_and_shows_nothing_twice(
         # The finished card is sent, and nobody hears that it arrived.
         discord.rest.held = lambda name: "PATCH" in name and bool(card.attachments)
         gate.open()
-        await discord.world.until(lambda: len(card.attachments) == 1, "the finished card")
+        await discord.world.until(lambda: len(card.pictures) == 1, "the finished card")
     await bot.kill()
     discord.rest.held = never
     gate.open()

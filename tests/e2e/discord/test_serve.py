@@ -32,7 +32,7 @@ async def again(service: Service, discord: FakeDiscord) -> None:
 
 
 async def finished(discord: FakeDiscord, message: Message, count: int = 1) -> Message:
-    await discord.world.until(lambda: len(message.attachments) == count, f"{count} pictures", 60)
+    await discord.world.until(lambda: len(message.pictures) == count, f"{count} pictures", 60)
     return message
 
 

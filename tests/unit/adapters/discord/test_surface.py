@@ -9,9 +9,9 @@ import pytest
 
 from adapters.discord.service import DiscordService
 from adapters.discord.surface import DiscordSurface
-from bot.core.cards import Card, Fact, Tone
+from bot.core.cards import Card, CardPreview, Fact, Tone
 from bot.core.messages import Address
-from bot.core.ports import Gone, RetryLater, Unclear
+from bot.core.ports import Gone, NoPictures, RetryLater, Unclear
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_spec import MEDIA_GALLERY, TEXT_DISPLAY, nested
 from tests.fakes.discord_world import Message
@@ -65,6 +65,28 @@ async def test_an_edit_goes_by_the_interactions_token(
     assert [a.description for a in message.attachments] == ["an apple", "an apple"]
     assert "Seed: 7" in message.text
     assert all(a.startswith("PATCH /webhooks/") for a in fake.rest.asked if a.startswith("PATCH"))
+
+
+async def test_a_preview_is_replaced_by_the_next_one_and_then_by_the_pictures(
+    fake: FakeDiscord, surface: DiscordSurface, shown: tuple[Message, Address], done: Card
+) -> None:
+    message, address = shown
+    for number in (1, 2):
+        data = f"preview {number}".encode()
+        await surface.edit(address, replace(RUNNING, preview=CardPreview(data, number)))
+        assert [(a.filename, a.data, a.description) for a in message.attachments] == [
+            (f"preview-7-{number}.jpg", data, "an apple")
+        ]
+        assert "▰" in message.text
+    await surface.edit(address, done)
+    assert [a.filename for a in message.attachments] == ["7-0.png", "7-1-1.png"]
+    await surface.edit(address, replace(RUNNING, preview=CardPreview(b"again", 3)))
+    await surface.edit(address, replace(RUNNING, tone=Tone.STOPPED, status="Cancelled.", final=True))
+    assert message.attachments == []
+    fake.channel.attach_files = False
+    with pytest.raises(NoPictures):
+        await surface.edit(address, replace(RUNNING, preview=CardPreview(b"refused", 4)))
+    assert "Attach Files" not in message.text
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bot.core.events import EventBus, PreviewDemand
+from bot.core.events import EventBus, JobChanged, PreviewDemand
 from bot.delivery.live import Live
 
 
@@ -97,6 +97,33 @@ def test_the_first_and_the_last_viewer_of_previews_are_published() -> None:
             live.add_preview(1, 0, b"old", "image/jpeg")
         assert told[3:] == [(1, False)]
         assert not live.previews(1), "who comes back later must not see an old one as news"
+    assert not live._preview_viewers
+
+
+def test_what_chats_ask_for_is_made_once_and_taken_once() -> None:
+    live, demands = watched()
+    changed: list[int] = []
+    live._bus.subscribe(JobChanged, lambda event: changed.append(event.job_id))
+    live.ask_for_previews(1)
+    assert demands == [], "it is not being drawn"
+    live.begin(1, 3)
+    live.step(1, 0, 1.0)
+    live.step(1, 1, 0.5)
+    live.step(1, 2, 0.5)
+    live.ask_for_previews(1)
+    live.ask_for_previews(1)
+    live.add_preview(1, 1, b"one", "image/jpeg")
+    assert (demands, changed, live.take_previews(1)) == ([(1, True)], [], {}), "the other picture's is missing"
+    live.add_preview(1, 2, b"two", "image/jpeg")
+    assert (demands, changed) == ([(1, True), (1, False)], [1])
+    assert {i: frame.data for i, frame in live.take_previews(1).items()} == {1: b"one", 2: b"two"}
+    assert live.take_previews(1) == {}
+    live.add_preview(1, 1, b"late", "image/jpeg")
+    live.ask_for_previews(1)
+    live.add_preview(1, 2, b"new", "image/jpeg")
+    assert live.take_previews(1) == {}, "a preview from before the question does not count"
+    live.end(1)
+    assert demands[2:] == [(1, True), (1, False)]
     assert not live._preview_viewers
 
 
