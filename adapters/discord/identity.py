@@ -92,6 +92,7 @@ def ref_of(interaction: discord.Interaction, *, private: bool) -> EventRef:
         token=interaction.token,
         expires=interaction.expires_at.timestamp(),
         private=private,
+        max_file=interaction.filesize_limit,
     )
     return EventRef(event=f"{NAME}:interaction:{interaction.id}", address=address, answered=True)
 

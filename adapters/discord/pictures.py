@@ -17,12 +17,12 @@ from bot.core.texts import clip
 from engine.contract import Profile
 
 FILE_BYTES = 20 * 1024 * 1024
-"""Discord's limit for one file since September 2026, in bytes.
+"""Discord's limit for one file since September 2026, in bytes, where it names no other.
 
-Some servers and accounts have a larger or smaller one.
+Each interaction names the one of its place, which is larger in servers with boosts.
 """
 REQUEST_BYTES = 25 * 1024 * 1024 - 64 * 1024
-"""Discord's limit for one request in bytes, less room for the rest of the request."""
+"""Discord's limit for one request in bytes, less room for the rest of the request. One file may be larger, by its limit."""
 SMALL_BYTES = 7 * 1024 * 1024
 """Total bytes for the second try after a refusal; below every limit that Discord has had."""
 FILES = 10
@@ -50,7 +50,11 @@ class Upload:
 
 
 async def uploads(
-    pictures: Sequence[PictureFile], profiles: Sequence[Profile], *, small: bool = False
+    pictures: Sequence[PictureFile],
+    profiles: Sequence[Profile],
+    *,
+    small: bool = False,
+    max_file: int | None = None,
 ) -> tuple[Upload, ...]:
     """Read and fit pictures in a thread.
 
@@ -58,18 +62,23 @@ async def uploads(
         pictures: At most the first ten are taken.
         profiles: Models whose small pictures are shown enlarged; if empty, no file is changed.
         small: Make them small enough for any server.
+        max_file: Largest file there, in bytes; ``FILE_BYTES`` where it is not known.
 
     Raises:
         OSError: A file is not there or can't be read.
     """
-    return await asyncio.to_thread(_uploads, tuple(pictures[:FILES]), tuple(profiles), small=small)
+    limit = max_file or FILE_BYTES
+    return await asyncio.to_thread(_uploads, tuple(pictures[:FILES]), tuple(profiles), limit, small=small)
 
 
-def _uploads(pictures: Sequence[PictureFile], profiles: Sequence[Profile], *, small: bool) -> tuple[Upload, ...]:
+def _uploads(
+    pictures: Sequence[PictureFile], profiles: Sequence[Profile], limit: int, *, small: bool
+) -> tuple[Upload, ...]:
     made = [_upload(i, p, p.enlargement(profiles)) for i, p in enumerate(pictures)]
-    each = (SMALL_BYTES if small else REQUEST_BYTES) // max(1, len(made))
-    if not small and sum(len(u.data) for u in made) <= REQUEST_BYTES:
-        each = FILE_BYTES
+    request = max(REQUEST_BYTES, limit)
+    each = min(limit, (SMALL_BYTES if small else request) // max(1, len(made)))
+    if not small and sum(len(u.data) for u in made) <= request:
+        each = limit
     # Files that are no pictures stay unchanged; too large ones are refused again.
     return tuple(
         _smaller(u, each) if len(u.data) > each and p.mime.startswith("image/") else u

@@ -227,6 +227,7 @@ async def show_with_fallbacks(
     words: Words,
     profiles: Sequence[Profile],
     mention: int | None = None,
+    max_file: int | None = None,
 ) -> T:
     """Show as much of a card as Discord accepts. Omitted parts are noted on the card and in the log.
 
@@ -237,6 +238,7 @@ async def show_with_fallbacks(
         words: The catalogues.
         profiles: Models whose small pictures are shown enlarged; if empty, no file is changed.
         mention: See ``view_of``.
+        max_file: See ``uploads``.
 
     Raises:
         NoPictures: A card with a preview was refused; nothing is noted, since it is not finished.
@@ -244,7 +246,7 @@ async def show_with_fallbacks(
     """
     shape = Fallback.WHOLE
     while True:
-        card, files = await _files(card, shape, words, profiles)
+        card, files = await _files(card, shape, words, profiles, max_file)
         try:
             return await show(MessageParts(card, files, plain=shape is Fallback.PLAIN, mention=mention))
         except discord.HTTPException as error:
@@ -279,7 +281,7 @@ def _noted(card: Card, words: Words, key: str) -> Card:
 
 
 async def _files(
-    card: Card, shape: Fallback, words: Words, profiles: Sequence[Profile]
+    card: Card, shape: Fallback, words: Words, profiles: Sequence[Profile], max_file: int | None
 ) -> tuple[Card, tuple[Upload, ...]]:
     """Return the card and its files; a note on the card says if they can't be read."""
     if card.preview is not None:
@@ -288,7 +290,7 @@ async def _files(
     if not card.pictures or shape in (Fallback.NO_FILES, Fallback.PLAIN):
         return card, ()
     try:
-        return card, await uploads(card.pictures, profiles, small=shape is Fallback.SMALL)
+        return card, await uploads(card.pictures, profiles, small=shape is Fallback.SMALL, max_file=max_file)
     except OSError as error:
         log.error("The pictures of job %s can't be read: %s", card.job_id, error)
         return _noted(card, words, "discord.files.unreadable"), ()

@@ -246,7 +246,12 @@ class InteractionReplies:
         profiles = self._studio.profiles() if enlarged else ()
         try:
             message = await show_with_fallbacks(
-                card, show, what="an answer", words=self._studio.text, profiles=profiles
+                card,
+                show,
+                what="an answer",
+                words=self._studio.text,
+                profiles=profiles,
+                max_file=interaction.filesize_limit,
             )
         except FAULTS as error:
             _log("an answer", error)

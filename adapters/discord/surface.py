@@ -92,7 +92,7 @@ class DiscordSurface:
         hook = self._hook(client, address)
         if hook is not None:
             try:
-                await self._shown(client, chat, card, lambda parts: hook.edit_message(message, **parts.edit()))
+                await self._shown(client, address, card, lambda parts: hook.edit_message(message, **parts.edit()))
             except _TokenEnded:
                 pass
             else:
@@ -106,7 +106,7 @@ class DiscordSurface:
             await known.edit(allowed_mentions=nobody, **parts.edit())
 
         # A late message names its asker by a mention, and keeps it.
-        await self._shown(client, chat, card, edit, mention=_asker(address))
+        await self._shown(client, address, card, edit, mention=_asker(address))
         return replace(address, token=None, expires=None)
 
     async def send(self, address: Address, card: Card, key: str) -> Address:
@@ -135,7 +135,7 @@ class DiscordSurface:
                     raise
                 card = replace(card, notes=(self._words("discord.sent.directly", card.locale), *card.notes))
         direct = await self._direct(client, address)
-        return await self._send(client, replace(address, chat=str(direct)), card, nonce, direct=True)
+        return await self._send(client, replace(address, chat=str(direct), max_file=None), card, nonce, direct=True)
 
     async def _send(
         self, client: discord.Client, address: Address, card: Card, nonce: str, *, direct: bool = False
@@ -147,7 +147,7 @@ class DiscordSurface:
             sent = await target.send(nonce=nonce, allowed_mentions=_notifying(mention), **parts.new())
             return str(sent.id)
 
-        sent = await self._shown(client, int(address.chat), card, send, mention=mention)
+        sent = await self._shown(client, address, card, send, mention=mention)
         return replace(address, message=sent, token=None, expires=None, private=False)
 
     async def send_files(self, address: Address, files: Sequence[PictureFile], *, originals: bool) -> tuple[str, ...]:
@@ -161,7 +161,9 @@ class DiscordSurface:
         client = self._ready()
         for small in (False, True):
             try:
-                ready = await uploads(files, () if originals else self._profiles(), small=small)
+                ready = await uploads(
+                    files, () if originals else self._profiles(), small=small, max_file=address.max_file
+                )
             except OSError as error:
                 log.error("Files can't be read: %s", error)
                 raise Gone("the files can't be read") from error
@@ -175,7 +177,7 @@ class DiscordSurface:
             except Gone:
                 if address.private or address.user is None:
                     raise
-                return await self._send_files(client, replace(address, private=True, token=None), ready)
+                return await self._send_files(client, replace(address, private=True, token=None, max_file=None), ready)
         raise Gone("the files are too large for this place")
 
     async def fetch(self, source: PictureSource, limit: int) -> bytes:
@@ -277,7 +279,7 @@ class DiscordSurface:
         return (await _asked(asked, "a direct message")).id
 
     async def _shown(
-        self, client: discord.Client, chat: int, card: Card, show: Show[T], *, mention: int | None = None
+        self, client: discord.Client, address: Address, card: Card, show: Show[T], *, mention: int | None = None
     ) -> T:
         """Show as much of a card as Discord accepts; an archived thread is unarchived."""
         what = "a card" if card.job_id is None else f"the card of job {card.job_id}"
@@ -286,13 +288,19 @@ class DiscordSurface:
 
         async def shown() -> T:
             return await show_with_fallbacks(
-                card, show, what=what, words=self._words, profiles=profiles, mention=mention
+                card,
+                show,
+                what=what,
+                words=self._words,
+                profiles=profiles,
+                mention=mention,
+                max_file=address.max_file,
             )
 
         try:
             return await _asked(shown(), what)
         except _Archived:
-            await _asked(_opened(client, chat), "opening an archived thread")
+            await _asked(_opened(client, int(address.chat)), "opening an archived thread")
             return await _asked(shown(), what)
 
 

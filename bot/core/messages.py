@@ -21,6 +21,7 @@ class Address:
         expires: When the token expires, in Unix seconds.
         private: Shown to the asker alone (Discord's ephemeral messages).
         elsewhere: Another chat than the request's, since nothing can be sent there.
+        max_file: Largest file that can be sent there, in bytes; None where the surface's general limit holds.
         replaces: Id of an earlier message in the same chat, which is removed once this one is shown.
     """
 
@@ -34,6 +35,7 @@ class Address:
     expires: float | None = None
     private: bool = False
     elsewhere: bool = False
+    max_file: int | None = None
     replaces: str | None = None
 
 

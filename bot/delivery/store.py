@@ -80,6 +80,7 @@ def private_address(address: Address) -> Address | None:
         reply_to=None,
         token=None,
         expires=None,
+        max_file=None,
         replaces=None,
     )
 

@@ -306,7 +306,7 @@ class ExportWorker:
     async def _make(self, export: Export) -> None:
         if await data_files.free_bytes(self._pictures) < data_files.MIN_FREE_BYTES:
             raise Unavailable("unavailable.disk_full")
-        max_size = None if export.address is None else self._surfaces[export.address.platform].abilities().max_file
+        max_size = None if export.address is None else self._max_file(export.address)
         parts = ZipParts(self._data / exports.FOLDER, str(export.id), max_size)
         try:
             await self._fill(parts, export)
@@ -318,6 +318,11 @@ class ExportWorker:
         if not wanted:
             await parts.discard()
         self._bus.publish(MessagesAdded())
+
+    def _max_file(self, address: Address) -> int:
+        """Return the largest file that can be sent to an address, and to the person alone if that fails."""
+        largest = self._surfaces[address.platform].abilities().max_file
+        return largest if address.max_file is None else min(largest, address.max_file)
 
     async def _fill(self, parts: ZipParts, export: Export) -> None:
         async with self._db.read() as tx:

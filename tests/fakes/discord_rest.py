@@ -431,7 +431,7 @@ class Rest:
             data = await request.json()
         discord_spec.check(method, path, data)
         sizes = [len(b) for _, b in files.values()]
-        if any(s > self.file_bytes for s in sizes) or sum(sizes) > REQUEST_BYTES:
+        if any(s > self.file_bytes for s in sizes) or sum(sizes) > max(REQUEST_BYTES, self.file_bytes):
             raise Refused(413, 40005, "Request entity too large")
         return Body(data, files)
 

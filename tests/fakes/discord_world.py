@@ -54,7 +54,7 @@ class Channel:
 
     ``installed`` is whether the server has the application; else people have it for themselves alone. ``attach_files``
     is whether the bot has that right. A thread may be ``archived`` (writing opens it again) and ``locked`` (only
-    moderators open it again).
+    moderators open it again). ``file_bytes`` is the largest file that interactions there are told of.
     """
 
     id: int
@@ -68,6 +68,7 @@ class Channel:
     attach_files: bool = True
     archived: bool = False
     locked: bool = False
+    file_bytes: int = 20 * 2**20
     recipient: User | None = None
 
     def payload(self) -> dict[str, Any]:
@@ -323,7 +324,7 @@ class World:
             "app_permissions": "2248473465835073",
             "entitlements": [],
             "entitlement_sku_ids": [],
-            "attachment_size_limit": 20 * 1024 * 1024,
+            "attachment_size_limit": channel.file_bytes,
         }
         if interaction.message is not None:
             payload["message"] = self.message_payload(interaction.message)

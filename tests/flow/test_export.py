@@ -145,10 +145,12 @@ async def test_loras_are_exported_by_name_and_weight(make: Make) -> None:
     assert jobs[0]["loras"] == [{"name": "pixel", "weight": 0.8}, {"name": "ink", "weight": -0.5}]
 
 
-async def test_no_part_is_larger_than_the_platform_takes(make: Make) -> None:
-    bot = await make(replace(ABLE, max_file=6000))
+@pytest.mark.parametrize(("everywhere", "there"), [(6000, None), (6000, 10**6), (10**6, 6000)])
+async def test_no_part_is_larger_than_the_platform_takes(make: Make, everywhere: int, there: int | None) -> None:
+    bot = await make(replace(ABLE, max_file=everywhere))
     await two_people(bot)
-    await exports.request_export(bot.ctx, bot.actor(), ref())
+    asked = Address("chat", CHAT, user="1", max_file=there)
+    await exports.request_export(bot.ctx, bot.actor(), EventRef("export", asked))
     await bot.until(lambda: bool(export_files(bot)) and len(sent(bot)) == len(export_files(bot)))
     await bot.quiet()
     parts = sent(bot)

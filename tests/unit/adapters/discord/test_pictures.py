@@ -51,6 +51,18 @@ async def test_names_differ_and_ten_are_the_most(tmp_path: Path) -> None:
     assert len({u.name for u in made}) == 10
 
 
+async def test_one_file_may_be_as_large_as_its_place_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = picture(tmp_path, size=(128, 128), noise=True)
+    size = large.path.stat().st_size
+    monkeypatch.setattr(pictures, "FILE_BYTES", size // 2)
+    monkeypatch.setattr(pictures, "REQUEST_BYTES", size - 1)
+    assert [u.name for u in await uploads([large], ())] == ["7-0.webp"]
+    assert [u.name for u in await uploads([large], (), max_file=size)] == ["7-0.png"]
+    # Together they keep to the request's limit.
+    two = await uploads([large, large], (), max_file=size)
+    assert sum(len(u.data) for u in two) <= size
+
+
 async def test_alt_text_fits(tmp_path: Path) -> None:
     (upload,) = await uploads([replace(picture(tmp_path), alt="x" * 2000)], ())
     assert len(upload.alt) == 1024
@@ -69,6 +81,7 @@ async def test_what_is_too_large_becomes_webp(tmp_path: Path, monkeypatch: pytes
 
 async def test_several_share_the_requests_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "REQUEST_BYTES", 60_000)
+    monkeypatch.setattr(pictures, "FILE_BYTES", 60_000)
     files = [picture(tmp_path, f"7-{i}.png", (128, 128), noise=True) for i in range(4)]
     made = await uploads(files, ())
     assert sum(len(u.data) for u in made) <= 60_000

@@ -12,6 +12,7 @@ from adapters.discord.surface import DiscordSurface
 from bot.core.cards import Card, CardPreview, Fact, Tone
 from bot.core.messages import Address
 from bot.core.ports import Gone, NoPictures, RetryLater, Unclear
+from bot.storage.sql import dump_address, load_address
 from tests.fakes.discord import FakeDiscord, Person
 from tests.fakes.discord_spec import MEDIA_GALLERY, TEXT_DISPLAY, nested
 from tests.fakes.discord_world import Message
@@ -232,6 +233,30 @@ async def test_too_large_for_this_place_is_sent_smaller(
     assert message.attachments == []
     assert "too large" in message.text
     assert "Done" in message.text
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_files_keep_to_the_limit_that_the_interaction_named(
+    fake: FakeDiscord, ada: Person, scripted: Scripted, surface: DiscordSurface, tmp_path: Path, *, late: bool
+) -> None:
+    fake.channel.file_bytes = fake.rest.file_bytes = 100_000
+    message = await (await ada.draw("an apple")).answer()
+    await fake.world.until(lambda: bool(scripted.bindings), "the message is known")
+    address = scripted.bindings[0][1]
+    assert load_address(dump_address(address)).max_file == 100_000
+    if late:
+        fake.expire_tokens()
+    large = picture(tmp_path, size=(256, 256), noise=True)
+    assert large.path.stat().st_size > 100_000
+    fake.rest.asked.clear()
+    await surface.edit(address, Card(Tone.DONE, "Done.", job_id=7, pictures=(large,)))
+    assert [a.filename for a in message.attachments] == ["7-0.webp"]
+    # At once: no larger file was refused before. A direct message has Discord's general limit again.
+    assert sum(name.startswith("PATCH") for name in fake.rest.asked) == 1 + late
+    fake.rest.file_bytes = 10**9
+    private = replace(address, token=None, message=None, private=True)
+    await surface.send(private, Card(Tone.DONE, "Done.", job_id=7, pictures=(large,), private=True), "k")
+    assert [a.filename for m in ada.direct_messages() for a in m.attachments] == ["7-0.png"]
 
 
 @pytest.mark.parametrize("ended", [False, True])
