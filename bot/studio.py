@@ -37,8 +37,9 @@ from bot.delivery import service as delivery_service
 from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live, PreviewFrame
 from bot.delivery.service import MissedNotice
-from bot.drawing import admission, defaults, job_actions, picture_requests, suggestions
+from bot.drawing import admission, defaults, drafts, job_actions, picture_requests, suggestions
 from bot.drawing.commands import example_buttons
+from bot.drawing.draft_writer import DraftWriter
 from bot.drawing.model_rules import EVERYONE, fits
 from bot.drawing.picture_requests import PictureFetcher, SavedRequest
 from bot.drawing.styles import BUILT_IN, Style
@@ -111,7 +112,7 @@ class Studio:
     ) -> None:
         """Args:
         db: Where the rows are.
-        engine: Asked for its profiles, its LoRAs and its state alone.
+        engine: Asked for its profiles, its LoRAs, its state and texts alone.
         backlog: The queue.
         live: Wakes those who watch a job.
         clock: Time.
@@ -165,6 +166,14 @@ class Studio:
             job = await shield(admission.draw(self._ctx, self._in_their_language(actor), place, form, ref))
         return await self._shown(job)
 
+    async def draw_or_write(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Card:
+        """Admit a request as ``draw`` does, or with ``--expand`` save it: the card at ``ref.address`` says that its prompt
+        is written, then shows it. Raises Refusal.
+        """
+        with self._metrics.command(actor.platform, DRAW):
+            saved = await shield(drafts.draw(self._ctx, self._in_their_language(actor), place, form, ref))
+        return saved.card if isinstance(saved, SavedRequest) else (await self._shown(saved)).card
+
     async def revise(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> ShownJob | None:
         """Replace the request of the actor's job whose card answers the message of ``ref.address``, while it waits.
 
@@ -203,6 +212,10 @@ class Studio:
     def picture_fetcher(self, surfaces: Mapping[str, Surface]) -> PictureFetcher:
         """Return the worker that fetches the pictures of saved requests from these platforms."""
         return PictureFetcher(self._ctx, surfaces)
+
+    def draft_writer(self) -> DraftWriter:
+        """Return the worker that has longer prompts written."""
+        return DraftWriter(self._ctx, self._engine)
 
     async def press(self, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> ButtonResult:
         """Run the command of a button.

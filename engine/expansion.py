@@ -27,7 +27,7 @@ _FENCE = re.compile(r"^\s*```\w*\s*$", re.MULTILINE)
 _LIST = re.compile(r"^\s*(?:#+|[-*+•]|\d+[.)])\s+", re.MULTILINE)
 _MARKS = re.compile(r"\*{1,3}|_{2,3}|`+|[<>]")
 _LABEL = re.compile(r"^\s*(?:(?:rewritten |richer )?(?:prompt|description)|提示词|描述)\s*[:：]\s*", re.IGNORECASE)
-_FLAG = re.compile(r"(?:(?<=\s)|^)[-‐‒–—―−]+(?=\w)")
+_FLAG = re.compile(r"(?<![A-Za-z0-9])[-‐‒–—―−]+(?=[A-Za-z])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _SENTENCE = re.compile(r"[.!?](?=\s|$)|[。！？]")
 _QUOTES: Mapping[str, str] = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "「": "」", "『": "』"}

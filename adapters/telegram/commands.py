@@ -430,7 +430,7 @@ class MessageCommands:
         """Save the request; returns its card, or None for a part of an album."""
         place = place_of(message)
         if not form.sources:
-            return (await self._studio.draw(actor, place, form, ref)).card
+            return await self._studio.draw_or_write(actor, place, form, ref)
         if message.media_group_id is None or not pictures_in(message):
             return await self._studio.draw_from_sources(actor, place, form, ref)
         album = album_ref(message, address_near(message, actor))

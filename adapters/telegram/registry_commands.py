@@ -239,6 +239,9 @@ class CallbackQueries:
             card = self._studio.typed_form(pressed.form, actor.locale)
             await self._answer_in_private(query, actor, event_update.update_id, card)
             return
+        if pressed.card is not None and pressed.card.provisional:
+            self._background.answer(query.id, pressed.notice)  # delivery shows it
+            return
         if pressed.card is not None and not command.updates:
             await self._answer_in_private(query, actor, event_update.update_id, pressed.card)
             return

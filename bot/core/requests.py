@@ -70,7 +70,8 @@ class DrawForm:
     mask, white where the picture is drawn anew; ``references`` are the files of the reference pictures. ``lora`` is
     ``NAME:WEIGHT``, several with commas between. ``sources`` are pictures that are still to be fetched from the platform;
     ``use`` says what they become; without it, the model decides. ``start`` names a stored picture in the place of
-    ``image``: the number of its job, or ``JOB:PICTURE``, both from 1.
+    ``image``: the number of its job, or ``JOB:PICTURE``, both from 1. ``expand`` asks for a longer prompt, which is shown
+    before it is drawn.
     """
 
     prompt: str
@@ -90,6 +91,7 @@ class DrawForm:
     control: str | None = None
     control_weight: str | None = None
     start: str | None = None
+    expand: bool | None = None
     image: bytes | None = field(default=None, repr=False)
     mask: bytes | None = field(default=None, repr=False)
     references: tuple[bytes, ...] = field(default=(), repr=False)

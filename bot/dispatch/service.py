@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 from bot import features
 from bot.access.digest import AccessDigest
@@ -28,7 +29,6 @@ from bot.dispatch.completion import Completion, ImageFiles
 from bot.dispatch.dispatcher import Dispatcher
 from bot.dispatch.eta import EtaCalibration, EtaEstimator
 from bot.dispatch.recovery import ExternalChanges, recover
-from bot.drawing.picture_requests import PictureFetcher
 from bot.history.service import run_indexer
 from bot.maintenance.checks import ClockSetback, watch_integrity
 from bot.moderation.image_moderation import ImageModeration
@@ -52,6 +52,19 @@ QUEUE_LIMIT = 10_000
 """Most waiting jobs by default: each takes memory, and people do not wait for a position beyond it."""
 
 log = logging.getLogger(__name__)
+
+
+class RequestWorker(Protocol):
+    """Completes requests that are no jobs yet: fetches their pictures, or has their prompts written."""
+
+    def wake(self) -> None:
+        """A request may have been saved, or a platform has come."""
+
+    def on_messages_added(self, event: MessagesAdded, /) -> None:
+        """A request may have been saved, with its notice."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
 
 
 class Dispatch:
@@ -156,7 +169,7 @@ class Dispatch:
         self._digest = AccessDigest(db, known, access or {}, bus=self._bus, clock=clock)
         self._retention = RetentionWorker(db, folder, clock, free_percent=keep_free)
         self._exports = ExportWorker(db, folder, self._surfaces, clock, self._bus)
-        self._fetcher: PictureFetcher | None = None
+        self._workers: Sequence[RequestWorker] = ()
         self._setback = ClockSetback(db, clock)
         self._external = ExternalChanges(
             db,
@@ -183,11 +196,11 @@ class Dispatch:
         """The platforms that are on, as a live view."""
         return MappingProxyType(self._surfaces)
 
-    async def start(self, fetcher: PictureFetcher | None = None) -> None:
+    async def start(self, *workers: RequestWorker) -> None:
         """Repair what the last process has left, and begin to draw and to deliver.
 
         Args:
-            fetcher: Fetches the pictures of requests from now on.
+            workers: Complete requests from now on.
 
         Raises:
             Unavailable: The database or the pictures folder can't be used.
@@ -199,9 +212,9 @@ class Dispatch:
         for job in await recover(self._db, self._folder, self._sync, self._clock):
             self._dispatcher.enqueue(ticket_of(job), solo=job.attempts > 0)
         await self._delivery.scan()
-        if fetcher is not None:
-            self._fetcher = fetcher
-            self._bus.subscribe(MessagesAdded, fetcher.on_messages_added)
+        self._workers = workers
+        for worker in workers:
+            self._bus.subscribe(MessagesAdded, worker.on_messages_added)
         self._task = asyncio.create_task(self._run(), name="dispatch")
 
     async def stop(self) -> None:
@@ -227,8 +240,8 @@ class Dispatch:
         """Deliver to this platform from now on, also what has waited for it."""
         self._surfaces[platform] = surface
         self._exports.wake()
-        if self._fetcher is not None:
-            self._fetcher.wake()
+        for worker in self._workers:
+            worker.wake()
         await self._delivery.scan()
 
     def detach(self, platform: str) -> None:
@@ -297,8 +310,7 @@ class Dispatch:
                 tasks.create_task(self._digest.run(), name="digest"),
                 tasks.create_task(watch_integrity(self._db, self._clock), name="integrity"),
             ]
-            if self._fetcher is not None:
-                background.append(tasks.create_task(self._fetcher.run(), name="pictures"))
+            background += [tasks.create_task(worker.run(), name=type(worker).__name__) for worker in self._workers]
             await self._dispatcher.run()
             for task in background:
                 task.cancel()

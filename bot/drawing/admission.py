@@ -103,12 +103,12 @@ class _Checked:
 
 async def draw(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Job:
     """Admit a request as typed. The same event again returns its job. Raises Refusal; then nothing is stored."""
-    async with _checked_form(ctx, actor, place, form) as (request, files):
+    async with checked_form(ctx, actor, place, form) as (request, files):
         return await admit(ctx, actor, place, request, ref, files=files)
 
 
 @asynccontextmanager
-async def _checked_form(
+async def checked_form(
     ctx: AppContext, actor: Actor, place: Place, form: DrawForm
 ) -> AsyncIterator[tuple[DrawRequest, Sequence[Staged]]]:
     """Yield the request of a form, with what holds here where nothing is typed, and the files of its pictures."""
@@ -148,7 +148,7 @@ async def revise(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, re
         return None
     if found[0].request.image or found[0].request.references:
         raise Conflict("refusal.revise.pictures")
-    async with _checked_form(ctx, actor, place, form) as (request, files):
+    async with checked_form(ctx, actor, place, form) as (request, files):
         return await admit(ctx, actor, place, request, ref, files=files, replaces=True)
 
 

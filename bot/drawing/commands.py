@@ -18,7 +18,7 @@ from bot.core.jobs import Job
 from bot.core.pictures import Picture
 from bot.core.requests import DrawForm, PictureUse
 from bot.core.texts import shown
-from bot.drawing import admission, job_actions, job_menu, overview, picture_form, picture_requests, request_form
+from bot.drawing import admission, drafts, job_actions, job_menu, overview, picture_form, picture_requests, request_form
 from bot.drawing.admission import RepeatedPress
 from bot.drawing.defaults import rights_of
 from bot.drawing.flags import missing_from_line, prompt_line
@@ -40,7 +40,34 @@ async def _draw(ctx: AppContext, invocation: Invocation) -> CommandResult:
     if invocation.pictures:
         form = replace(form, sources=tuple(invocation.pictures))
         return _saved(await picture_requests.save(ctx, actor, invocation.place, form, invocation.ref))
-    return CommandResult(new=await admission.draw(ctx, actor, invocation.place, form, invocation.ref))
+    return _saved(await drafts.draw(ctx, actor, invocation.place, form, invocation.ref))
+
+
+async def _richer(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    return _saved(await drafts.enrich(ctx, invocation.actor, invocation.place, invocation.pressed, invocation.ref))
+
+
+async def _draw_text(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    return await _drawn_text(ctx, invocation, None)
+
+
+async def _edit_text(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    values = invocation.submitted
+    if values is None:
+        form = await drafts.open_form(ctx, invocation.actor, invocation.place, invocation.pressed)
+        return CommandResult(form=form)
+    return await _drawn_text(ctx, invocation, values.get("prompt", ""))
+
+
+async def _drawn_text(ctx: AppContext, invocation: Invocation, prompt: str | None) -> CommandResult:
+    actor, press = invocation.actor, invocation.pressed
+    job = await drafts.draw_draft(ctx, actor, invocation.place, press, invocation.ref, prompt=prompt)
+    return CommandResult(new=job, notice="" if job else text(actor.locale, "studio.press.repeated"))
+
+
+async def _stop_text(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    await drafts.stop(ctx, invocation.actor, invocation.pressed)
+    return CommandResult(notice=text(invocation.actor.locale, "card.expanded.stopped"))
 
 
 async def _edit_picture(ctx: AppContext, invocation: Invocation) -> CommandResult:
@@ -203,6 +230,10 @@ def _has_prompt(job: Job, _picture: Picture | None, _profile: Profile | None) ->
     return bool(job.request.typed)
 
 
+def _can_expand(job: Job, _picture: Picture | None, profile: Profile | None) -> bool:
+    return bool(job.request.typed) and profile is not None and profile.expands
+
+
 def _can_vary(_job: Job, _picture: Picture | None, profile: Profile | None) -> bool:
     return profile is not None and Capability.VARY in profile.can
 
@@ -291,6 +322,16 @@ COMMANDS = (
     ),
     _on_pictures("usepicture", PictureUse.START),
     _on_pictures("editpicture", PictureUse.EDIT),
+    Command(
+        action="richer",
+        permission=Permission.ANYBODY,
+        handler=_richer,
+        on_job=True,
+        button=JobButton(offered=_can_expand),
+    ),
+    Command(action=drafts.DRAW, permission=Permission.ANYBODY, handler=_draw_text),
+    Command(action=drafts.EDIT, permission=Permission.ANYBODY, handler=_edit_text, form=True),
+    Command(action=drafts.STOP, permission=Permission.ANYBODY, handler=_stop_text),
     Command(
         action="prompt",
         permission=Permission.ANYBODY,

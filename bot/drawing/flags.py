@@ -101,6 +101,7 @@ _FLAGS = (
     _Flag("from", "start"),
     _Flag("private", "private", _Value.NOTHING),
     _Flag(_PUBLIC, "private", _Value.NOTHING),
+    _Flag("expand", "expand", _Value.NOTHING),
 )
 _ALIASES = {"ar": "size", "n": "count", "neg": "no", "clip_skip": "clip-skip", "control_weight": "control-weight"}
 

@@ -26,6 +26,7 @@ OPTIONS = (
     Arg("guidance", ArgType.DECIMAL, required=False, limits=(0, 100)),
     Arg("strength", ArgType.DECIMAL, required=False, limits=(STRENGTH.low, STRENGTH.high)),
     Arg("private", ArgType.SWITCH, required=False),
+    Arg("expand", ArgType.SWITCH, required=False),
 )
 """What ``draw`` takes; each is the field of ``DrawForm`` of its name. A typed line has a flag for each instead."""
 
@@ -50,6 +51,5 @@ def form_of(args: Mapping[str, str]) -> DrawForm:
     """Return the form of the values that were given, by the argument's name."""
     args = {("prompt" if name == "instruction" else name): value for name, value in args.items()}
     values: dict[str, Any] = {arg.name: args[arg.name] for arg in OPTIONS if arg.name in args}
-    if "private" in values:
-        values["private"] = values["private"] == YES
+    values |= {name: values[name] == YES for name in ("private", "expand") if name in values}
     return DrawForm(**values)

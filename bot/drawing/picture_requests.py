@@ -121,7 +121,7 @@ async def save(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref:
         if await store.by_event(tx, ref.event) is None:
             account_id = await _check_person(tx, ctx, actor, place, checked)
             await store.add(tx, _new(ctx, actor, place, form, ref, account_id=account_id))
-            await _announce(tx, ref, card)
+            await announce(tx, ref, card)
     ctx.backlog.messages_added()
     return SavedRequest(card)
 
@@ -164,7 +164,7 @@ async def add_to_album(
         else:
             return
         if worded:
-            await _announce(tx, ref, waiting_card(actor, form, checked))
+            await announce(tx, ref, waiting_card(actor, form, checked))
     ctx.backlog.messages_added()
 
 
@@ -201,8 +201,8 @@ def _new(
     )
 
 
-async def _announce(tx: Tx, ref: EventRef, card: Card) -> None:
-    """Add the message that becomes the job's card; until then it says that the pictures are fetched."""
+async def announce(tx: Tx, ref: EventRef, card: Card) -> None:
+    """Add the message that becomes another card; until then it says what is being done."""
     assert ref.address is not None
     state = MessageState.OPENING if ref.answered else MessageState.WANTED
     shown = digest_of(card, final=True) if ref.answered else ""

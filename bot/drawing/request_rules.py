@@ -98,6 +98,8 @@ def check_form(
     if len(form.prompt) > MAX_TYPED:
         raise BadInput("refusal.prompt.too_long", length=len(form.prompt), limit=profiles[0].prompt_chars)
     form = flags.parse(form)
+    if form.expand:
+        raise BadInput("refusal.expand.alone")
     typed = clean(form.prompt)
     if not typed:
         raise BadInput("refusal.prompt.empty")

@@ -1,10 +1,11 @@
-"""Rows of requests whose pictures are still to be fetched from their platform, and of pictures without words yet."""
+"""Rows of requests that are not complete: pictures still to be fetched, pictures without words, prompts to be written."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
+from enum import StrEnum
 
 from bot.core.messages import Address
 from bot.core.people import Actor, Place
@@ -171,3 +172,150 @@ async def get_draft(tx: Tx, draft_id: int, account_id: int) -> DrawForm | None:
     )
     form: DrawForm | None = next((_FORM.read(row[0]) for row in rows), None)
     return form
+
+
+class DraftState(StrEnum):
+    """A prompt that the engine writes: it waits, it is written, or nobody wants it any more."""
+
+    WAITING = "waiting"
+    WRITTEN = "written"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPromptDraft:
+    """A prompt to write; see PromptDraft."""
+
+    event: str
+    account_id: int
+    actor: Actor
+    place: Place
+    address: Address
+    form: DrawForm
+    job_id: int | None
+    model: str
+    seed: int
+    state: DraftState = DraftState.WAITING
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptDraft(NewPromptDraft):
+    """A prompt that the engine writes.
+
+    Attributes:
+        event: The event that asked for it; its notice has the same.
+        account_id: Row of the account that asked.
+        actor: Who asked.
+        place: Where.
+        address: Where its card is.
+        form: The request, without flags in its prompt. With ``sources`` the first of them is described.
+        job_id: The job whose prompt is made richer; None if it is a request of its own.
+        model: Name of the model's profile; empty for a description.
+        seed: Decides the choice of words.
+        state: See DraftState.
+        text: What was written; empty before.
+        tries: How often a process or an engine has begun to write it.
+        drawn_at: When it was drawn last, in Unix seconds; 0 before.
+        created_at: Unix seconds.
+    """
+
+    id: int
+    text: str = ""
+    tries: int = 0
+    drawn_at: float = 0.0
+
+
+_NEW_PROMPT = RowMapper(NewPromptDraft, "prompt_drafts", converters=_CONVERTERS)
+_PROMPTS = RowMapper(PromptDraft, "prompt_drafts", converters=_CONVERTERS)
+_OF_PERSON = "account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
+
+
+async def add_prompt(tx: Tx, new: NewPromptDraft) -> int:
+    """Store a prompt to write, and drop those of yesterday. Returns the row's id.
+
+    Raises sqlite3.IntegrityError if its event has one.
+    """
+    await tx.execute_fetchall("DELETE FROM prompt_drafts WHERE created_at < ?", (new.created_at - _DRAFT_SECONDS,))
+    rows = await _NEW_PROMPT.insert(tx, new, "RETURNING id")
+    return int(next(iter(rows))[0])
+
+
+async def prompt_by_event(tx: Tx, event: str) -> PromptDraft | None:
+    """Return the prompt of an event, or None."""
+    return await _PROMPTS.select_one(tx, "WHERE event = ?", (event,))
+
+
+async def get_prompt(tx: Tx, draft_id: int) -> PromptDraft | None:
+    """Return a prompt, or None."""
+    return await _PROMPTS.select_one(tx, "WHERE id = ?", (draft_id,))
+
+
+async def prompts_since(tx: Tx, person_id: int, since: float) -> tuple[float, ...]:
+    """Return when a person has asked for prompts since a time, in Unix seconds, the oldest first."""
+    rows = await tx.execute_fetchall(
+        f"SELECT created_at FROM prompt_drafts WHERE {_OF_PERSON} AND created_at > ? ORDER BY created_at",  # noqa: S608 - a constant
+        (person_id, since),
+    )
+    return tuple(float(row[0]) for row in rows)
+
+
+async def waiting_prompts(tx: Tx, person_id: int) -> int:
+    """Return how many prompts of a person are not written yet."""
+    rows = await tx.execute_fetchall(
+        f"SELECT count(*) FROM prompt_drafts WHERE {_OF_PERSON} AND state = 'waiting'",  # noqa: S608 - a constant
+        (person_id,),
+    )
+    return int(next(iter(rows))[0])
+
+
+async def next_prompt(tx: Tx) -> int | None:
+    """Return the id of the oldest prompt that is not written yet, or None."""
+    rows = await tx.execute_fetchall("SELECT id FROM prompt_drafts WHERE state = 'waiting' ORDER BY id LIMIT 1")
+    return next((int(row[0]) for row in rows), None)
+
+
+async def begin_prompt(tx: Tx, draft_id: int) -> PromptDraft | None:
+    """Count a try; return the waiting prompt with it, or None. A row that can't be read is ended."""
+    try:
+        return await _PROMPTS.fetch_one(
+            tx,
+            "UPDATE prompt_drafts SET tries = tries + 1 WHERE id = ? AND state = 'waiting'"  # noqa: S608 - constants
+            f" RETURNING {_PROMPTS.columns}",
+            (draft_id,),
+        )
+    except ValueError as e:
+        log.error("the prompt %d can't be read and is dropped: %s", draft_id, e)
+        await move_prompt(tx, draft_id, DraftState.WAITING, DraftState.ENDED)
+        return None
+
+
+async def end_prompt_try(tx: Tx, draft_id: int) -> None:
+    """A try ended with the service, and without harm to it, so it does not count."""
+    await tx.execute_fetchall("UPDATE prompt_drafts SET tries = tries - 1 WHERE id = ?", (draft_id,))
+
+
+async def move_prompt(tx: Tx, draft_id: int, old: DraftState, new: DraftState, text: str = "") -> bool:
+    """Change a prompt's state and text; returns whether it was in the old state."""
+    cursor = await tx.execute(
+        "UPDATE prompt_drafts SET state = ?, text = ? WHERE id = ? AND state = ?",
+        (new.value, text, draft_id, old.value),
+    )
+    return cursor.rowcount == 1
+
+
+async def end_prompt(tx: Tx, draft_id: int) -> bool:
+    """End a prompt that waits or is written, without its text; returns whether it was one."""
+    cursor = await tx.execute(
+        "UPDATE prompt_drafts SET state = 'ended', text = '' WHERE id = ? AND state <> 'ended'", (draft_id,)
+    )
+    return cursor.rowcount == 1
+
+
+async def draw_prompt(tx: Tx, draft_id: int, *, now: float, pause: float) -> bool:
+    """Note that a prompt is drawn now; returns False if that was less than ``pause`` seconds ago."""
+    cursor = await tx.execute(
+        "UPDATE prompt_drafts SET drawn_at = ? WHERE id = ? AND NOT drawn_at BETWEEN ? AND ?",
+        (now, draft_id, now - pause, now),
+    )
+    return cursor.rowcount == 1

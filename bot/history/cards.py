@@ -170,6 +170,8 @@ def help_card(
         lines.append(("help.lora", {"example": f"{lora}:0.8"}))
     if len(profiles) > 1:
         lines.append(("help.model", {"example": profiles[1].name, "known": ", ".join(p.name for p in profiles)}))
+    if model.expands:
+        lines.append(("help.expand", {}))
     lines.append(("help.private", {}))
     notes = tuple(text(locale, key, **params) for key, params in lines)
     return Card(Tone.INFO, text(locale, "help.title"), notes=notes, private=True, final=True)

@@ -408,7 +408,7 @@ async def test_a_server_in_trouble_is_asked_again_and_a_slow_one_given_up(rig: R
         await released.wait()
         return response
 
-    fetcher = rig.bot.dispatch._fetcher
+    fetcher = rig.bot.dispatch._workers[0]
     assert isinstance(fetcher, PictureFetcher)
     fetcher._seconds, fetcher._patience = 0.2, 0.5
     rig.faults.extend([slow] * 9)

@@ -22,6 +22,7 @@ from bot.core.quotas import Limit
 from bot.core.requests import DrawForm
 from bot.dispatch.service import Dispatch
 from bot.drawing.admission import draw
+from bot.drawing.draft_writer import DraftWriter
 from bot.drawing.picture_requests import PictureFetcher
 from bot.features import COMMANDS
 from bot.observability.metrics import Metrics
@@ -105,7 +106,8 @@ class Bot:
             loras=self.engine.loras,
         )
         self._wake = self.dispatch._delivery._wake = WatchedEvent()
-        await self.dispatch.start(PictureFetcher(self.ctx, self.dispatch.surfaces))
+        fetcher = PictureFetcher(self.ctx, self.dispatch.surfaces)
+        await self.dispatch.start(fetcher, DraftWriter(self.ctx, self.engine))
         for platform, surface in self.surfaces.items():
             await self.dispatch.attach(platform, surface)
 

@@ -27,12 +27,14 @@ _NO_PICTURES = "DELETE FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE 
 
 _NO_SEARCHES = "DELETE FROM searches WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
 
-# Requests whose pictures are still to be fetched; ``_stop_picture_requests`` replaces their cards before.
+# Requests whose pictures are still to be fetched; ``_stop_incomplete`` replaces their cards before.
 _NO_PICTURE_REQUESTS = "DELETE FROM picture_requests WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
 
 _NO_PREFERENCES = "DELETE FROM person_options WHERE person_id = ?"
 
 _NO_PICTURE_DRAFTS = "DELETE FROM picture_drafts WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
+
+_NO_PROMPT_DRAFTS = "DELETE FROM prompt_drafts WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
 
 _NO_EXPORTS = "DELETE FROM exports WHERE person_id = ?"
 
@@ -52,6 +54,7 @@ _NO_MESSAGES = f"{_UNWANTED} AND job_id IN (SELECT id FROM jobs WHERE person_id 
 
 _JOB = (
     "DELETE FROM favourites WHERE job_id = ?",
+    "DELETE FROM prompt_drafts WHERE job_id = ?",
     # Its trigger deletes the job from the search index.
     "DELETE FROM pictures WHERE job_id = ?",
     f"{_WITHOUT_CONTENT} WHERE id = ?",
@@ -80,6 +83,7 @@ _ALL = (
     _NO_SEARCHES,
     _NO_PICTURE_REQUESTS,
     _NO_PICTURE_DRAFTS,
+    _NO_PROMPT_DRAFTS,
     _NO_EXPORTS,
     _NO_PREFERENCES,
     _NO_PROMPTS,
@@ -152,7 +156,7 @@ async def forget(tx: Tx, person_id: int) -> Forgotten:
     paths = await _column(tx, _PATHS, person_id)
     named = await _SOURCES.select(tx, "WHERE person_id = ?", (person_id,))
     exports = await tx.execute_fetchall("SELECT id FROM exports WHERE person_id = ?", (person_id,))
-    await _stop_picture_requests(tx, person_id)
+    await _stop_incomplete(tx, person_id)
     for statement in _ALL:
         await tx.execute_fetchall(statement, (person_id,))
     await _cancel_notices(tx, person_id)
@@ -165,10 +169,11 @@ async def forget(tx: Tx, person_id: int) -> Forgotten:
     )
 
 
-async def _stop_picture_requests(tx: Tx, person_id: int) -> None:
-    """Let the cards of requests whose pictures are still to be fetched say that they are forgotten."""
+async def _stop_incomplete(tx: Tx, person_id: int) -> None:
+    """Let the cards of requests that are no jobs yet say that they are forgotten: of pictures, and of longer prompts."""
     rows = await tx.execute_fetchall(
-        "SELECT event, json_extract(actor, '$.locale') FROM picture_requests"
+        "SELECT event, json_extract(actor, '$.locale') FROM"
+        " (SELECT event, actor, account_id FROM picture_requests UNION ALL SELECT event, actor, account_id FROM prompt_drafts)"
         " WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)",
         (person_id,),
     )

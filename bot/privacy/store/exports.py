@@ -161,7 +161,7 @@ async def retained_ids(tx: Tx, *, now: float) -> frozenset[int]:
 
 
 async def person(tx: Tx, person_id: int) -> dict[str, object]:
-    """Return a person's accounts, credits, preferences, favourites, and requests that wait for pictures, as JSON values."""
+    """Return a person's accounts, credits, preferences, favourites, and requests that are no jobs yet, as JSON values."""
     return {
         "person": (await _dicts(tx, "SELECT name, created_at FROM people WHERE id = ?", person_id))[0],
         "accounts": await _dicts(
@@ -184,6 +184,12 @@ async def person(tx: Tx, person_id: int) -> dict[str, object]:
         "picture_requests": await _dicts(
             tx,
             "SELECT platform, json_extract(form, '$.prompt') AS prompt, created_at FROM picture_requests"
+            " WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?) ORDER BY id",
+            person_id,
+        ),
+        "prompt_drafts": await _dicts(
+            tx,
+            "SELECT json_extract(form, '$.prompt') AS prompt, text, created_at FROM prompt_drafts"
             " WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?) ORDER BY id",
             person_id,
         ),

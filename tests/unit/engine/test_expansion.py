@@ -19,7 +19,10 @@ from engine.contract import CannotWrite
         ("<think>\nThe user wants a cat.\n</think>\n\nA red cat", "A red cat"),
         ("```text\nA red cat\n```", "A red cat"),
         ("# A cat\n- red\n- on a mat", "A cat red on a mat"),
-        ("A red cat --size 3:4 —ar 1:1 with well-kept fur", "A red cat size 3:4 ar 1:1 with well-kept fur"),
+        (
+            "A red cat --size 3:4 —ar 1:1 with well-kept fur，猫--seed 7",
+            "A red cat size 3:4 ar 1:1 with well-kept fur，猫seed 7",
+        ),
         ("A red cat <lora:x:2>\x00\u202e", "A red cat lora:x:2"),
         ('A sign that says "open"', 'A sign that says "open"'),
     ],

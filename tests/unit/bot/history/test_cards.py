@@ -70,14 +70,17 @@ def test_long_prompts_are_shortened_to_one_line() -> None:
 def test_help_names_every_flag_that_does_something_here(locale: str) -> None:
     profiles = (demo(), z_image_turbo())
     notes = "\n".join(help_card(profiles, tuple(BUILT_IN), tuple(PRESET_RATIOS), 4, locale, lora="ink").notes)
-    # Chats take no pictures, which strength and control need; the demo has no CLIP. A button writes --from.
+    # Chats take no pictures, which strength and control need; the demo has no CLIP and can't write. A button writes --from.
     assert set(re.findall(r"--([a-z-]+)", notes)) == set(flags.FLAG_NAMES) - {
         "strength",
         "clip-skip",
         "control",
         "control-weight",
         "from",
+        "expand",
     }
+    able = help_card((z_image_turbo(),), (), tuple(PRESET_RATIOS), 4, locale)
+    assert any(note.startswith("--expand") for note in able.notes)
     for word in (*BUILT_IN, *PRESET_RATIOS, "256x144"):
         assert word in notes
 
