@@ -148,7 +148,8 @@ _INLINE = "inline:"
 
 def inline_address(message_id: str, actor: Actor) -> Address:
     """Return the address of an inline message: only its asker and its own id are known, and not its chat."""
-    return Address(platform=NAME, chat=f"{_INLINE}{actor.user_id}", message=message_id, user=actor.user_id)
+    chat = f"{_INLINE}{actor.user_id}"
+    return Address(platform=NAME, chat=chat, message=message_id, user=actor.user_id, fixed=True)
 
 
 def is_inline(address: Address) -> bool:

@@ -23,6 +23,8 @@ class Address:
         elsewhere: Another chat than the request's, since nothing can be sent there.
         max_file: Largest file that can be sent there, in bytes; None where the surface's general limit holds.
         replaces: Id of an earlier message in the same chat, which is removed once this one is shown.
+        fixed: The message was sent by its asker: it can be edited, and no other can take its place (Telegram's inline
+            messages).
     """
 
     platform: str
@@ -37,6 +39,7 @@ class Address:
     elsewhere: bool = False
     max_file: int | None = None
     replaces: str | None = None
+    fixed: bool = False
 
 
 def at_new_message(address: Address) -> Address:

@@ -255,7 +255,7 @@ class MessageSync:
         if seen is not None:
             card = replace(card, preview=seen.preview)
         if item.ended and len(card.pictures) > _limit(surface):
-            below = await self._below_album(item, job, card)
+            below = await self._below_album(item, job, card, _limit(surface))
             if below is None:
                 return None
             card = below
@@ -270,21 +270,23 @@ class MessageSync:
             return None
         return await self._previews.of(job, every)
 
-    async def _below_album(self, item: MessageItem, job: Job, card: Card) -> Card | None:
+    async def _below_album(self, item: MessageItem, job: Job, card: Card, room: int) -> Card | None:
         """Return the card of a job whose pictures go before it as an album; None while they do not stand in the chat.
 
         A card that people have seen while they waited is above the album: it is sent again below, and then removed.
+        A card that can't be sent again shows what it has room for; the album has the other pictures.
         """
-        message = item.message
+        message, fixed = item.message, item.message.address.fixed
         async with self._db.read() as tx:
             album = await messages.by_event(tx, album_event(message))
         if album is None:
+            beside = [picture.index for picture in item.stored[room:]] if fixed else []
             async with self._db.write() as tx:
-                await order_album(tx, message, job)
+                await order_album(tx, message, job, beside)
             self._bus.publish(MessagesAdded())
-            return None
+            return card if fixed else None
         if messages.indexes_of(album):
-            return card  # an earlier version ordered it below the card, without the pictures that the card shows
+            return card  # the album is without the pictures that the card shows
         if album.state in {MessageState.WANTED, MessageState.SENDING}:
             return None
         if message.state is MessageState.SHOWN and not message.shown.startswith(messages.FINAL):

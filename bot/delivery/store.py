@@ -82,6 +82,7 @@ def private_address(address: Address) -> Address | None:
         expires=None,
         max_file=None,
         replaces=None,
+        fixed=False,
     )
 
 
@@ -126,10 +127,10 @@ def album_event(message: Message) -> str:
     return f"album:{message.id}"
 
 
-async def order_album(tx: Tx, message: Message, job: Job) -> None:
-    """Have delivery send all pictures of a job in the chat of its card."""
+async def order_album(tx: Tx, message: Message, job: Job, indexes: Sequence[int] = ()) -> None:
+    """Have delivery send pictures of a job in the chat of its card: those of ``indexes``, or all where there are none."""
     address = replace(at_new_message(message.address), replaces=None)
-    await messages.add_files(tx, album_event(message), job.id, address, MessageKind.ALBUM)
+    await messages.add_files(tx, album_event(message), job.id, address, MessageKind.ALBUM, indexes=indexes)
 
 
 async def settle_job(tx: Tx, job_id: int, *, now: float) -> bool:
