@@ -1,7 +1,9 @@
-"""A unit test is found by the name of the module that it tests."""
+"""A unit test is found by the name of the module that it tests; the core compares no platform's name."""
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -44,3 +46,50 @@ def test_every_exception_is_still_there() -> None:
 def test_a_module_that_is_gone_is_noticed() -> None:
     assert module_of(UNIT / "bot/storage/test_database.py") == ROOT / "bot/storage/database"
     assert module_of(UNIT / "bot/storage/test_databases.py") is None
+
+
+PLATFORMS = frozenset(path.parent.name for path in (ROOT / "adapters").glob("*/platform.py"))
+_COMPARING = frozenset({"startswith", "endswith", "removeprefix", "partition", "fullmatch", "match"})
+
+
+def comparisons(source: str) -> Iterator[int]:
+    """Yield the lines of a module that compare something with a platform's name, or look something up by it."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Compare():
+                parts: list[ast.AST] = [node.left, *node.comparators]
+            case ast.MatchValue() | ast.Subscript():
+                parts = [node]
+            case ast.Dict():
+                parts = [key for key in node.keys if key is not None]
+            case ast.Call(func=ast.Attribute(attr=name)) if name in _COMPARING:
+                parts = list(node.args)
+            case _:
+                continue
+        texts = (one.value for part in parts for one in ast.walk(part) if isinstance(one, ast.Constant))
+        if any(isinstance(text, str) and text.strip(":.").lower() in PLATFORMS for text in texts):
+            yield node.lineno
+
+
+def test_no_branch_of_the_core_compares_a_platforms_name() -> None:
+    """What a platform can do is in its Abilities and its settings."""
+    assert {"discord", "telegram", "web"} <= PLATFORMS
+    found = {
+        f"{path.relative_to(ROOT).as_posix()}:{line}"
+        for path in (ROOT / "bot").rglob("*.py")
+        for line in comparisons(path.read_text(encoding="utf-8"))
+    }
+    assert found == set()
+
+
+def test_a_comparison_with_a_platforms_name_is_noticed() -> None:
+    source = """
+if actor.platform == "discord": pass
+if actor.platform in {"web", "cli"}: pass
+match place.platform:
+    case "telegram": pass
+limit = {"telegram": 1}.get(platform)
+key.startswith("discord.")
+log("discord")
+"""
+    assert sorted(comparisons(source)) == [2, 3, 5, 6, 7]
