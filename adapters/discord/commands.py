@@ -155,7 +155,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
 
         async def work() -> InteractionAnswer:
             card = self._studio.help(locale)
-            return InteractionAnswer(replace(card, notes=(*card.notes, self._studio.text("discord.help", locale))))
+            return InteractionAnswer(replace(card, notes=(self._studio.text("discord.help", locale), *card.notes)))
 
         await self._notice(interaction, work())
 

@@ -198,7 +198,9 @@ def admin_role_card(role: str, locale: str, *, named: bool) -> Card:
     """Return that a role's members are admins now, or no longer."""
     facts = (Fact(text(locale, "fact.place.role"), role),)
     status = text(locale, "card.admins.named" if named else "card.admins.dropped")
-    return Card(Tone.INFO, status, facts=facts, private=True, final=True)
+    # A place without roles has no such card, so this concerns Discord alone.
+    notes = (text(locale, "note.admins.discord"),) if named else ()
+    return Card(Tone.INFO, status, notes=notes, facts=facts, private=True, final=True)
 
 
 def timezone_card(zone: str, now: float, locale: str) -> Card:

@@ -30,10 +30,13 @@ async def _queue(ctx: AppContext, invocation: Invocation) -> Card:
         person = await people.find(tx, actor.platform, actor.user_id)
         own = () if person is None else await jobs.open_of_person(tx, person.id, limit=MOST_JOBS)
     load = ctx.backlog.load()
+    empty = not (own or load.waiting or load.drawing)
     return Card(
         Tone.INFO,
-        text(locale, "card.queue", waiting=load.waiting, drawing=load.drawing),
-        notes=() if own else (text(locale, "note.queue.none"),),
+        text(locale, "card.queue.empty")
+        if empty
+        else text(locale, "card.queue", waiting=load.waiting, drawing=load.drawing),
+        notes=() if own or empty else (text(locale, "note.queue.none"),),
         facts=tuple(Fact(f"#{job.id}", f"{shown(job.request.typed)} · {_standing(ctx, job, locale)}") for job in own),
         private=True,
         final=True,
@@ -66,11 +69,11 @@ async def _info(ctx: AppContext, invocation: Invocation) -> Card:
         facts.append(Fact("LoRA", text(locale, "info.loras", n=len(loras))))
     return Card(
         Tone.INFO,
-        text(locale, "card.info", version=version("easel")),
+        text(locale, "card.info"),
         notes=(
             *_left_out(profiles, locale),
             text(locale, "note.info.count", n=ctx.max_count(actor.platform)),
-            text(locale, "note.info.more"),
+            text(locale, "note.info.more", version=version("easel")),
         ),
         facts=tuple(facts),
         private=True,

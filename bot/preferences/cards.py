@@ -15,7 +15,7 @@ _IN_A_ROW = 4
 
 
 def settings_card(values: Mapping[str, str], names: Sequence[str], locale: str, *, changed: bool) -> Card:
-    """Return somebody's own settings, with a button for each.
+    """Return what somebody has set for their requests, with a button for each setting.
 
     Args:
         values: What is set, by name.
@@ -23,13 +23,16 @@ def settings_card(values: Mapping[str, str], names: Sequence[str], locale: str, 
         locale: The person's language.
         changed: Whether something was just changed.
     """
-    facts = tuple(Fact(text(locale, f"form.{name}"), _value(name, values.get(name), locale)) for name in names)
+    facts = tuple(
+        Fact(text(locale, f"form.{name}"), _value(name, values[name], locale)) for name in names if name in values
+    )
+    status = "card.settings.changed" if changed else "card.settings"
     buttons = [Button(text(locale, f"form.{name}"), ButtonPress(SETTINGS, index)) for index, name in enumerate(names)]
     if values:
         buttons.append(Button(text(locale, "button.settings"), ButtonPress(SETTINGS, len(names)), danger=True))
     return Card(
         Tone.INFO,
-        text(locale, "card.settings.changed" if changed else "card.settings"),
+        text(locale, status if values else "card.settings.none"),
         notes=(text(locale, "note.settings"),),
         facts=facts,
         buttons=tuple(tuple(buttons[i : i + _IN_A_ROW]) for i in range(0, len(buttons), _IN_A_ROW)),
@@ -39,9 +42,7 @@ def settings_card(values: Mapping[str, str], names: Sequence[str], locale: str, 
     )
 
 
-def _value(name: str, value: str | None, locale: str) -> str:
-    if value is None:
-        return text(locale, "settings.usual")
+def _value(name: str, value: str, locale: str) -> str:
     return text(locale, f"choice.{value}") if name in {"private", "language"} else value
 
 

@@ -60,7 +60,7 @@ async def test_it_follows_the_queue_and_says_nothing_twice() -> None:
     task = asyncio.create_task(presence.run())
     await ended.wait()
     task.cancel()
-    idle, five, six = "Type /draw", "Being drawn: 2. Waiting: 5.", "Being drawn: 2. Waiting: 6."
+    idle, five, six = "Type /draw", "Drawing 2 now, 5 waiting.", "Drawing 2 now, 6 waiting."
     assert client.said == [(0, idle), (1, idle), (0, five), (1, five), (0, five), (0, six), (1, six)]
     assert set(pauses[1:]) == {EVERY}
 

@@ -24,6 +24,8 @@ async def told(world: World, name: str, actor: Actor = ADA) -> Card:
 
 @pytest.mark.parametrize("locale", i18n.LOCALES)
 async def test_the_queue_shows_ones_own_jobs_and_of_others_how_many(world: World, locale: str) -> None:
+    empty = await told(world, "queue", replace(ADA, locale=locale))
+    assert (empty.status, empty.notes) == (i18n.text(locale, "card.queue.empty"), ())
     for number, (actor, prompt) in enumerate([(BOB, "a secret --private"), (BOB, "a plan"), (ADA, "a cat")]):
         await draw(world.ctx, actor, HERE, DrawForm(prompt), ref(str(number)))
     card = await told(world, "queue", replace(ADA, locale=locale))

@@ -9,6 +9,7 @@ import pytest
 
 from bot.accounts.commands import create_code, link, unlink
 from bot.cards import i18n
+from bot.cards.i18n import text
 from bot.commands import parser
 from bot.commands.model import Invocation
 from bot.core.cards import ButtonPress, Card
@@ -79,14 +80,15 @@ async def test_settings_are_stored_shown_used_and_reset(world: World) -> None:
         "Pictures": "2",
         "Style": "ink",
         "Privacy": "Only I see my pictures",
-        "Language": "as usual here",
     }
     request = await drawn(world, "")
     assert (request.model, request.count, request.style, request.private) == ("big", 2, "ink", True)
-    assert facts(await typed(world, "settings style none"))["Style"] == "as usual here"
+    assert "Style" not in facts(await typed(world, "settings style none"))
     assert (await drawn(world, "2")).style == ""
     assert facts(await typed(world, "settings"))["Model"] == "big"
-    assert set(facts(await pressed(world, len(OWN))).values()) == {"as usual here"}
+    reset = await pressed(world, len(OWN))
+    assert isinstance(reset, Card)
+    assert (facts(reset), reset.status) == ({}, text("en", "card.settings.none"))
     assert (await drawn(world, "1", BOB)).model == "demo"
 
 
