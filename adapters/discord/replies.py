@@ -65,6 +65,13 @@ class InteractionAnswer:
     form: Form | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Deferral:
+    """A deferred answer: the id of its message, where it has one of its own."""
+
+    message: int | None
+
+
 class InteractionReplies:
     """Answers interactions. It tracks running handlers, so that ``drain`` can wait for them."""
 
@@ -137,23 +144,28 @@ class InteractionReplies:
         opens: bool,
     ) -> None:
         # A form can only be the first response.
-        deferred = self._crowded and not opens and await self._defer(interaction, private=private, updates=updates)
+        deferred = None
+        if self._crowded and not opens:
+            deferred = await self._defer(interaction, private=private, updates=updates)
         task = asyncio.ensure_future(self._answer(work, locale))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        if not deferred and not await self._done_in_time(task, opens=opens):
+        if deferred is None and not await self._done_in_time(task, opens=opens):
             deferred = await self._defer(interaction, private=private, updates=updates)
         answer = await task
         if (here := asyncio.current_task()) is not None:
             self._making.discard(here)
         show: Callable[[MessageParts], Awaitable[int | None]]
-        if answer.form is not None and not deferred:
+        if answer.form is not None and deferred is None:
             modal = modal_of(answer.form)
             await self._guarded(interaction, locale, self._open(interaction, modal))
         elif answer.card is None:
-            silent = self._silent_after if deferred else self._silent_first
+            silent = self._silent_first if deferred is None else self._silent_after
             await self._guarded(interaction, locale, silent(interaction, updates=updates))
-        elif deferred:
+        elif deferred is not None and deferred.message is not None and _is_delivered(answer, private=private):
+            # Delivery edits an answer that was bound next, at the pace of its chat; an edit here would be one more.
+            await self._bind(ref, answer.job_id, deferred.message, private=private)
+        elif deferred is not None:
             show = partial(self._after, interaction, answer, private=private, updates=updates)
             await self._show(interaction, ref, locale, answer, show)
         else:
@@ -185,13 +197,14 @@ class InteractionReplies:
         except Exception as error:  # noqa: BLE001 - whatever it was, the person is told and it is logged
             return InteractionAnswer(self.failed(error, locale))
 
-    async def _defer(self, interaction: discord.Interaction, *, private: bool, updates: bool) -> bool:
+    async def _defer(self, interaction: discord.Interaction, *, private: bool, updates: bool) -> _Deferral | None:
+        """Defer the answer; None where that failed."""
         try:
-            await interaction.response.defer(ephemeral=private, thinking=not updates)
+            made = await interaction.response.defer(ephemeral=private, thinking=not updates)
         except FAULTS as error:
             _log("a deferred answer", error)
-            return False
-        return True
+            return None
+        return _Deferral(None if made is None or updates else made.message_id)
 
     async def _open(self, interaction: discord.Interaction, modal: discord.ui.Modal) -> None:
         await interaction.response.send_modal(modal)
@@ -261,8 +274,12 @@ class InteractionReplies:
                 await self._sorry(interaction, locale)
             elif message is None:
                 await self._studio.unbind_answer(job_id, ref)
-        if tracked and message is not None and ref.address is not None:
-            address = replace(ref.address, message=str(message), private=card.private)
+        if tracked and message is not None:
+            await self._bind(ref, job_id, message, private=card.private)
+
+    async def _bind(self, ref: EventRef, job_id: int | None, message: int, *, private: bool) -> None:
+        if ref.address is not None:
+            address = replace(ref.address, message=str(message), private=private)
             await self._studio.bind_answer(job_id, ref, address)
 
     async def _guarded(self, interaction: discord.Interaction, locale: str, asked: Awaitable[None]) -> None:
@@ -303,6 +320,11 @@ class InteractionReplies:
             _log("a sentence about what was missed", error)
         else:
             await self._studio.mark_told(actor, told)
+
+
+def _is_delivered(answer: InteractionAnswer, *, private: bool) -> bool:
+    """Whether delivery shows the answer: the card of a job, to those whom the deferred answer was shown to."""
+    return answer.job_id is not None and answer.card is not None and answer.card.private == private
 
 
 def _log(what: str, error: Exception) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from adapters.discord.replies import CROWD
 from engine.contract import BadRecipe
 from tests.e2e.discord.conftest import Start
 from tests.e2e.discord.harness import DiscordHarness
 from tests.fakes.discord import FakeDiscord, Person
-from tests.fakes.discord_rest import never
+from tests.fakes.discord_rest import DEFER, never
 from tests.fakes.discord_world import Message
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
@@ -276,6 +277,19 @@ async def test_a_card_that_was_deleted_comes_again_once(start: Start, discord: F
     assert len(late.attachments) == 1
     assert late.nonce
     assert await bot.charged() == 1
+
+
+async def test_a_crowd_is_answered_once_each_within_discords_limits(start: Start, discord: FakeDiscord) -> None:
+    bot = await start()
+    places = [discord.world.channel(f"place {n}") for n in range(CROWD + 8)]
+    people = [discord.person(f"Person {n}") for n in range(len(places))]
+    asked = [await one.draw("a cat", channel=place) for one, place in zip(people, places, strict=True)]
+    for one in asked:
+        await finished(discord, await one.answer())
+    await bot.settled()
+    assert DEFER in {one.interaction.response for one in asked}
+    assert [len(one.sees(place)) for one, place in zip(people, places, strict=True)] == [1] * len(places)
+    assert await bot.charged() == len(places)
 
 
 async def test_a_drawing_that_fails_says_why_and_costs_nothing(
