@@ -509,7 +509,9 @@ class Studio:
 
     def help(self, locale: str) -> Card:
         """Return the help card; each surface adds its own examples."""
-        profiles = self.profiles()
+        every = self.profiles()
+        # Who may use the others is not for everybody to read.
+        profiles = tuple(profile for profile in every if EVERYONE in profile.who) or every
         usable = (lora.name for lora in self.loras() if fits(lora, profiles[0]) and EVERYONE in lora.who)
         card = history_cards.help_card(
             profiles,

@@ -13,7 +13,7 @@ from bot.core.jobs import Job, JobState
 from bot.core.pictures import PictureFile
 from bot.core.texts import clip, shown
 from bot.drawing.styles import list_names
-from engine.contract import NegativePromptSupport, Profile
+from engine.contract import Capability, NegativePromptSupport, Profile
 
 PAGE = "page"
 SHOW = "show"
@@ -138,10 +138,10 @@ def help_card(
     *,
     lora: str = "",
 ) -> Card:
-    """Return the help card of chats. Flags that need a picture are left out, since chats take none.
+    """Return the help card of chats.
 
     Args:
-        profiles: The models; the first is the default.
+        profiles: The models that everybody may use; the first is the default.
         styles: Names of the styles.
         presets: Names of the sizes.
         most: Most pictures of one request in this place.
@@ -172,6 +172,8 @@ def help_card(
         lines.append(("help.model", {"example": profiles[1].name, "known": ", ".join(p.name for p in profiles)}))
     if model.expands:
         lines.append(("help.expand", {}))
+    if any(model.can & {Capability.IMAGE, Capability.EDIT} for model in profiles):
+        lines.append(("help.pictures", {}))
     lines.append(("help.private", {}))
     notes = tuple(text(locale, key, **params) for key, params in lines)
     return Card(Tone.INFO, text(locale, "help.title"), notes=notes, private=True, final=True)

@@ -21,6 +21,7 @@ from bot.storage import jobs, messages
 from bot.storage.sql import load_card
 from bot.studio import Studio
 from engine.contract import Phase, UnknownModel
+from engine.families.z_image.spec import demo
 from tests.unit.bot.conftest import ADA, BOB, HERE, OWNER, PAGE, World, ref
 
 
@@ -257,6 +258,13 @@ def test_help_and_refusals_speak_both_languages(studio: Studio) -> None:
         assert studio.help(locale).notes
         assert studio.text("card.cancelled", locale)
     assert studio.help("en") != studio.help("zh_CN")
+
+
+async def test_help_names_no_model_for_some_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = (demo(), replace(demo(), name="kept", who=("admins",)), replace(demo(), name="big"))
+    monkeypatch.setattr(world.engine, "profiles", lambda: known)
+    (line,) = [note for note in world.studio.help("en").notes if "--model" in note]
+    assert line.endswith("one of demo, big")
 
 
 async def test_the_profiles_are_the_engine_s(world: World, studio: Studio) -> None:

@@ -70,9 +70,8 @@ def test_long_prompts_are_shortened_to_one_line() -> None:
 def test_help_names_every_flag_that_does_something_here(locale: str) -> None:
     profiles = (demo(), z_image_turbo())
     notes = "\n".join(help_card(profiles, tuple(BUILT_IN), tuple(PRESET_RATIOS), 4, locale, lora="ink").notes)
-    # Chats take no pictures, which strength and control need; the demo has no CLIP and can't write. A button writes --from.
+    # The demo has no CLIP, can't write and follows no control picture. A button writes --from.
     assert set(re.findall(r"--([a-z-]+)", notes)) == set(flags.FLAG_NAMES) - {
-        "strength",
         "clip-skip",
         "control",
         "control-weight",
@@ -104,3 +103,6 @@ def test_help_leaves_out_what_the_model_ignores() -> None:
     assert "--no" not in notes
     assert "--model" not in notes
     assert "--style" not in notes
+    wordy = help_card((replace(z_image_turbo(), can=frozenset()),), (), tuple(PRESET_RATIOS), 4, "en")
+    assert "--strength" in notes
+    assert "--strength" not in "\n".join(wordy.notes)
