@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,18 +18,19 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from adapters.discord.pictures import uploads  # noqa: E402 - the tool runs from any folder
+from adapters.discord.pictures import preview_upload, uploads  # noqa: E402 - the tool runs from any folder
 from adapters.discord.render import view_of  # noqa: E402
 from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words  # noqa: E402
 from bot.cards.i18n import LOCALES  # noqa: E402
 from bot.cards.job_card import card_of, error_key, refused  # noqa: E402
-from bot.core.cards import Card  # noqa: E402
+from bot.core.cards import Card, CardPreview  # noqa: E402
 from bot.core.errors import Key, OverQuota  # noqa: E402
 from bot.core.jobs import Job, JobState  # noqa: E402
 from bot.core.pictures import Picture  # noqa: E402
 from bot.core.ports import Eta, QueuePosition  # noqa: E402
 from bot.core.quotas import Allowance, Limit, QuotaStatus  # noqa: E402
 from bot.core.requests import DrawRequest  # noqa: E402
+from bot.delivery.previews import preview_sheet  # noqa: E402
 from bot.drawing.commands import example_buttons  # noqa: E402
 from bot.drawing.styles import BUILT_IN  # noqa: E402
 from bot.features import COMMANDS  # noqa: E402
@@ -49,6 +52,10 @@ PROMPTS = {
     "zh_CN": ("日落时的城堡", "蓝色背景上的红苹果", "夜空中的猫", "雪地里的企鹅"),
 }
 ENGLISH = PROMPTS["en"]
+DRAWING = 2
+"""The prompt of the card that is being drawn."""
+PROGRESS = 0.62
+"""Its progress."""
 NAMES = {"en": "Ann", "zh_CN": "小安"}
 LABELS = {
     "waiting": ("Waiting", "排队"),
@@ -70,8 +77,11 @@ LABELS = {
 }
 
 
-def draw(folder: Path) -> tuple[Picture, ...]:
-    """Draw with the demo model in a fresh data folder; returns one picture for each prompt, then four of the first."""
+def draw(folder: Path) -> tuple[tuple[Picture, ...], CardPreview]:
+    """Draw with the demo model in a fresh data folder.
+
+    Returns one picture for each prompt, then four of the first, and a preview of DRAWING.
+    """
     service = Service(folder / "service")
     made: list[Picture] = []
     try:
@@ -97,9 +107,23 @@ def draw(folder: Path) -> tuple[Picture, ...]:
                         seconds=0.4,
                     )
                 )
+        preview = preview_of(service, service.draw(ENGLISH[DRAWING], seed="4", steps="50"))
     finally:
         service.end()
-    return tuple(made)
+    return tuple(made), preview
+
+
+def preview_of(service: Service, job_id: int) -> CardPreview:
+    """Return a preview of a job that is being drawn, from about PROGRESS on."""
+    side = demo().side.default
+    with urllib.request.urlopen(f"{service.url}/api/jobs/{job_id}/events", timeout=60) as events:  # noqa: S310 - its own
+        for line in events:
+            field, _, data = line.decode().partition(": ")
+            card = json.loads(data)["card"] if field == "data" else {}
+            address = ((card.get("coming") or {}).get("previews") or {}).get("0")
+            if address and (card["progress"] or 0) >= PROGRESS and (seen := service.get(address)):
+                return CardPreview(preview_sheet([seen], side, side), 1)
+    raise RuntimeError("the picture was drawn before a preview was made")
 
 
 def job(state: JobState, locale: str, number: int = 0, *, error: str = "", **changes: object) -> Job:
@@ -134,7 +158,7 @@ def job(state: JobState, locale: str, number: int = 0, *, error: str = "", **cha
     )
 
 
-async def cards_of(locale: str, folder: Path, pictures: Sequence[Picture]) -> dict[str, Card]:
+async def cards_of(locale: str, folder: Path, pictures: Sequence[Picture], preview: CardPreview) -> dict[str, Card]:
     """Return a card of each kind, by its label."""
     now, profile, single, four = time.time(), demo(), pictures[: len(ENGLISH)], pictures[len(ENGLISH) :]
 
@@ -168,7 +192,7 @@ async def cards_of(locale: str, folder: Path, pictures: Sequence[Picture]) -> di
     return {
         "waiting": shown(job(JobState.QUEUED, locale), waiting=QueuePosition(3, Eta(20, 40))),
         "next": shown(job(JobState.QUEUED, locale, 1), waiting=QueuePosition(1, Eta(4, 5))),
-        "running": shown(job(JobState.RUNNING, locale, 2), progress=0.62),
+        "running": replace(shown(job(JobState.RUNNING, locale, DRAWING), progress=PROGRESS), preview=preview),
         "done": shown(job(done, locale), single[:1]),
         "four": shown(job(done, locale, count=4), four),
         "partial": shown(job(done, locale, 1, count=2), single[1:2]),
@@ -195,6 +219,8 @@ async def discord_sheet(cards: dict[str, Card], locale: str) -> Sheet:
         if name == "start":
             continue  # a command of Telegram; on Discord the help has the examples
         files = await uploads(card.pictures, (demo(),) if card.job_id is not None else ())
+        if card.preview is not None:
+            files = (preview_upload(card, card.preview),)
         components = view_of(card, files).to_components()  # type: ignore[no-untyped-call]
         data = {file.sent_as: file.data for file in files}
         only = {"en": "Only you can see this · Dismiss message", "zh_CN": "只有您可以看到它 · 忽略此条消息"}[locale]
@@ -244,12 +270,12 @@ async def main() -> None:
         sys.exit(f"{CHROMIUM} or {DRIVER} is missing: install Chromium and chromedriver.")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pictures = draw(folder)
+        pictures, preview = draw(folder)
         browser = Browser(folder, width=WIDTH)
         try:
             browser.command("Emulation.setScrollbarsHidden", hidden=True)
             for locale in LOCALES:
-                cards = await cards_of(locale, folder, pictures)
+                cards = await cards_of(locale, folder, pictures, preview)
                 tag = locale.replace("_", "-")
                 save(browser, await discord_sheet(cards, locale), folder, FOLDER / f"discord-cards.{tag}.png")
                 save(browser, await telegram_sheet(cards, locale), folder, FOLDER / f"telegram-cards.{tag}.png")

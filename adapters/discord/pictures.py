@@ -12,6 +12,7 @@ import discord
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
+from bot.core.cards import Card, CardPreview
 from bot.core.pictures import PictureFile
 from bot.core.texts import clip
 from engine.contract import Profile
@@ -69,6 +70,11 @@ async def uploads(
     """
     limit = max_file or FILE_BYTES
     return await asyncio.to_thread(_uploads, tuple(pictures[:FILES]), tuple(profiles), limit, small=small)
+
+
+def preview_upload(card: Card, preview: CardPreview) -> Upload:
+    """Return a card's preview; the names of two previews of a job differ."""
+    return Upload(f"preview-{card.job_id}-{preview.number}.jpg", preview.data, clip(card.prompt, ALT_CHARS))
 
 
 def _uploads(

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import discord
 
 from adapters.discord.errors import MISSING_PERMISSIONS, is_of_content, is_too_large, log_refusal
-from adapters.discord.pictures import ALT_CHARS, Upload, uploads
+from adapters.discord.pictures import Upload, preview_upload, uploads
 from bot.core.cards import Button, Card, Tone
 from bot.core.ports import NoPictures
 from bot.core.texts import clip
@@ -285,8 +285,7 @@ async def _files(
 ) -> tuple[Card, tuple[Upload, ...]]:
     """Return the card and its files; a note on the card says if they can't be read."""
     if card.preview is not None:
-        name = f"preview-{card.job_id}-{card.preview.number}.jpg"
-        return card, (Upload(name, card.preview.data, clip(card.prompt, ALT_CHARS)),)
+        return card, (preview_upload(card, card.preview),)
     if not card.pictures or shape in (Fallback.NO_FILES, Fallback.PLAIN):
         return card, ()
     try:
