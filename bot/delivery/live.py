@@ -91,9 +91,11 @@ class Live:
         if (done := self._done.get(job_id)) is None:
             return
         frames = self._previews.setdefault(job_id, {})
+        # A picture has its second one: those without any are not being drawn at the moment.
+        again = index in frames
         frames[index] = PreviewFrame(data, mime, next(self._numbers))
         self.wake(job_id)
-        if job_id in self._asked and all(i in frames for i, fraction in done.items() if 0 < fraction < 1):
+        if job_id in self._asked and (again or all(i in frames for i, fraction in done.items() if 0 < fraction < 1)):
             self._for_chats[job_id] = dict(frames)
             self._end_asking(job_id)
             self._bus.publish(JobChanged(job_id))
@@ -140,7 +142,7 @@ class Live:
         return self._previews.get(job_id, {})
 
     def ask_for_previews(self, job_id: int) -> None:
-        """Have the engine make one preview of each picture that is being drawn. JobChanged says that all are there."""
+        """Have the engine make one preview of each picture that is being drawn; JobChanged says when they are there."""
         if job_id in self._done and job_id not in self._asked and job_id not in self._for_chats:
             self._asked.add(job_id)
             self._count_preview_viewer(job_id, 1)

@@ -55,10 +55,10 @@ class _Drawing:
     changed_at: float = 0.0
     refused: bool = False
 
-    def rest(self, progress: float, now: float) -> float:
-        """Return the seconds that the drawing is expected to take from now on; 0 while too little of it was seen."""
+    def total(self, progress: float, now: float) -> float:
+        """Return the seconds that the whole drawing is expected to take; 0 while too little of it was seen."""
         seconds, share = now - self.seen_at, progress - self.seen
-        return seconds * (1 - progress) / share if seconds >= OBSERVED and share > 0 else 0.0
+        return seconds / share if seconds >= OBSERVED and share > 0 else 0.0
 
 
 class ChatPreviews:
@@ -106,17 +106,20 @@ class ChatPreviews:
 
     async def _update(self, drawing: _Drawing, job: Job, every: float, progress: float, now: float) -> None:
         shown, age = drawing.shown, now - drawing.changed_at
+        total = drawing.total(progress, now)
+        goes_on = total * (1 - progress) >= LEAST_REST
+        # The engine makes a preview within two steps.
+        lead = min(2 * total / job.request.steps, every / 2)
+        if goes_on and (shown is None or age >= every - lead):
+            self._live.ask_for_previews(job.id)
         if shown is not None and age < every and progress < 1:
             return
-        goes_on = drawing.rest(progress, now) >= LEAST_REST
-        if goes_on:
-            self._live.ask_for_previews(job.id)
-            if frames := self._live.take_previews(job.id):
-                drawing.frames.update(frames)
-                preview = await _preview(job, drawing.frames)
-                if preview is not None:
-                    drawing.shown, drawing.changed_at = ShownPreview(preview, progress), now
-                    return
+        if goes_on and (frames := self._live.take_previews(job.id)):
+            drawing.frames.update(frames)
+            preview = await _preview(job, drawing.frames)
+            if preview is not None:
+                drawing.shown, drawing.changed_at = ShownPreview(preview, progress), now
+                return
         # The next preview is on its way: the progress waits for it, but not for long.
         waits = goes_on and age < 2 * every
         if shown is not None and not waits:

@@ -122,8 +122,11 @@ def test_what_chats_ask_for_is_made_once_and_taken_once() -> None:
     live.ask_for_previews(1)
     live.add_preview(1, 2, b"new", "image/jpeg")
     assert live.take_previews(1) == {}, "a preview from before the question does not count"
+    live.add_preview(1, 2, b"newer", "image/jpeg")
+    assert {i: frame.data for i, frame in live.take_previews(1).items()} == {2: b"newer"}, "the other one rests"
+    live.ask_for_previews(1)
     live.end(1)
-    assert demands[2:] == [(1, True), (1, False)]
+    assert demands[2:] == [(1, True), (1, False)] * 2
     assert not live._preview_viewers
 
 

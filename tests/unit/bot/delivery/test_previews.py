@@ -55,8 +55,8 @@ async def test_a_preview_and_the_progress_stay_together_until_the_next_one() -> 
     drawing = Drawing()
     shown = [await drawing.step() for _ in range(20)]
     numbers = [None if one is None else one.preview.number for one in shown]
-    assert numbers[:9] == [None, None, 1, 1, 1, 2, 2, 2, 3]
-    assert [one.progress for one in shown[2:7] if one] == [0.15, 0.15, 0.15, 0.3, 0.3]
+    assert numbers[:9] == [None, None, 1, 1, 2, 2, 3, 3, 4]
+    assert [one.progress for one in shown[2:7] if one] == [0.15, 0.15, 0.25, 0.25, 0.35]
     assert shown[-1] is not None
     assert shown[-1].progress == 1
     assert numbers[-2:] == [numbers[-4]] * 2, "no new one at the end"
