@@ -84,6 +84,7 @@ class Rest:
         sessions: How many more sessions /gateway/bot says the bot may begin.
         broken: Status codes to answer the next requests with, whatever they ask (a platform in trouble).
         refuse: Asked with ``METHOD path`` before a request is carried out: HTTP status and Discord's code to refuse it with.
+        throttle: Asked likewise: the seconds and the scope (``user``, ``shared``, ``global``) of a limit to refuse it with.
         spoil: Asked with ``METHOD path`` after a request was carried out: a status to answer instead, 0 to cut the
             connection without an answer, None to let it be.
     """
@@ -103,6 +104,7 @@ class Rest:
         self.sessions = 999
         self.broken: list[int] = []
         self.refuse: Callable[[str], tuple[int, int] | None] = lambda _name: None
+        self.throttle: Callable[[str], tuple[float, str] | None] = lambda _name: None
         self.spoil: Callable[[str], int | None] = lambda _name: None
 
     def routes(self) -> list[web.RouteDef]:
@@ -153,6 +155,8 @@ class Rest:
                     raise Refused(self.broken.pop(0), 0, "An internal error occurred")
                 if (planted := self.refuse(name)) is not None:
                     raise Refused(*planted, "planted")
+                if (limit := self.throttle(name)) is not None:
+                    raise _throttled(headers, *limit)
                 answer = await handler(request)
                 status = 200
             except Refused as refused:
@@ -461,8 +465,7 @@ class Rest:
         }
         if over:
             self._world.limited += 1
-            headers |= {"Via": "1.1 google", "Retry-After": f"{left:.3f}", "X-RateLimit-Scope": "user"}
-            raise Refused(429, 0, "You are being rate limited.", retry_after=round(left, 3), **{"global": False})
+            raise _throttled(headers, left, "user")
 
     def _fill(self, message: Message, body: Body, *, creates: bool) -> None:
         data = body.data
@@ -497,6 +500,16 @@ class Rest:
         return found | (
             {"everyone"} if "everyone" in parse and ("@everyone" in content or "@here" in content) else set()
         )
+
+
+def _throttled(headers: dict[str, str], seconds: float, scope: str) -> Refused:
+    """Return the refusal of a request that is over a limit, and add its headers."""
+    everywhere = scope == "global"
+    headers |= {"Via": "1.1 google", "Retry-After": f"{seconds:.3f}", "X-RateLimit-Scope": scope}
+    if everywhere:
+        headers["X-RateLimit-Global"] = "true"
+    more = {"retry_after": round(seconds, 3), "global": everywhere}
+    return Refused(429, 0, "You are being rate limited.", **more)
 
 
 def _hang_up(request: web.Request) -> web.Response:

@@ -314,14 +314,6 @@ async def test_a_menu_takes_the_place_of_the_buttons_and_a_form_is_a_line(
     assert await bot.count("pictures") == 2
 
 
-async def test_flood_control_is_honoured(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
-    await start()
-    telegram.refuse("sendMessage", 429, "Too Many Requests: retry after 1", times=1, retry_after=1)
-    telegram.writes(ann, ann.members[ann.id], "a cat")
-    await telegram.until(lambda: photos(ann))
-    assert len(ann.by_bot()) == 1
-
-
 async def test_many_prompts_never_meet_flood_control(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
     await start()
     for n in range(15):
