@@ -144,7 +144,7 @@ async def test_a_swept_picture_is_found_no_more_but_its_seed_draws_it_again(make
     assert page.entries == ()
     card = bot.dispatch._sync._presenter.job(await bot.job(job.id), (), None, None)
     assert "no longer kept" in card.status
-    assert [b.press.action for row in card.buttons for b in row] == ["reroll"]
+    assert [b.press.action for row in card.buttons for b in row] == ["reroll", "edit"]
     await bot.restart()
     await bot.quiet()
     assert bot.chats.pictures(job.id) == shown, "what the platform holds is its own"
