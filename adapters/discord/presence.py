@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -33,13 +34,16 @@ class Presence:
         self._studio = studio
         self._sleep = sleep
         self._shown: dict[int, str] = {}
+        self._connected = asyncio.Event()
 
     def is_new(self, shard_id: int) -> None:
         """Show it again on a shard: a session begins without one."""
         self._shown.pop(shard_id, None)
+        self._connected.set()
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Work until cancelled, from the first session on."""
+        await self._connected.wait()
         while True:
             await self._show()
             await self._sleep(EVERY)

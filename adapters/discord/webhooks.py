@@ -11,6 +11,8 @@ import discord
 from discord.http import Route, json_or_text
 from discord.webhook.async_ import AsyncWebhookAdapter, async_context
 
+_CALLBACK = "/interactions/{webhook_id}/{webhook_token}/callback"
+
 
 class OnceAdapter(AsyncWebhookAdapter):
     """discord.py's adapter retries every request after a 5xx, also one that was carried out.
@@ -33,7 +35,11 @@ class OnceAdapter(AsyncWebhookAdapter):
             raise aiohttp.ClientConnectionError("the client is closed")
         if route.method == "POST" and route.path == "/webhooks/{webhook_id}/{webhook_token}":
             session = cast("aiohttp.ClientSession", _Once(session))
-        return await super().request(route, session, **options)
+        answer = await super().request(route, session, **options)
+        if route.path == _CALLBACK and isinstance(answer, dict):
+            # discord.py would build the whole message, which takes longer than the call. Its id is beside it.
+            answer.pop("resource", None)
+        return answer
 
 
 class _Once:

@@ -57,6 +57,7 @@ async def test_it_follows_the_queue_and_says_nothing_twice() -> None:
                 await asyncio.Event().wait()
 
     presence = Presence(cast(Any, client), scripted.studio, sleep)
+    presence.is_new(0)
     task = asyncio.create_task(presence.run())
     await ended.wait()
     task.cancel()
@@ -74,7 +75,9 @@ async def test_it_speaks_the_language_of_most_servers() -> None:
         slept.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(Presence(cast(Any, client), Scripted().studio, sleep).run())
+    presence = Presence(cast(Any, client), Scripted().studio, sleep)
+    presence.is_new(0)
+    task = asyncio.create_task(presence.run())
     await slept.wait()
     task.cancel()
     assert client.said[0] == (0, "输入 /draw")

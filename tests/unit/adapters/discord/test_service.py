@@ -13,8 +13,10 @@ import yarl
 from aiohttp import web
 from pydantic import SecretStr
 
+from adapters.discord.platform import PLATFORM
 from adapters.discord.service import DIGEST_FILE, DiscordService, build, identify
 from adapters.discord.settings import DiscordSettings
+from adapters.platform import CheckContext
 from bot.core.errors import Unavailable
 from bot.core.ports import RetryLater
 from bot.settings import Settings
@@ -300,6 +302,7 @@ async def test_asked_to_reconnect_it_resumes(fake: FakeDiscord, service: Discord
 
 @pytest.mark.usefixtures("hurried")
 async def test_a_session_that_is_over_begins_anew(fake: FakeDiscord, service: DiscordService) -> None:
+    await fake.world.until(lambda: fake.gateway.presences == {0: ["Type /draw"]}, "the presence")
     fake.gateway.forgetful = True
     await fake.gateway.drop()
     await fake.world.until(lambda: fake.gateway.identified == 2, "a new session", 30)
@@ -394,6 +397,18 @@ async def test_a_socks_proxy_is_spoken_to(fake: FakeDiscord, settings: DiscordSe
     assert fake.rest.asked == []
     server.close()
     await server.wait_closed()
+
+
+async def test_the_doctor_prints_the_link_where_the_token_is_taken(
+    fake: FakeDiscord, settings: DiscordSettings, core: Settings
+) -> None:
+    async def lines(settings: DiscordSettings) -> list[tuple[str, bool]]:
+        context = CheckContext(core, lambda: None)
+        return [(line.name, line.ok) async for line in PLATFORM.check(settings, context)]
+
+    assert await lines(settings) == [("discord", True), ("invite", True)]
+    assert await lines(settings.model_copy(update={"token": SecretStr("wrong")})) == [("discord", False)]
+    assert await lines(settings.model_copy(update={"token": None})) == [("discord", True)]
 
 
 async def test_check_says_who_the_bot_is_or_what_is_wrong(
