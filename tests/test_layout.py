@@ -1,8 +1,9 @@
-"""A unit test is found by the name of the module that it tests; the core compares no platform's name."""
+"""A unit test is found by the name of the module that it tests; the core compares no platform's name; tests that documents name exist."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,3 +94,14 @@ key.startswith("discord.")
 log("discord")
 """
     assert sorted(comparisons(source)) == [2, 3, 5, 6, 7]
+
+
+def test_every_test_that_the_documents_name_is_there() -> None:
+    named = {
+        found
+        for page in (ROOT / "docs").rglob("*.md")
+        for found in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 5
+    sources = {path: (ROOT / path).read_text(encoding="utf-8") for path, _ in named}
+    assert [f"{path}::{name}" for path, name in sorted(named) if f"def {name}(" not in sources[path]] == []

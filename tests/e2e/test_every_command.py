@@ -60,6 +60,7 @@ LEFT_OUT: Mapping[str, tuple[str, ...]] = {
 """Optional arguments that can't be given together with the others, or that do for good what the command asks for first."""
 
 _NO_REQUEST = ("refusal.access.not_found",)
+_NO_TEXT = ("refusal.expand.gone",)
 _NO_PAGE = ("refusal.press.unreadable", "telegram.not_a_page")
 REFUSED: Mapping[str, tuple[str, ...]] = {
     "/claim": ("refusal.claim.none",),
@@ -70,10 +71,14 @@ REFUSED: Mapping[str, tuple[str, ...]] = {
     "/unlink": ("refusal.unlink.single",),
     "allow": _NO_REQUEST,
     "allowfew": _NO_REQUEST,
+    "drawtext": _NO_TEXT,
     "editpicture": ("refusal.pictures.none",),
+    "edittext": _NO_TEXT,
     "page": _NO_PAGE,
     "refuse": _NO_REQUEST,
+    "richer": ("refusal.expand.none",),
     "show": _NO_PAGE,
+    "stoptext": _NO_TEXT,
     "usepicture": ("refusal.pictures.none",),
 }
 """What has nothing to act on here, and the sentence that may say so; everything else is done."""
