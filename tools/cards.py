@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from adapters.discord.pictures import preview_upload, uploads  # noqa: E402 - the tool runs from any folder
 from adapters.discord.render import view_of  # noqa: E402
 from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words  # noqa: E402
-from bot.cards.i18n import LOCALES  # noqa: E402
+from bot.cards.i18n import LOCALES, text  # noqa: E402
 from bot.cards.job_card import card_of, error_key, refused  # noqa: E402
 from bot.core.cards import Card, CardPreview  # noqa: E402
 from bot.core.errors import Key, OverQuota  # noqa: E402
@@ -36,6 +36,8 @@ from bot.drawing.styles import BUILT_IN  # noqa: E402
 from bot.features import COMMANDS  # noqa: E402
 from bot.history import listing  # noqa: E402
 from bot.history.cards import HistoryLine, help_card, history_card, start_card  # noqa: E402
+from bot.preferences.cards import settings_card  # noqa: E402
+from bot.preferences.commands import OWN  # noqa: E402
 from bot.quotas.cards import quota_card  # noqa: E402
 from engine.contract import OutOfMemory  # noqa: E402
 from engine.families.z_image.spec import demo  # noqa: E402
@@ -72,6 +74,7 @@ LABELS = {
     "private": ("Private", "仅自己可见"),
     "quota": ("Quota", "额度"),
     "history": ("History", "历史"),
+    "settings": ("Settings", "设置"),
     "start": ("Start", "开始"),
     "help": ("Help", "帮助"),
 }
@@ -204,6 +207,9 @@ async def cards_of(locale: str, folder: Path, pictures: Sequence[Picture], previ
         "refused": refused(over, locale, now=now),
         "quota": quota_card(quota, locale),
         "history": history_card(lines, locale, sheet=sheet, older=True),
+        "settings": settings_card(
+            {"model": profile.name, "size": "3:4", "private": "yes"}, [arg.name for arg in OWN], locale, changed=False
+        ),
         "start": start_card(locale, example_buttons(locale)),
         "help": replace(
             help_card((profile,), tuple(BUILT_IN), tuple(profile.presets), most, locale),
@@ -218,6 +224,8 @@ async def discord_sheet(cards: dict[str, Card], locale: str) -> Sheet:
     for name, card in cards.items():
         if name == "start":
             continue  # a command of Telegram; on Discord the help has the examples
+        if name == "help":
+            card = replace(card, notes=(text(locale, "discord.help"), *card.notes))  # noqa: PLW2901 - as the adapter does
         files = await uploads(card.pictures, (demo(),) if card.job_id is not None else ())
         if card.preview is not None:
             files = (preview_upload(card, card.preview),)
@@ -235,6 +243,8 @@ async def telegram_sheet(cards: dict[str, Card], locale: str) -> Sheet:
     """Return the cards as Telegram shows the text, entities and keyboards that the adapter sends."""
     sheet = Sheet("telegram")
     for name, card in cards.items():
+        if name == "help":
+            card = replace(card, notes=(text(locale, "telegram.examples"), *card.notes))  # noqa: PLW2901 - as the adapter does
         album = [f.path.read_bytes() for f in card.pictures] if len(card.pictures) > 1 else []
         pictured = card.pictures if not album else ()
         said, entities = words(card, CAPTION_LIMIT if pictured else TEXT_LIMIT)

@@ -394,7 +394,7 @@ class MessageCommands:
         actor = author_of(message, self._owners, self._studio)
         card = self._studio.help(actor.locale)
         examples = self._studio.text("telegram.examples", actor.locale)
-        card = replace(card, notes=(*card.notes, examples))
+        card = replace(card, notes=(examples, *card.notes))
         await self._replies.post(message, actor, event_update.update_id, card, kind="help")
 
     async def unknown(self, message: Message, event_update: Update) -> None:
