@@ -105,6 +105,10 @@ class RegistryCommands:
         """Parse the arguments and resolve the people and chats that they name."""
         answered = message.reply_to_message.from_user if message.reply_to_message and not alone else None
         near = {"person": str(answered.id)} if answered and not answered.is_bot else {}
+        card = message.reply_to_message
+        if card is not None and card.from_user is not None and card.from_user.id == self._me.id:
+            job_id = self._job_on(card)
+            near |= {arg.name: str(job_id) for arg in command.args if arg.type is ArgType.JOB and job_id is not None}
         given = _Given(self._studio.parse_arguments(command, rest, near))
         for arg in command.args:
             value = given.args.get(arg.name)
@@ -117,6 +121,15 @@ class RegistryCommands:
             elif arg.type is ArgType.CHANNEL:
                 await self._chat(message, actor, given, arg.name, value)
         return given
+
+    def _job_on(self, message: Message) -> int | None:
+        """Return the job whose card a message of the bot shows, by its buttons; None for any other message."""
+        rows = message.reply_markup.inline_keyboard if message.reply_markup else []
+        for press in (ButtonPress.unpack(button.callback_data or "") for row in rows for button in row):
+            command = None if press is None else self._studio.commands.by_action.get(press.action)
+            if press is not None and command is not None and command.on_job:
+                return press.job_id
+        return None
 
     async def _person(self, message: Message, given: _Given, name: str, value: str) -> None:
         if value.startswith("@"):

@@ -102,7 +102,9 @@ def parse(command: Command, typed: str, near: Mapping[str, str] = MappingProxyTy
     line = _Line(clean(typed))
     found: dict[str, str] = {}
     if command.prompted and line.rest:
-        return {command.args[0].name: line.rest}
+        return {arg.name: near[arg.name] for arg in command.args if arg.name in near} | {
+            command.args[0].name: line.rest
+        }
     for arg in command.args:
         found |= _named(command, line)
         if arg.name in found:

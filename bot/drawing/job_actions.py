@@ -186,13 +186,20 @@ def _count_download(ctx: AppContext, person_key: Hashable, file_key: Hashable) -
         raise OverQuota("refusal.originals.often", wait=wait)
 
 
-async def edit_last(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Job:
-    """Admit a request whose picture is the actor's last one in this channel; its prompt says what to change.
+async def edit_drawn(
+    ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref: EventRef, *, number: int | None = None
+) -> Job:
+    """Admit a request whose picture was drawn before; its prompt says what to change.
 
-    Raises NotFound if there is no such picture, or Refusal.
+    The picture is the first one of job ``number``, or the actor's last one in this channel. Raises NotFound if there is
+    no such picture or the actor may not see it here, or Refusal.
     """
     async with ctx.db.read() as tx:
-        picture = await pictures.last_of(tx, actor, place)
+        if number is None:
+            picture = await pictures.last_of(tx, actor, place)
+        else:
+            job = await jobs.get_visible(tx, actor, place, number)
+            picture = next(iter(await pictures.of_job(tx, job.id)), None)
     path = None if picture is None else data_files.regular_file(ctx.pictures, picture.path)
     if path is None:
         raise NotFound("refusal.edit.none")

@@ -32,6 +32,25 @@ async def test_photos_files_and_replies_in_a_private_chat(start: Start, telegram
     assert await bot.count("picture_requests") == 0
 
 
+async def test_the_card_below_an_album_stands_for_its_first_picture(
+    start: Start, telegram: TelegramStandIn, ann: Chat
+) -> None:
+    bot = await start()
+    person = ann.members[ann.id]
+    telegram.writes(ann, person, "two mice --count 2 --size 3:4")
+    card = await telegram.until(lambda: next((m for m in ann.by_bot() if "U1" in m.labels), None))
+    assert card.photo is None
+    telegram.writes(ann, person, "a later cat")
+    await telegram.until(lambda: len(photos(ann)) == 3)
+    telegram.writes(ann, person, "/edit a swan", reply_to=card)
+    telegram.writes(ann, person, "/again", reply_to=card)
+    await telegram.until(lambda: len(photos(ann)) == 6)
+    await bot.settled()
+    swan = "SELECT count(*) FROM jobs WHERE typed = 'a swan' AND image <> '' AND height > width"
+    assert await bot.number(swan) == 1
+    assert await bot.number("SELECT count(*) FROM jobs WHERE typed LIKE 'two mice%'") == 2
+
+
 async def test_in_a_group_only_what_is_addressed_to_the_bot(start: Start, telegram: TelegramStandIn) -> None:
     bot = await start()
     telegram.privacy = False

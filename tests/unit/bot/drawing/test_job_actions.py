@@ -21,6 +21,7 @@ from bot.drawing.admission import DOUBLE_PRESS_SECONDS, draw
 from bot.storage import jobs, messages, pictures
 from bot.studio import ButtonResult, Studio
 from engine.contract import Capability
+from tests.fakes import source_images
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, OWNER, PAGE, THERE, World, ref
 
 ADMIN = replace(BOB, is_admin=True)
@@ -468,9 +469,9 @@ async def test_where_the_adapter_answers_a_double_press_sends_files_once(world: 
 async def test_an_edit_takes_ones_last_picture_in_this_channel(world: World, ctx: AppContext) -> None:
     ctx = replace(ctx, default_quota=Limit(100))
 
-    async def edited(actor: Actor = ADA, place: Place = HERE) -> Job:
-        form = DrawForm("make it night")
-        return await job_actions.edit_last(ctx, actor, place, form, ref(f"edit {actor.name} {place.channel} {at}"))
+    async def edited(actor: Actor = ADA, place: Place = HERE, number: int | None = None) -> Job:
+        event = ref(f"edit {actor.name} {place.channel} {at} {number}")
+        return await job_actions.edit_drawn(ctx, actor, place, DrawForm("make it night"), event, number=number)
 
     at = 0
     for number, (actor, place, prompt) in enumerate(
@@ -495,6 +496,13 @@ async def test_an_edit_takes_ones_last_picture_in_this_channel(world: World, ctx
         with pytest.raises(NotFound) as refused:
             await edited(actor, place)
         assert refused.value.key == "refusal.edit.none"
+    async with ctx.db.read() as tx:
+        (earlier,) = await pictures.of_job(tx, 1)
+    (ctx.pictures / earlier.path).write_bytes(source_images.picture(192, 96))
+    wide = (await edited(number=1)).request
+    assert wide.width > wide.height
+    with pytest.raises(NotFound):
+        await edited(BOB, number=3)
     world.profiles[0] = replace(world.profiles[0], can=frozenset({Capability.EDIT}), references=4)
     at = 1
     job = await edited()
