@@ -13,7 +13,7 @@ from bot.core.cards import Button, ButtonPress, Card
 from bot.core.errors import BadInput
 from bot.core.forms import MAX_FIELDS, Form
 from bot.core.preferences import DEFAULTS
-from bot.drawing.argument_fields import NONE, choices_of, field_of
+from bot.drawing.argument_fields import NONE, choices_of, field_of, read_fields
 from bot.moderation import commands as moderation
 from bot.preferences import commands as preferences
 from bot.privacy import commands as privacy
@@ -63,8 +63,7 @@ async def _press(ctx: AppContext, invocation: Invocation) -> CommandResult | Car
     if not args:
         return await _run(ctx, invocation, command, {})
     if invocation.submitted is not None:
-        values = {arg.name: invocation.submitted.get(arg.name, "").strip() for arg in args}
-        return await _run(ctx, invocation, command, {name: value for name, value in values.items() if value})
+        return await _run(ctx, invocation, command, read_fields(command, args, invocation.submitted))
     if press.index is not None:
         choices = await choices_of(ctx, invocation.actor, invocation.place, args[0])
         if len(args) > 1 or press.index >= len(choices):

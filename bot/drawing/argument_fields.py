@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from bot.cards.i18n import text
-from bot.commands.model import NO, YES, Arg, ArgType
+from bot.commands.model import NO, YES, Arg, ArgType, Command
+from bot.commands.parser import usage
 from bot.context import AppContext
+from bot.core.errors import BadInput, Key
 from bot.core.forms import MAX_CHOICES, FieldKind, FormChoice, FormField
 from bot.core.people import Actor, Place
+from bot.core.texts import shown
 from bot.drawing import suggestions
 
 NONE = "none"
@@ -51,3 +56,23 @@ async def choices_of(ctx: AppContext, actor: Actor, place: Place, arg: Arg) -> t
     if not arg.required:
         found.insert(0, FormChoice(NONE, text(locale, "choice.none")))
     return tuple(found[:MAX_CHOICES])
+
+
+def read_fields(command: Command, args: Iterable[Arg], submitted: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of a form's fields by the argument's name, without those that were left empty.
+
+    Raises:
+        BadInput: A required value is missing, or one is not among its choices: a client may submit anything.
+    """
+    found = {}
+    for arg in args:
+        value = submitted.get(arg.name, "").strip()
+        choices = (YES, NO) if arg.type is ArgType.SWITCH else arg.choices
+        if not value:
+            if arg.required:
+                raise BadInput("refusal.command.missing", argument=Key(f"argument.{arg.name}"), usage=usage(command))
+            continue
+        if choices and value not in choices:
+            raise BadInput("refusal.command.no_choice", value=shown(value), usage=usage(command))
+        found[arg.name] = value
+    return found

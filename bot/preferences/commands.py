@@ -14,7 +14,7 @@ from bot.core.forms import Form
 from bot.core.preferences import DEFAULTS, RIGHTS, defaults_of_channel
 from bot.core.requests import DrawForm
 from bot.core.texts import clean, shown
-from bot.drawing.argument_fields import NONE, choices_of, field_of
+from bot.drawing.argument_fields import NONE, choices_of, field_of, read_fields
 from bot.drawing.defaults import read_rights, rights_of
 from bot.drawing.model_rules import ADMINS, EVERYONE, choose_model, find_lora
 from bot.drawing.request_rules import check_form
@@ -60,7 +60,9 @@ async def _settings(ctx: AppContext, invocation: Invocation) -> CommandResult | 
         raise BadInput("refusal.press.unreadable")
     arg = OWN[number]
     if invocation.submitted is not None:
-        return await _set_own(ctx, invocation, {arg.name: invocation.submitted.get(arg.name, "") or NONE})
+        return await _set_own(
+            ctx, invocation, {arg.name: NONE} | read_fields(invocation.command, (arg,), invocation.submitted)
+        )
     choices = await choices_of(ctx, invocation.actor, invocation.place, arg)
     if invocation.press.index is not None:
         if invocation.press.index >= len(choices):

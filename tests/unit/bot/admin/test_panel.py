@@ -87,6 +87,25 @@ async def test_nobody_else_presses_it(world: World) -> None:
     assert await world.count("audit") == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "key"),
+    [
+        ("easel preset", {}, "refusal.command.missing"),
+        ("easel timezone", {"preset": "open"}, "refusal.command.missing"),
+        ("easel preset", {"preset": "none"}, "refusal.command.no_choice"),
+        ("easel rights", {"model": "demo", "who": "none"}, "refusal.command.no_choice"),
+    ],
+)
+async def test_a_form_that_no_client_sends_is_refused(
+    world: World, name: str, values: dict[str, str], key: str
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        await pressed(world, name, values=values)
+    assert refused.value.key == key
+    with pytest.raises(NotAllowed):
+        await pressed(world, name, values=values, actor=ADA)
+
+
 @pytest.mark.parametrize(("name", "index"), [("easel preset", 99), ("easel defaults", 0)])
 async def test_a_choice_that_is_not_there_is_refused(world: World, name: str, index: int) -> None:
     with pytest.raises(BadInput):

@@ -134,6 +134,9 @@ async def test_a_button_opens_the_form_of_one_setting_and_its_choices_are_button
     for number, index in ((len(OWN) + 1, None), (0, 99)):
         with pytest.raises(BadInput):
             await pressed(world, number, index)
+    for name in ("language", "private"):
+        with pytest.raises(BadInput):
+            await pressed(world, [arg.name for arg in OWN].index(name), values={name: "xx"})
 
 
 async def test_the_chosen_language_is_that_of_the_card_and_of_later_ones(world: World) -> None:
