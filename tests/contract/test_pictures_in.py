@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,22 +18,20 @@ from aiohttp import web
 from PIL import Image
 
 from bot.cards.i18n import text, texts
-from bot.core.access import AccessMode
-from bot.core.errors import Refusal
-from bot.core.messages import EventRef
-from bot.core.people import Actor, Place
-from bot.core.requests import DrawForm, DrawRequest
+from bot.core.requests import DrawRequest
+from bot.dispatch.service import Dispatch
 from bot.drawing.picture_requests import PictureFetcher
 from bot.storage import jobs
+from bot.storage.database import Database
+from tests.e2e.chats import on_discord, on_telegram
 from tests.e2e.discord.harness import DiscordHarness
-from tests.e2e.harness import PlatformHarness
-from tests.e2e.telegram.harness import GAP, TelegramHarness
-from tests.fakes.discord import strict
+from tests.e2e.telegram.harness import TelegramHarness
 from tests.fakes.editing import EDITOR, PLAIN
 from tests.fakes.engine import FakeEngine
 from tests.fakes.source_images import BLUE, RED, bomb, opened, picture
+from tests.fakes.step_gate import StepGate
 from tests.fakes.telegram import TelegramStandIn
-from tests.fakes.telegram_limits import Flood
+from tests.unit.adapters.web.harness import WebHarness, error_of, settings_of
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -46,11 +45,25 @@ class Sent:
     mime: str = "image/png"
 
 
+class Easel(Protocol):
+    """What the tests ask of the service."""
+
+    db: Database
+    folder: Path
+    dispatch: Dispatch
+
+    async def number(self, query: str) -> int:
+        """Return the one number that a query selects."""
+
+    async def count(self, table: str) -> int:
+        """Return the number of rows of a table."""
+
+
 class Rig(Protocol):
     """A platform, and a person on it who sends pictures."""
 
     @property
-    def bot(self) -> PlatformHarness:
+    def bot(self) -> Easel:
         """The service."""
 
     @property
@@ -113,27 +126,19 @@ class DiscordRig:
 class PageRig:
     """The page, which brings the pictures with the request."""
 
-    def __init__(self, bot: PlatformHarness) -> None:
-        self.bot = bot
+    def __init__(self, app: WebHarness) -> None:
+        self.bot = app
         self.faults: list[Answer] = []
         self._said: list[str] = []
 
     async def send(self, words: str, *files: Sent) -> None:
-        form = DrawForm(words, references=tuple(file.data for file in files))
-        actor, place = Actor("web", "owner"), Place("web", None, "page")
-        try:
-            await self.bot.studio.draw(actor, place, form, EventRef(f"web:{len(self._said)}:{words}"))
-        except Refusal as refusal:
-            self._said.append(self.bot.studio.refused(refusal, "en").status)
+        form = {"key": self.bot.key(), "prompt": words}
+        status, answer = await self.bot.upload(form, {}, [file.data for file in files])
+        if status != HTTPStatus.CREATED:
+            self._said.append(error_of(answer)[1])
 
     def said(self) -> list[str]:
         return self._said
-
-
-class PageHarness(PlatformHarness):
-    async def stop(self) -> None:
-        await self.dispatch.stop()
-        await self.db.close()
 
 
 def engine() -> FakeEngine:
@@ -141,52 +146,29 @@ def engine() -> FakeEngine:
 
 
 @contextlib.asynccontextmanager
-async def on_telegram(folder: Path) -> AsyncIterator[Rig]:
-    async with TelegramStandIn(flood=Flood(gap=GAP, per_minute=1000)).serve() as telegram:
-        one = engine()
-        await one.start()
-        bot = TelegramHarness(folder, telegram, one, quota=500)
-        await bot.start()
-        try:
-            yield TelegramRig(telegram, bot)
-        finally:
-            await bot.stop()
-            await one.aclose()
-        assert telegram.problems == []
+async def telegram(folder: Path) -> AsyncIterator[Rig]:
+    async with on_telegram(folder, engine()) as bot:
+        yield TelegramRig(bot.telegram, bot)
 
 
 @contextlib.asynccontextmanager
-async def on_discord(folder: Path) -> AsyncIterator[Rig]:
-    async with strict() as discord:
-        one = engine()
-        await one.start()
-        bot = DiscordHarness(folder, discord, one, quota=500)
-        await bot.start()
-        try:
-            yield DiscordRig(bot)
-        finally:
-            await bot.stop()
-            await one.aclose()
+async def discord(folder: Path) -> AsyncIterator[Rig]:
+    async with on_discord(folder, engine()) as bot:
+        yield DiscordRig(bot)
 
 
 @contextlib.asynccontextmanager
-async def on_page(folder: Path) -> AsyncIterator[Rig]:
-    one = engine()
-    await one.start()
-    bot = PageHarness(folder, one, "web", quota=500, access=AccessMode.OPEN)
-    await bot.open()
-    await bot.dispatch.start()
-    try:
-        yield PageRig(bot)
-    finally:
-        await bot.stop()
-        await one.aclose()
+async def page(folder: Path) -> AsyncIterator[Rig]:
+    gate = StepGate()
+    gate.open()
+    async with WebHarness(folder, engine(), gate, settings_of()).opened() as app:
+        yield PageRig(app)
 
 
 RIGS: dict[str, Callable[[Path], AbstractAsyncContextManager[Rig]]] = {
-    "telegram": on_telegram,
-    "discord": on_discord,
-    "page": on_page,
+    "telegram": telegram,
+    "discord": discord,
+    "page": page,
 }
 CHATS = ("telegram", "discord")
 

@@ -67,8 +67,10 @@ class Input:
 
 
 def presses(rng: random.Random) -> Iterator[str]:
-    """Yield custom ids: of every action with numbers of other people's jobs and of none, and garbage."""
+    """Yield custom ids: every action on Bob's jobs first, then all actions with any numbers, and garbage."""
     actions = sorted(COMMANDS.by_action)
+    for n, action in enumerate(action for action in actions if COMMANDS.by_action[action].on_job):
+        yield f"easel:{action}:{(PRIVATE, ELSEWHERE)[n % 2]}:0"
     while True:
         rng.shuffle(actions)
         for action in actions:

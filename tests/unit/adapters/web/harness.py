@@ -192,6 +192,11 @@ class WebHarness:
         assert card["final"]
         return card
 
+    async def number(self, query: str) -> int:
+        """Return the one number that a query selects."""
+        async with self.db.read() as tx:
+            return int(next(iter(await tx.execute_fetchall(query)))[0])
+
     async def drawn_by_actor(self) -> None:
         """Draw a picture without the page, and wait until it is there."""
         shown = await self.studio.draw(self.actor, PLACE, DrawForm("a red apple"), EventRef(self.key()))
@@ -204,15 +209,11 @@ class WebHarness:
 
     async def count(self, table: str) -> int:
         """Return the number of rows of a table."""
-        async with self.db.read() as tx:
-            rows = list(await tx.execute_fetchall(f"SELECT count(*) FROM {table}"))
-        return int(rows[0][0])
+        return await self.number(f"SELECT count(*) FROM {table}")
 
     async def charged(self) -> int:
         """Return the number of charged pictures."""
-        async with self.db.read() as tx:
-            rows = list(await tx.execute_fetchall("SELECT coalesce(sum(charged), 0) FROM ledger"))
-        return int(rows[0][0])
+        return await self.number("SELECT coalesce(sum(charged), 0) FROM ledger")
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until the condition holds."""
