@@ -88,6 +88,7 @@ class AppContext:
         access_modes: Who may draw, by platform; everybody on any other.
         public_url: Address of the web page for others (``EASEL_WEB_PUBLIC_URL``); empty if it has none.
         edit_model: Name of the model that serves edits when the default one can't; empty for none.
+        can_describe: Whether the engine describes pictures.
         word_list: Finds forbidden words.
         styles: The styles that ``--style`` may name, by name.
         loras: Returns the LoRAs that ``--lora`` may name.
@@ -110,6 +111,7 @@ class AppContext:
     access_modes: Mapping[str, AccessMode] = field(default_factory=dict)
     public_url: str = ""
     edit_model: str = ""
+    can_describe: bool = False
     word_list: WordList = field(default_factory=shipped_words)
     styles: Mapping[str, Style] = field(default_factory=lambda: BUILT_IN)
     loras: Callable[[], tuple[LoraInfo, ...]] = tuple

@@ -151,6 +151,7 @@ class Studio:
             access_modes=access or {},
             public_url=link,
             edit_model=engine.edit_model(),
+            can_describe=engine.can_describe(),
             styles=styles,
             loras=engine.loras,
             preferences=preferences or Preferences(),
@@ -213,9 +214,13 @@ class Studio:
         """Return the worker that fetches the pictures of saved requests from these platforms."""
         return PictureFetcher(self._ctx, surfaces)
 
-    def draft_writer(self) -> DraftWriter:
-        """Return the worker that has longer prompts written."""
-        return DraftWriter(self._ctx, self._engine)
+    def draft_writer(self, surfaces: Mapping[str, Surface]) -> DraftWriter:
+        """Return the worker that has longer prompts written, and pictures of these platforms described."""
+        return DraftWriter(self._ctx, self._engine, surfaces)
+
+    def offers(self, command: Command) -> bool:
+        """Whether a command can do anything here; surfaces leave the others out where they can."""
+        return command.offered(self._ctx)
 
     async def press(self, actor: Actor, place: Place, press: ButtonPress, ref: EventRef) -> ButtonResult:
         """Run the command of a button.

@@ -168,6 +168,6 @@ async def opened(
         stack.push_async_callback(engine.aclose)
         await engine.start()
         stack.push_async_callback(dispatch.stop)
-        await dispatch.start(studio.picture_fetcher(dispatch.surfaces), studio.draft_writer())
+        await dispatch.start(studio.picture_fetcher(dispatch.surfaces), studio.draft_writer(dispatch.surfaces))
         await studio.release_held_jobs()
         yield Easel(engine.profiles()[0].title, studio, dispatch, services, db, owners)

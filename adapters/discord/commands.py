@@ -104,7 +104,7 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
                 )
                 for name, callback in plain
             ),
-            *build_commands(self._about, self._registry_command, self._suggest),
+            *build_commands(self._about, self._registry_command, self._suggest, self._studio.offers),
         ]
 
     def _menus(self) -> list[app_commands.ContextMenu]:
@@ -240,16 +240,19 @@ _TYPES: Mapping[ArgType, Any] = {
 _IN_SERVERS = app_commands.AppCommandContext(guild=True, dm_channel=False, private_channel=False)
 
 
-def build_commands(about: About, answering: Answering, suggesting: Suggesting) -> list[AppCommand | app_commands.Group]:
+def build_commands(
+    about: About, answering: Answering, suggesting: Suggesting, offered: Callable[[Command], bool]
+) -> list[AppCommand | app_commands.Group]:
     """Return a command for each name of one word, and a group for each first word of the others.
 
     Args:
         about: Returns the English text of a key with the key of its translations.
         answering: Runs a command with the values that discord.py passes.
         suggesting: Returns what fits the value that is being typed.
+        offered: Whether a command can do anything here.
     """
     built: dict[str, AppCommand | app_commands.Group] = {}
-    for command in COMMANDS.typed:
+    for command in filter(offered, COMMANDS.typed):
         name, _, sub = command.name.partition(" ")
         app_command = _command(command, sub or name, about, answering, suggesting)
         if not sub:

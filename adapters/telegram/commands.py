@@ -197,8 +197,13 @@ DRAWING = ("draw", "imagine")
 """The commands of the registry whose line is handled like a plain prompt in a private chat."""
 
 
-PICTURED = tuple(c.name for c in REGISTRY.typed if any(arg.type is ArgType.PICTURE for arg in c.args))
+_TAKING = tuple(c for c in REGISTRY.typed if any(arg.type is ArgType.PICTURE for arg in c.args))
+
+PICTURED = tuple(c.name for c in _TAKING if c.args[0].type is not ArgType.PICTURE)
 """The commands of the registry that take pictures. With one of them, their line is handled like words beside it."""
+
+WORDLESS = tuple(c.name for c in _TAKING if c.name not in PICTURED)
+"""The commands of the registry that take a picture and no words."""
 
 
 def _has_picture(message: Message) -> bool:

@@ -12,7 +12,7 @@ from aiogram.types import CallbackQuery, InaccessibleMessage, Message, Update, U
 
 from adapters.telegram.admins import Admins
 from adapters.telegram.background import BackgroundCalls, retry_while_busy
-from adapters.telegram.commands import FIRST_WORDS, PICTURED, CommandFilter, TypedCommand, parse_command
+from adapters.telegram.commands import FIRST_WORDS, PICTURED, WORDLESS, CommandFilter, TypedCommand, parse_command
 from adapters.telegram.identity import (
     NAME,
     address_near,
@@ -67,6 +67,8 @@ class RegistryCommands:
         router = Router(name="registry")
         router.message.register(self.handle, F.text, CommandFilter(*FIRST_WORDS), _without_picture)
         router.channel_post.register(self.handle, F.text, CommandFilter(*FIRST_WORDS), _without_picture)
+        router.message.register(self.handle, F.caption, CommandFilter(*WORDLESS))
+        router.channel_post.register(self.handle, F.caption, CommandFilter(*WORDLESS))
         return router
 
     async def handle(self, message: Message, line: TypedCommand, event_update: Update) -> None:
@@ -84,12 +86,15 @@ class RegistryCommands:
             else:
                 given = await self._given(message, actor, command, rest, alone=not line.rest)
                 actor = await self._with_rights(message, actor, command, given.args)
-                invocation = Invocation(actor, place_of(message), command, ref, given.args, given.names)
+                pictures = pictures_of(message) if command.name in WORDLESS else ()
+                invocation = Invocation(
+                    actor, place_of(message), command, ref, given.args, given.names, pictures=pictures
+                )
                 card = await self._run(message, invocation)
         except Refusal as refusal:
             tries = refusal.params.get("n", "") if command is not None and command.limited_tries else ""
             card, kind = self._studio.refused(refusal, actor.locale), f"{refusal.key}{tries}"
-        if card.job_id is None:  # delivery shows the cards of jobs
+        if card.job_id is None and not card.provisional:  # delivery shows the cards of jobs
             await self._replies.post(message, actor, update_id, card, kind=kind)
 
     async def _run(self, message: Message, invocation: Invocation) -> Card:

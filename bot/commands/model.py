@@ -99,6 +99,10 @@ class Arg:
     named: bool = False
 
 
+def _always(_ctx: AppContext) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """Something that people can ask for by typing its name, by pressing a button, or by both.
@@ -127,6 +131,7 @@ class Command:
         form: Its button may open a form, which comes back to the same handler as ``Invocation.submitted``.
         on_pictures: Surfaces with menus for messages offer it for those with pictures (``Invocation.pictures``).
         on_job: Its number is that of a job, which must be the actor's own or shown in this chat.
+        offered: Whether this Easel is set up for it. Where it is offered all the same, its handler says what to set.
         while_banned: A banned person may use it too: always, or where this returns True.
         picked_on: Menus of messages or people offer it, where the platform has such menus.
     """
@@ -150,6 +155,7 @@ class Command:
     form: bool = False
     on_pictures: bool = False
     on_job: bool = False
+    offered: Callable[[AppContext], bool] = _always
     while_banned: bool | Callable[[Invocation], bool] = False
     picked_on: PickedOn | None = None
 

@@ -47,6 +47,14 @@ async def _richer(ctx: AppContext, invocation: Invocation) -> CommandResult:
     return _saved(await drafts.enrich(ctx, invocation.actor, invocation.place, invocation.pressed, invocation.ref))
 
 
+async def _describe(ctx: AppContext, invocation: Invocation) -> CommandResult:
+    return _saved(await drafts.describe(ctx, invocation.actor, invocation.place, invocation.pictures, invocation.ref))
+
+
+def _can_describe(ctx: AppContext) -> bool:
+    return ctx.can_describe
+
+
 async def _draw_text(ctx: AppContext, invocation: Invocation) -> CommandResult:
     return await _drawn_text(ctx, invocation, None)
 
@@ -267,6 +275,16 @@ COMMANDS = (
     # The word that people know from Midjourney.
     replace(_DRAW, name="imagine", listed=False),
     replace(_DRAW, name="edit", handler=_edit_picture, args=EDIT_OPTIONS, while_banned=False),
+    Command(
+        name="describe",
+        permission=Permission.ANYBODY,
+        handler=_describe,
+        args=(Arg("picture", ArgType.PICTURE, required=False),),
+        private=False,
+        personal=True,
+        listed=False,
+        offered=_can_describe,
+    ),
     *overview.COMMANDS,
     Command(
         action="reroll",

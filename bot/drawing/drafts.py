@@ -1,4 +1,4 @@
-"""Prompts that the engine writes: saved at once, shown when they are written, then drawn, changed or dropped.
+"""Prompts that the engine writes, longer ones or what pictures show: saved, shown, then drawn, changed or dropped.
 
 The row is the truth: it is written before the engine is asked, so that neither its end nor that of this process loses it.
 ``bot/drawing/draft_writer.py`` has them written.
@@ -6,6 +6,7 @@ The row is the truth: it is written before the engine is asked, so that neither 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bot.cards.i18n import text
@@ -16,7 +17,7 @@ from bot.core.forms import FieldKind, Form, FormField
 from bot.core.jobs import Job
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
-from bot.core.requests import DrawForm, DrawRequest
+from bot.core.requests import MAX_PICTURE_BYTES, DrawForm, DrawRequest, PictureSource
 from bot.drawing import admission, flags, request_form, store
 from bot.drawing.flags import prompt_line
 from bot.drawing.job_actions import get_job
@@ -29,6 +30,8 @@ from bot.storage.sql import dump_card
 
 DRAW, EDIT, STOP = "drawtext", "edittext", "stoptext"
 """Actions of the buttons below a prompt; their number is the draft's."""
+
+_NO_WORDS = "?"
 
 MAX_WAITING = 2
 """Most prompts of one person that wait to be written."""
@@ -58,6 +61,22 @@ async def enrich(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress
     return await _save(ctx, actor, place, DrawForm(job.request.typed), ref, request=job.request, job_id=job.id)
 
 
+async def describe(
+    ctx: AppContext, actor: Actor, place: Place, pictures: Sequence[PictureSource], ref: EventRef
+) -> SavedRequest:
+    """Have the first of the pictures described; the text can be drawn. Raises Refusal."""
+    if not ctx.can_describe:
+        raise BadInput("refusal.describe.none")
+    if not pictures:
+        raise BadInput("refusal.describe.pictures")
+    if pictures[0].bytes > MAX_PICTURE_BYTES:
+        raise BadInput("refusal.pictures.too_large", number=1, limit=MAX_PICTURE_BYTES // 2**20)
+    form = DrawForm("", sources=(pictures[0],))
+    # Words stand in for those that are not written yet, so that bans, pauses and the like are asked for.
+    async with admission.checked_form(ctx, actor, place, DrawForm(_NO_WORDS)) as (request, _):
+        return await _store(ctx, actor, place, form, ref, request=request)
+
+
 async def _save(
     ctx: AppContext,
     actor: Actor,
@@ -68,10 +87,24 @@ async def _save(
     request: DrawRequest,
     job_id: int | None = None,
 ) -> SavedRequest:
-    """Store a prompt to write, with the card that says so. What admission would refuse is refused here."""
+    """Store a prompt to make longer. What admission would refuse is refused here."""
     profile = next((profile for profile in ctx.profiles() if profile.name == request.model), None)
     if profile is None or not profile.expands:
         raise BadInput("refusal.expand.none", model=request.model if profile is None else profile.title)
+    return await _store(ctx, actor, place, form, ref, request=request, job_id=job_id)
+
+
+async def _store(
+    ctx: AppContext,
+    actor: Actor,
+    place: Place,
+    form: DrawForm,
+    ref: EventRef,
+    *,
+    request: DrawRequest,
+    job_id: int | None = None,
+) -> SavedRequest:
+    """Store a prompt to write, with the card that says so. Raises Refusal."""
     if ref.address is None:
         raise BadInput("refusal.expand.chats")
     private = ref.address.private or request.private
@@ -79,7 +112,7 @@ async def _save(
     async with admission.recorded_refusals(ctx, actor, place, ref, request), ctx.db.write() as tx:
         known = await store.prompt_by_event(tx, ref.event)
         if known is not None:
-            card = waiting_card(actor, request, known.id, private=private)
+            card = _waiting_card(actor, form, known.id, private=private)
         else:
             person = await admission.check(tx, ctx, actor, place, request)
             await _check_rate(tx, person.id, now=now)
@@ -91,11 +124,11 @@ async def _save(
                 address=ref.address,
                 form=form,
                 job_id=job_id,
-                model=profile.name,
+                model=request.model,
                 seed=request.seed,
                 created_at=now,
             )
-            card = waiting_card(actor, request, await store.add_prompt(tx, new), private=private)
+            card = _waiting_card(actor, form, await store.add_prompt(tx, new), private=private)
             await announce(tx, ref, card)
     ctx.backlog.messages_added()
     return SavedRequest(card)
@@ -110,13 +143,13 @@ async def _check_rate(tx: Tx, person_id: int, *, now: float) -> None:
         raise OverQuota("refusal.expand.often", n=MOST, wait=max(1.0, asked[-MOST] + MOST_SECONDS - now))
 
 
-def waiting_card(actor: Actor, request: DrawRequest, draft_id: int, *, private: bool) -> Card:
+def _waiting_card(actor: Actor, form: DrawForm, draft_id: int, *, private: bool) -> Card:
     """Return the card of a prompt that is not written yet."""
     cancel = Button(text(actor.locale, f"button.{STOP}"), ButtonPress(STOP, draft_id), danger=True)
     return Card(
         Tone.WAITING,
-        text(actor.locale, "card.expanding"),
-        prompt=request.typed,
+        text(actor.locale, "card.describing" if form.sources else "card.expanding"),
+        prompt=form.prompt,
         asker=actor.name,
         buttons=((cancel,),),
         private=private,
@@ -134,7 +167,7 @@ def written_card(draft: PromptDraft, written: str) -> Card:
     )
     return Card(
         Tone.INFO,
-        text(locale, "card.expanded"),
+        text(locale, "card.described" if draft.form.sources else "card.expanded"),
         prompt=written,
         asker=draft.actor.name,
         buttons=(row,),
@@ -165,7 +198,7 @@ async def draw_draft(
     if draft.job_id is not None:
         at, values = ButtonPress(press.action, draft.job_id), {"prompt": words}
         return await request_form.draw_form(ctx, actor, place, at, ref, values=values)
-    return await admission.draw(ctx, actor, place, replace(draft.form, prompt=words), ref)
+    return await admission.draw(ctx, actor, place, replace(draft.form, prompt=words, sources=()), ref)
 
 
 async def open_form(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress) -> Form:
@@ -214,7 +247,8 @@ async def request_of(ctx: AppContext, draft: PromptDraft, words: str, place: Pla
         if not request.typed:
             raise NotFound("refusal.prompt.gone")
         return replace(request, prompt=words, typed=words)
-    async with admission.checked_form(ctx, draft.actor, place, replace(draft.form, prompt=words)) as (request, _):
+    form = replace(draft.form, prompt=words, sources=())
+    async with admission.checked_form(ctx, draft.actor, place, form) as (request, _):
         return replace(request, seed=draft.seed)
 
 

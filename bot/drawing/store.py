@@ -211,7 +211,7 @@ class PromptDraft(NewPromptDraft):
         address: Where its card is.
         form: The request, without flags in its prompt. With ``sources`` the first of them is described.
         job_id: The job whose prompt is made richer; None if it is a request of its own.
-        model: Name of the model's profile; empty for a description.
+        model: Name of the model's profile that the prompt is for.
         seed: Decides the choice of words.
         state: See DraftState.
         text: What was written; empty before.
@@ -269,10 +269,10 @@ async def waiting_prompts(tx: Tx, person_id: int) -> int:
     return int(next(iter(rows))[0])
 
 
-async def next_prompt(tx: Tx) -> int | None:
-    """Return the id of the oldest prompt that is not written yet, or None."""
-    rows = await tx.execute_fetchall("SELECT id FROM prompt_drafts WHERE state = 'waiting' ORDER BY id LIMIT 1")
-    return next((int(row[0]) for row in rows), None)
+async def unwritten_prompts(tx: Tx) -> tuple[int, ...]:
+    """Return the ids of the prompts that are not written yet, the oldest first."""
+    rows = await tx.execute_fetchall("SELECT id FROM prompt_drafts WHERE state = 'waiting' ORDER BY id")
+    return tuple(int(row[0]) for row in rows)
 
 
 async def begin_prompt(tx: Tx, draft_id: int) -> PromptDraft | None:
@@ -292,7 +292,9 @@ async def begin_prompt(tx: Tx, draft_id: int) -> PromptDraft | None:
 
 async def end_prompt_try(tx: Tx, draft_id: int) -> None:
     """A try ended with the service, and without harm to it, so it does not count."""
-    await tx.execute_fetchall("UPDATE prompt_drafts SET tries = tries - 1 WHERE id = ?", (draft_id,))
+    await tx.execute_fetchall(
+        "UPDATE prompt_drafts SET tries = tries - 1 WHERE id = ? AND state = 'waiting'", (draft_id,)
+    )
 
 
 async def move_prompt(tx: Tx, draft_id: int, old: DraftState, new: DraftState, text: str = "") -> bool:

@@ -67,7 +67,9 @@ class PlatformHarness:
 
     async def connect(self, platform: Platform) -> None:
         """Start dispatch and the platform's client."""
-        await self.dispatch.start(self.studio.picture_fetcher(self.dispatch.surfaces), self.studio.draft_writer())
+        await self.dispatch.start(
+            self.studio.picture_fetcher(self.dispatch.surfaces), self.studio.draft_writer(self.dispatch.surfaces)
+        )
         await self.dispatch.attach(platform.name, platform.surface)
         self._run = asyncio.create_task(platform.run())
 

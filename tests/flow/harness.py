@@ -103,11 +103,12 @@ class Bot:
             owners=self.owners,
             access_modes=self.access,
             edit_model=self.engine.edit_model(),
+            can_describe=self.engine.can_describe(),
             loras=self.engine.loras,
         )
         self._wake = self.dispatch._delivery._wake = WatchedEvent()
         fetcher = PictureFetcher(self.ctx, self.dispatch.surfaces)
-        await self.dispatch.start(fetcher, DraftWriter(self.ctx, self.engine))
+        await self.dispatch.start(fetcher, DraftWriter(self.ctx, self.engine, self.dispatch.surfaces))
         for platform, surface in self.surfaces.items():
             await self.dispatch.attach(platform, surface)
 

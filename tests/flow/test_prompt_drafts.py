@@ -1,4 +1,4 @@
-"""Prompts that the engine writes: shown before they are drawn, never lost, limited for each person."""
+"""Prompts that the engine writes, longer ones and what pictures show: shown before they are drawn, never lost, limited for each person."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bot.core.errors import BadInput, NotFound, OverQuota
 from bot.core.jobs import Job
 from bot.core.messages import Address, EventRef
 from bot.core.people import Place
-from bot.core.requests import DrawForm
+from bot.core.requests import MAX_PICTURE_BYTES, DrawForm, PictureSource
 from bot.drawing import drafts, store
 from bot.drawing.drafts import DRAW, EDIT, MAX_WAITING, MOST, MOST_SECONDS, STOP
 from bot.drawing.picture_requests import SavedRequest
@@ -26,6 +26,8 @@ from bot.runner import run
 from engine.contract import EngineError
 from engine.families.z_image.spec import demo
 from tests.fakes.engine import FakeEngine
+from tests.fakes.source_images import RED, picture
+from tests.fakes.surface import Call, Fault
 from tests.flow.conftest import Make
 from tests.flow.harness import CHAT, Bot
 
@@ -298,3 +300,54 @@ async def test_what_is_forgotten_is_gone_from_rows_and_chat(make: Make) -> None:
         assert await store.prompt_by_event(tx, ref.event) is None
     await says(bot, "card.forgotten")
     assert not any(draft.text in (card.prompt or "") for card in cards(bot))
+
+
+async def look(bot: Bot, *pictures: PictureSource) -> EventRef:
+    ref = ref_of(bot)
+    command = COMMANDS.by_name["describe"]
+    result = await run(bot.ctx, Invocation(bot.actor(), PLACE, command, ref, pictures=pictures))
+    assert result.card is not None
+    assert result.card.provisional
+    return ref
+
+
+async def test_a_picture_is_described_and_the_text_drawn(make: Make) -> None:
+    bot = await make(engine=FakeEngine(describes=True))
+    bot.chats.sent["one"] = picture(96, 64, RED)
+    bot.surface.plan(Call.FETCH, Fault.BUSY)
+    await look(bot, PictureSource("one", "one"))
+    await says(bot, "card.described")
+    card = cards(bot)[-1]
+    assert card.prompt == "a picture of 96 by 64 pixels"
+    job = await drawn(bot, await press(bot, button(card, DRAW)))
+    assert (job.request.typed, job.request.image, job.request.references) == (card.prompt, "", ())
+
+
+@pytest.mark.parametrize(
+    ("sent", "key"),
+    [
+        (b"no picture", "refusal.describe.unreadable"),
+        (None, "refusal.pictures.gone"),
+        (b"0" * (MAX_PICTURE_BYTES + 1), "refusal.pictures.too_large"),
+    ],
+)
+async def test_a_picture_that_is_none_is_refused(make: Make, sent: bytes | None, key: str) -> None:
+    bot = await make(engine=FakeEngine(describes=True))
+    if sent is not None:
+        bot.chats.sent["one"] = sent
+    await look(bot, PictureSource("one", "one"))
+    await says(bot, key, number="1", limit=str(MAX_PICTURE_BYTES // 2**20))
+
+
+async def test_without_a_picture_or_a_model_one_sentence_says_what_to_do(make: Make) -> None:
+    bot = await make(engine=FakeEngine(describes=True))
+    with pytest.raises(BadInput) as refused:
+        await look(bot)
+    assert refused.value.key == "refusal.describe.pictures"
+    command = COMMANDS.by_name["describe"]
+    assert command.offered(bot.ctx)
+    bot.ctx = replace(bot.ctx, can_describe=False)
+    assert not command.offered(bot.ctx)
+    with pytest.raises(BadInput) as refused:
+        await look(bot, PictureSource("one", "one"))
+    assert "EASEL_CAPTION_MODEL" in text("en", refused.value.key)

@@ -92,7 +92,9 @@ def test_every_command_is_a_slash_command_within_discords_limits() -> None:
     async def none(*_: object) -> list[Choice[Any]]:
         return []
 
-    built = discord_commands.build_commands(locale_str, nothing, none)
+    built = discord_commands.build_commands(locale_str, nothing, none, lambda _: True)
+    few = discord_commands.build_commands(locale_str, nothing, none, lambda command: command.name != "describe")
+    assert {command.name for command in built} - {command.name for command in few} == {"describe"}
     names = set()
     for command in built:
         subs = list(getattr(command, "commands", []))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from bot.cards import i18n
-from bot.commands.model import Arg, Invocation
+from bot.commands.model import Arg, Command, Invocation
 from bot.commands.registry import Registry
 from bot.core.cards import Button, ButtonPress, Card, Tone
 from bot.core.errors import Refusal
@@ -163,6 +163,9 @@ class Scripted:
 
     def profiles(self) -> tuple[Profile, ...]:
         return (PROFILE,)
+
+    def offers(self, _command: Command) -> bool:
+        return True
 
     @property
     def studio(self) -> Studio:
