@@ -25,7 +25,7 @@ from bot.maintenance import store
 from bot.settings import Settings
 from bot.storage import data_files
 from bot.storage.data_files import MIN_FREE_BYTES
-from engine import catalogue, lora_catalogue, models_file, upscaler_file
+from engine import catalogue, lora_catalogue, models_file, text_folder, upscaler_file
 from engine.contract import EngineError
 from engine.hub.needs import ready
 
@@ -179,6 +179,20 @@ def check_upscaler(settings: Settings, refused: str = "") -> Finding | None:
     return Finding("upscaler", True, text("cli.doctor.upscaler", path=str(settings.upscaler)))
 
 
+def check_texts(settings: Settings) -> Finding | None:
+    """Check the models of EASEL_TEXT_MODEL and EASEL_CAPTION_MODEL; None if neither is named."""
+    config = environment.engine_config(settings)
+    named = {text_folder.TEXT: config.text_model, text_folder.CAPTION: config.caption_model}
+    named = {setting: source for setting, source in named.items() if source}
+    if not named:
+        return None
+    try:
+        found = [str(text_folder.locate(setting, source, config.models_dir)) for setting, source in named.items()]
+    except EngineError as error:  # with advice
+        return Finding("texts", False, str(error))
+    return Finding("texts", True, text("cli.doctor.texts", paths=", ".join(found)))
+
+
 def check_folder(settings: Settings) -> Finding:
     """Check the data folder and its free disk space."""
     path = settings.data_dir.absolute()
@@ -310,6 +324,7 @@ async def _findings() -> AsyncIterator[Finding]:
         await asyncio.to_thread(check_loras, settings),
         plan,
         await asyncio.to_thread(check_upscaler, settings, refused),
+        await asyncio.to_thread(check_texts, settings),
     ]
     for finding in filter(None, optional):
         yield finding

@@ -95,6 +95,20 @@ def test_an_upscaler_is_mentioned_where_one_is_named(settings: Settings, monkeyp
     assert (missing[0], "pip install 'easel[upscale]'" in missing[1]) == (False, True)
 
 
+def test_the_models_for_texts_are_mentioned_where_they_are_named(settings: Settings) -> None:
+    assert doctor.check_texts(settings) is None
+    folder = settings.data_dir / "writer"
+    missing = doctor.check_texts(settings.model_copy(update={"text_model": str(folder)}))
+    assert missing is not None
+    assert not missing.ok
+    assert missing.found.startswith("EASEL_TEXT_MODEL is ")
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "qwen3"}')
+    (folder / "model.safetensors").write_bytes(b"")
+    found = doctor.check_texts(settings.model_copy(update={"text_model": str(folder), "caption_model": str(folder)}))
+    assert found == doctor.Finding("texts", True, f"{folder}, {folder}: used for longer prompts and descriptions")
+
+
 def test_the_engine_is_told_how_many_steps_are_guessed() -> None:
     given = Settings(_env_file=None), Settings(_env_file=None, step_cache=3)
     assert [environment.engine_config(one).step_cache for one in given] == [1, 3]

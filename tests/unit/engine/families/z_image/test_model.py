@@ -13,8 +13,9 @@ from diffusers import ZImageImg2ImgPipeline, ZImagePipeline
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from engine.contract import Recipe
+from engine.contract import CannotWrite, Recipe
 from engine.families.denoise_state import DenoiseState, InitImage
+from engine.families.language_model import generate
 from engine.families.z_image.model import ZImage
 from engine.families.z_image.spec import demo
 
@@ -50,6 +51,17 @@ def drawn(model: ZImage, drawing: DenoiseState) -> NDArray[np.int16]:
     while not drawing.finished:
         model.step([drawing])
     return pixels(model.finish(drawing).numpy())
+
+
+def test_its_text_encoder_writes_where_its_head_is_its_embeddings(
+    model: ZImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CannotWrite):  # the demo's was trained without a head
+        model.language_model()
+    monkeypatch.setattr(model.pipe.text_encoder.config, "tie_word_embeddings", True)
+    made = model.language_model()
+    assert made.head is model.pipe.text_encoder.embed_tokens.weight
+    assert len(list(generate(lambda: made, made.question("a cat"), most=3, temperature=0.0, seed=1))) == 3
 
 
 @pytest.mark.parametrize("recipe", [RED, GUIDED, replace(RED, width=96, height=64, steps=1)])
