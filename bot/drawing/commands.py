@@ -9,7 +9,7 @@ from bot.cards import job_card
 from bot.cards.i18n import text
 from bot.cards.job_buttons import BACK, CHOOSE, MORE, JobButton, Stage
 from bot.commands.model import Arg, ArgType, Command, CommandResult, Invocation, Permission, PickedOn
-from bot.commands.parser import job_number, number_of
+from bot.commands.parser import job_number
 from bot.context import AppContext
 from bot.core import requests
 from bot.core.cards import Button, ButtonPress, Card, Fact, Tone
@@ -83,8 +83,8 @@ async def _edit_picture(ctx: AppContext, invocation: Invocation) -> CommandResul
     if invocation.pictures:
         form = replace(form, sources=tuple(invocation.pictures))
         return _saved(await picture_requests.save(ctx, actor, place, form, invocation.ref))
-    number = number_of(invocation.command, invocation.args, "drawing") if "drawing" in invocation.args else None
-    return CommandResult(new=await job_actions.edit_drawn(ctx, actor, place, form, invocation.ref, number=number))
+    form = replace(form, start=invocation.args.get("start"))
+    return CommandResult(new=await job_actions.edit_drawn(ctx, actor, place, form, invocation.ref))
 
 
 def _saved(saved: Job | SavedRequest) -> CommandResult:

@@ -20,9 +20,11 @@ from bot.core.people import Actor, Place
 from bot.core.pictures import Picture
 from bot.core.requests import DrawForm, DrawRequest, PictureUse
 from bot.delivery import store as delivery
+from bot.drawing import flags
 from bot.drawing.admission import PressedButton, admit, draw
 from bot.drawing.defaults import defaults_of
 from bot.drawing.picture_requests import choose_use
+from bot.drawing.start_picture import find_picture
 from bot.quotas.store import ledger
 from bot.storage import data_files, inputs, jobs, messages, people, pictures
 from bot.storage.database import Tx
@@ -186,20 +188,20 @@ def _count_download(ctx: AppContext, person_key: Hashable, file_key: Hashable) -
         raise OverQuota("refusal.originals.often", wait=wait)
 
 
-async def edit_drawn(
-    ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref: EventRef, *, number: int | None = None
-) -> Job:
+async def edit_drawn(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Job:
     """Admit a request whose picture was drawn before; its prompt says what to change.
 
-    The picture is the first one of job ``number``, or the actor's last one in this channel. Raises NotFound if there is
-    no such picture or the actor may not see it here, or Refusal.
+    The picture is the one that ``form.start`` or ``--from`` names, else the actor's last one in this channel. Raises
+    NotFound if there is no such picture or the actor may not see it here, or Refusal.
     """
-    async with ctx.db.read() as tx:
-        if number is None:
+    picture: Picture | None
+    parsed = flags.parse(form)
+    if parsed.start is not None:
+        picture = await find_picture(ctx, actor, place, parsed.start)
+        form = replace(parsed, start=None)
+    else:
+        async with ctx.db.read() as tx:
             picture = await pictures.last_of(tx, actor, place)
-        else:
-            job = await jobs.get_visible(tx, actor, place, number)
-            picture = next(iter(await pictures.of_job(tx, job.id)), None)
     path = None if picture is None else data_files.regular_file(ctx.pictures, picture.path)
     if path is None:
         raise NotFound("refusal.edit.none")

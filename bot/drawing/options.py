@@ -43,7 +43,7 @@ EDIT_OPTIONS = (
     Arg("strength", ArgType.DECIMAL, required=False, limits=(STRENGTH.low, STRENGTH.high)),
     Arg("private", ArgType.SWITCH, required=False),
     *PICTURES,
-    Arg("drawing", ArgType.JOB, required=False),
+    Arg("start", ArgType.JOB, required=False),
 )
 """What ``edit`` takes; without a picture or a drawing's number it edits one's last picture. The instruction is the prompt of the request."""
 

@@ -39,11 +39,21 @@ async def find_start(ctx: AppContext, actor: Actor, place: Place, form: DrawForm
     """
     if form.start is None:
         return None
-    number = _START.fullmatch(form.start.strip())
-    if number is None:
-        raise BadInput("refusal.from.not_number", value=shown(form.start))
     if form.image is not None:
         raise BadInput("refusal.from.image")
+    return source_of(ctx, await find_picture(ctx, actor, place, form.start))
+
+
+async def find_picture(ctx: AppContext, actor: Actor, place: Place, named: str) -> Picture:
+    """Return the stored picture that is named by its job and its number there, which is 1 if it is left out.
+
+    Raises:
+        BadInput: It is no number of a picture.
+        NotFound: There is no such picture, or the actor may not see it here.
+    """
+    number = _START.fullmatch(named.strip())
+    if number is None:
+        raise BadInput("refusal.from.not_number", value=shown(named))
     async with ctx.db.read() as tx:
         job = await jobs.get_visible(tx, actor, place, int(number["job"]))
-    return source_of(ctx, await picture_of(ctx, job.id, int(number["picture"] or 1) - 1))
+    return await picture_of(ctx, job.id, int(number["picture"] or 1) - 1)

@@ -245,7 +245,7 @@ class TelegramRig:
 def line(command: Command, values: Mapping[str, str]) -> str:
     """Return a command as people type it."""
     words = [f"/{command.name}"]
-    flags = {"negative": "no"}
+    flags = {"negative": "no", "start": "from"}
     for n, arg in enumerate(command.args):
         value = values.get(arg.name)
         if value is None:

@@ -469,9 +469,9 @@ async def test_where_the_adapter_answers_a_double_press_sends_files_once(world: 
 async def test_an_edit_takes_ones_last_picture_in_this_channel(world: World, ctx: AppContext) -> None:
     ctx = replace(ctx, default_quota=Limit(100))
 
-    async def edited(actor: Actor = ADA, place: Place = HERE, number: int | None = None) -> Job:
-        event = ref(f"edit {actor.name} {place.channel} {at} {number}")
-        return await job_actions.edit_drawn(ctx, actor, place, DrawForm("make it night"), event, number=number)
+    async def edited(actor: Actor = ADA, place: Place = HERE, flag: str = "") -> Job:
+        event = ref(f"edit {actor.name} {place.channel} {at} {flag}")
+        return await job_actions.edit_drawn(ctx, actor, place, DrawForm(f"make it night{flag}"), event)
 
     at = 0
     for number, (actor, place, prompt) in enumerate(
@@ -499,10 +499,11 @@ async def test_an_edit_takes_ones_last_picture_in_this_channel(world: World, ctx
     async with ctx.db.read() as tx:
         (earlier,) = await pictures.of_job(tx, 1)
     (ctx.pictures / earlier.path).write_bytes(source_images.picture(192, 96))
-    wide = (await edited(number=1)).request
+    wide = (await edited(flag=" --from 1")).request
     assert wide.width > wide.height
+    assert wide.typed == "make it night"
     with pytest.raises(NotFound):
-        await edited(BOB, number=3)
+        await edited(BOB, flag=" --from 3")
     world.profiles[0] = replace(world.profiles[0], can=frozenset({Capability.EDIT}), references=4)
     at = 1
     job = await edited()
