@@ -26,6 +26,7 @@ from bot.storage.database import Database
 from tests.e2e.chats import on_discord, on_telegram
 from tests.e2e.discord.harness import DiscordHarness
 from tests.e2e.telegram.harness import TelegramHarness
+from tests.fakes.discord_world import Message
 from tests.fakes.editing import EDITOR, PLAIN
 from tests.fakes.engine import FakeEngine
 from tests.fakes.source_images import BLUE, RED, bomb, opened, picture
@@ -110,17 +111,25 @@ class DiscordRig:
         self.bot = bot
         self.faults = self.discord.rest.file_faults
         self.person = self.discord.person("Ann")
+        self._threads = 0
 
     async def send(self, words: str, *files: Sent) -> None:
         names = ("picture", "picture2", "picture3", "picture4")
         ids: dict[str, Any] = {
             n: self.person.uploads(f.data, f.name, f.mime) for n, f in zip(names, files, strict=False)
         }
-        await (await self.person.draw(words, **ids)).answer()
+        # In a thread of its own: a channel takes 5 edits in 5 s.
+        self._threads += 1
+        thread = self.discord.thread(f"thread {self._threads}")
+        await (await self.person.draw(words, channel=thread, **ids)).answer()
 
     def said(self) -> list[str]:
         # A reader does not see what keeps Discord from reading markup.
-        return [re.sub(r"\\(.)", r"\1", message.text) for message in self.person.sees()]
+        return [re.sub(r"\\(.)", r"\1", message.text) for message in self._seen()]
+
+    def _seen(self) -> list[Message]:
+        messages = sorted(self.discord.world.messages.values(), key=lambda message: message.id)
+        return [m for m in messages if not m.deleted and m.only_for in (None, self.person.user)]
 
 
 class PageRig:
