@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import pytest
 
 from bot.cards import i18n
-from bot.commands.model import Arg, ArgType, Command, Permission, PickedOn
+from bot.commands.model import SUGGESTED, Arg, ArgType, Command, Permission, PickedOn
 from bot.core.cards import ButtonPress
 from bot.core.errors import Refusal
+from bot.drawing.flags import FLAG_NAMES
 from bot.features import COMMANDS
 from engine.contract import LoraInfo
 from tests.e2e.chats import on_discord, on_telegram
@@ -118,8 +119,11 @@ class Rig(Protocol):
     async def presses(self, command: Command, button: str) -> str:
         """Press a button below the card of job 1 as somebody who may; returns what the answer says, if it has words."""
 
-    async def picks(self, command: Command) -> str:
-        """Choose an entry of a menu; returns what the answer says."""
+    async def picks(self, command: Command) -> str | None:
+        """Choose an entry of a menu; returns what the answer says, None where the platform has no menus."""
+
+    async def suggests(self, command: Command, arg: Arg) -> list[str] | None:
+        """Begin to type an argument; returns the values that are suggested, None where the platform suggests nothing."""
 
 
 class DiscordRig:
@@ -164,7 +168,12 @@ class DiscordRig:
         # A form is sent as it was opened.
         return (await (await self._who(command).fill(asked)).answer()).text
 
-    async def picks(self, command: Command) -> str:
+    async def suggests(self, command: Command, arg: Arg) -> list[str] | None:
+        if " " in command.name:
+            return None  # the stand-in types no subcommands that far
+        return [str(choice["value"]) for choice in await self.member.suggest(command.name, arg.name, "")]
+
+    async def picks(self, command: Command) -> str | None:
         names = [c["name"] for c in self.discord.world.commands if c["type"] != 1]
         key = f"discord.menu.{(command.name or command.action).replace(' ', '.')}"
         assert i18n.text("en", key) in names
@@ -231,8 +240,11 @@ class TelegramRig:
             await self.telegram.until(lambda: next((m for m in private.by_bot() if m.id not in before), None))
         ).words
 
-    async def picks(self, command: Command) -> str:
-        pytest.fail(f"Telegram has no menus: {command}")
+    async def suggests(self, command: Command, arg: Arg) -> list[str] | None:
+        return None
+
+    async def picks(self, command: Command) -> str | None:
+        return None
 
     def _where(self, command: Command) -> tuple[Person, Chat]:
         if command.permission is Permission.OWNER:
@@ -251,8 +263,10 @@ def line(command: Command, values: Mapping[str, str]) -> str:
         if value is None:
             continue
         if command.prompted and n:
-            if arg.type is not ArgType.SWITCH:
-                words.append(f"--{flags.get(arg.name, arg.name)} {value}")
+            flag = flags.get(arg.name, arg.name)
+            # A switch is off, and what has no flag is for surfaces with a box for it.
+            if arg.type is not ArgType.SWITCH and flag in FLAG_NAMES:
+                words.append(f"--{flag} {value}")
         else:
             words.append(f"{arg.name} {value}" if arg.named else value)
     return " ".join(words)
@@ -301,9 +315,13 @@ async def test_everything_of_the_registry_is_answered(
                 values["number"] = str(await rig.bot.count("audit"))
             said = await rig.types(command, values)
             check(f"/{command.name}", said or "{nothing}")
-        if platform == "discord":
-            for command in COMMANDS.picked:
-                check(f"menu {command.name or command.action}", await rig.picks(command) or "{nothing}")
+        for command in COMMANDS.picked:
+            if (picked := await rig.picks(command)) is not None:
+                check(f"menu {command.name or command.action}", picked or "{nothing}")
+        for command, arg in ((c, a) for c in COMMANDS.typed for a in c.args if a.type in SUGGESTED):
+            suggested = await rig.suggests(command, arg)
+            if suggested == []:
+                wrong.append(f"/{command.name} {arg.name}: nothing is suggested")
         for action, command in sorted(COMMANDS.by_action.items(), key=lambda item: item[0] in LATE):
             check(action, await rig.presses(command, ButtonPress(action, 1, 0).pack()))
         assert not wrong, "\n".join(wrong)
