@@ -17,10 +17,10 @@ from adapters.telegram.client import identify
 from adapters.telegram.service import TelegramService
 from adapters.telegram.settings import TelegramSettings
 from bot.cards import i18n
+from bot.core.cards import Card
 from bot.core.errors import Unavailable
 from bot.core.messages import EventRef
 from bot.settings import Settings
-from bot.studio import ShownJob
 from tests.e2e.telegram.conftest import Start, photos
 from tests.e2e.telegram.harness import TelegramHarness
 from tests.fakes.engine import FakeEngine
@@ -206,16 +206,16 @@ async def test_a_press_behind_many_messages_is_answered_before_them(
     telegram.writes(ann, person, "a cat")
     (card,) = await telegram.until(lambda: photos(ann))
     await telegram.until(lambda: telegram.polled and not telegram.updates)
-    draw: Callable[..., Awaitable[ShownJob]] = bot.studio.draw
+    draw: Callable[..., Awaitable[Card]] = bot.studio.draw_or_write
     admitted: list[str] = []
     before: list[int] = []
 
-    async def counted(*args: Any) -> ShownJob:
+    async def counted(*args: Any) -> Card:
         shown = await draw(*args)
         admitted.append(args[3].event)
         return shown
 
-    bot.studio.draw = counted  # type: ignore[method-assign, assignment]
+    bot.studio.draw_or_write = counted  # type: ignore[method-assign, assignment]
     for n in range(120):
         chat = telegram.private(telegram.person(f"Person {n}"))
         telegram.writes(chat, chat.members[chat.id], "a dog")
@@ -301,13 +301,13 @@ async def test_a_telegram_that_goes_away_for_a_while_loses_nothing(
 
 
 class Failing:
-    """Makes ``Studio.draw`` fail so many times before it works."""
+    """Makes ``Studio.draw_or_write`` fail so many times before it works."""
 
     def __init__(self, bot: TelegramHarness, times: float, error: Exception) -> None:
         self.calls: list[str] = []
-        draw: Callable[..., Awaitable[ShownJob]] = bot.studio.draw
+        draw: Callable[..., Awaitable[Card]] = bot.studio.draw_or_write
 
-        async def failing(*args: Any) -> ShownJob:
+        async def failing(*args: Any) -> Card:
             ref: EventRef = args[3]
             self.calls.append(ref.event)
             if len(self.calls) <= times:
@@ -315,7 +315,7 @@ class Failing:
             return await draw(*args)
 
         self.error = error
-        bot.studio.draw = failing  # type: ignore[method-assign, assignment]
+        bot.studio.draw_or_write = failing  # type: ignore[method-assign, assignment]
 
     async def never(self, *_: Any) -> None:
         raise self.error
