@@ -64,6 +64,7 @@ _NO_REQUEST = ("refusal.access.not_found",)
 _NO_TEXT = ("refusal.expand.gone",)
 _NO_PAGE = ("refusal.press.unreadable", "telegram.not_a_page")
 REFUSED: Mapping[str, tuple[str, ...]] = {
+    "/describe": ("refusal.describe.none",),
     "/claim": ("refusal.claim.none",),
     "/easel admins": ("telegram.no_roles",),
     "/owner allow": _NO_REQUEST,
@@ -152,6 +153,8 @@ class DiscordRig:
 
     async def types(self, command: Command, values: Mapping[str, str]) -> str:
         who = self._who(command)
+        if command.name == "describe" and not any(c["name"] == "describe" for c in self.discord.world.commands):
+            return i18n.text("en", "refusal.describe.none")  # it is offered where something describes pictures
         where = self.discord.world.direct(who.user) if who is self.owner else self.discord.channel
         into = self.discord.channel if "channel" in values else None
         options = {arg.name: _option(arg, values[arg.name]) for arg in command.args if arg.name in values}
