@@ -64,8 +64,8 @@ _NO_REQUEST = ("refusal.access.not_found",)
 _NO_TEXT = ("refusal.expand.gone",)
 _NO_PAGE = ("refusal.press.unreadable", "telegram.not_a_page")
 REFUSED: Mapping[str, tuple[str, ...]] = {
-    "/describe": ("refusal.describe.none",),
     "/claim": ("refusal.claim.none",),
+    "/describe": ("refusal.describe.pictures",),
     "/easel admins": ("telegram.no_roles",),
     "/owner allow": _NO_REQUEST,
     "/owner refuse": _NO_REQUEST,
@@ -153,8 +153,6 @@ class DiscordRig:
 
     async def types(self, command: Command, values: Mapping[str, str]) -> str:
         who = self._who(command)
-        if command.name == "describe" and not any(c["name"] == "describe" for c in self.discord.world.commands):
-            return i18n.text("en", "refusal.describe.none")  # it is offered where something describes pictures
         where = self.discord.world.direct(who.user) if who is self.owner else self.discord.channel
         into = self.discord.channel if "channel" in values else None
         options = {arg.name: _option(arg, values[arg.name]) for arg in command.args if arg.name in values}
@@ -302,7 +300,7 @@ async def test_everything_of_the_registry_is_answered(
     tmp_path: Path, platform: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrong: list[str] = []
-    async with RIGS[platform](tmp_path, FakeEngine(loras=[LoraInfo("ink", "Ink Wash")])) as rig:
+    async with RIGS[platform](tmp_path, FakeEngine(loras=[LoraInfo("ink", "Ink Wash")], describes=True)) as rig:
         refused = refusals(rig.bot)
 
         def check(what: str, said: str) -> None:
