@@ -122,6 +122,20 @@ def test_a_safer_precision_does_not_move_the_model_to_the_processor(monkeypatch:
         assert not any(done.startswith("-") for done in engine.loader.done)
 
 
+def test_a_safer_default_that_fits_no_more_gives_way_to_the_planned_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bench(monkeypatch, SimulatedCard(ROOM, faults=[("step", "nan")])) as engine:
+        (safe,) = engine.draw(RECIPE)
+        assert isinstance(safe, Image)
+        assert safe.precision == "fp32", "which is the default from now on"
+        engine.manager.unload()
+        engine.card.faults.append(("load", "oom"))
+        (drawn,) = engine.draw(replace(RECIPE, seed=2))
+        assert isinstance(drawn, Image)
+        assert drawn.precision == "bf16"
+        assert engine.loader.done[-1] == "+demo bf16"
+        assert "demo does not fit in fp32 any more and draws in bf16 from now on." in engine.told.said
+
+
 def test_a_lora_without_memory_fails_its_own_picture_or_makes_room(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
