@@ -92,7 +92,7 @@ def header(path: Path) -> Mapping[str, TensorInfo]:
 
 
 def header_and_metadata(path: Path) -> tuple[Mapping[str, TensorInfo], Mapping[str, str]]:
-    """Return the tensors of a safetensors file by name, and the texts that it holds beside them.
+    """Return the tensors of a safetensors file by name, and the metadata of the file.
 
     Raises:
         UnknownModel: As ``header``.

@@ -37,7 +37,7 @@ class OnceAdapter(AsyncWebhookAdapter):
             session = cast("aiohttp.ClientSession", _Once(session))
         answer = await super().request(route, session, **options)
         if route.path == _CALLBACK and isinstance(answer, dict):
-            # discord.py would build the whole message, which takes longer than the call. Its id is beside it.
+            # discord.py would build the whole message, which takes longer than the call. The response has its id as well.
             answer.pop("resource", None)
         return answer
 

@@ -200,7 +200,7 @@ DRAWING = ("draw", "imagine")
 _TAKING = tuple(c for c in REGISTRY.typed if any(arg.type is ArgType.PICTURE for arg in c.args))
 
 PICTURED = tuple(c.name for c in _TAKING if c.args[0].type is not ArgType.PICTURE)
-"""The commands of the registry that take pictures. With one of them, their line is handled like words beside it."""
+"""The commands of the registry that take pictures. A line with a picture is handled like a picture with words."""
 
 WORDLESS = tuple(c.name for c in _TAKING if c.name not in PICTURED)
 """The commands of the registry that take a picture and no words."""

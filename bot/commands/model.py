@@ -177,7 +177,7 @@ class Invocation:
         ref: The event, and where an answer belongs.
         args: Values by the argument's name, as typed; those that were not given are missing.
         names: What the platform calls the people, roles and channels among them, by the argument's name; data.
-        roles: Ids of the roles that the people among them have here, where the platform says them, likewise.
+        roles: Ids of the roles that the people among them have here, where the platform says them.
         press: The button that was pressed; None where the command was typed.
         pictures: Pictures that were sent along or that the message has, in order, still to be fetched.
         submitted: The values of the form that the button opened, by the field's name; None where none was submitted.
@@ -214,8 +214,8 @@ class CommandResult:
         card: Another card: see ``Command.updates``.
         notice: One sentence for the actor alone, in their language.
         files: Files for the actor.
-        menu: Further buttons for the actor; nothing is beside it.
-        form: A form for the actor to fill in; only commands with ``form`` return one, and nothing beside it.
+        menu: Further buttons for the actor; the result has nothing else.
+        form: A form for the actor to fill in; only commands with ``form`` return one; the result has nothing else.
     """
 
     new: Job | None = None

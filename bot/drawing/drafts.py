@@ -37,7 +37,7 @@ MAX_WAITING = 2
 """Most prompts of one person that wait to be written."""
 
 MOST, MOST_SECONDS = 10, 600.0
-"""Most prompts that one person may ask for in so many seconds. They cost no pictures of the quota."""
+"""Most prompts that one person may ask for, and the seconds in which they count. They cost no pictures of the quota."""
 
 
 async def draw(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Job | SavedRequest:

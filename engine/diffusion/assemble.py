@@ -68,7 +68,7 @@ def assemble(
         dtype: Format of its weights. A VAE whose config states that it overflows in fp16 is loaded in fp32.
         stored: The parts that are loaded in the format of their files, and that format; these are mapped, not read.
         changes: Receives what adds LoRAs to the weights, by layer; None: they are added at once. Where weights are
-            quantised already, LoRAs are computed beside them.
+            quantised already, LoRAs are computed separately.
         more: Passed to the pipeline's ``from_pretrained`` (``quantization_config``, ``device_map``); not used for a
             single file.
 
@@ -231,7 +231,7 @@ def _bare(name: str) -> str:
 
 
 def _add(pipe: Any, path: Path, weight: float, family: str, changes: dict[nn.Module, list[LayerChange]] | None) -> None:
-    """Add a LoRA to the weights; where they are quantised, compute it beside them."""
+    """Add a LoRA to the weights; where they are quantised, compute it separately."""
     parts = {part: getattr(pipe, part) for part in spec_of(family).lora_parts}
     targets = targets_of(parts, model_class(family))
     adapter = loras.read(path, targets)

@@ -157,7 +157,7 @@ def _check_objective(path: Path, tensors: Mapping[str, TensorInfo]) -> None:
 
 
 def _check_small_files(folder: Path) -> None:
-    """Check the files of a part that the libraries read beside its weights: they are regular and of a bounded size."""
+    """Check the files of a part that the libraries read in addition to its weights: they are regular and of a bounded size."""
     for path in visible(folder, "*"):
         if path.is_dir() or path.suffix.lower() == ".safetensors":
             continue
@@ -177,7 +177,7 @@ def _check_part(folder: Path) -> None:
         names = {str(name) for name in shards.values()} if isinstance(shards, dict) else set()
         if strangers := sorted(name for name in names if "/" in name or not name.endswith(".safetensors")):
             raise UnknownModel(
-                f"The model's file {index} names {strangers[0][:80]!r}, which is no .safetensors file beside it; "
+                f"The model's file {index} names {strangers[0][:80]!r}, which is no .safetensors file in the same folder; "
                 "copy the model again."
             )
         missing = sorted(name for name in names if not (folder / name).is_file())

@@ -22,7 +22,7 @@ _OTHER_PARTS: Mapping[str, tuple[str, ...]] = {
     "VAE": ("first_stage_model.", "vae."),
     "text encoder": ("cond_stage_model.", "conditioner.", "text_encoders."),
 }
-"""Beginnings of the keys of the parts that a checkpoint may hold beside its denoiser."""
+"""Beginnings of the keys of the parts that a checkpoint may hold in addition to its denoiser."""
 
 _PARTS = tuple(begin for begins in _OTHER_PARTS.values() for begin in begins)
 

@@ -280,7 +280,7 @@ class Loader:
         return made
 
     def _stay_as_good(self, staying: Sequence[LoadedModel], made: Plan) -> bool:
-        """Whether models draw their native squares as well as alone when another one is beside them."""
+        """Whether models draw their native squares as well as alone when another one is on the device."""
         new = ModelMemory(made, weights=made.weight_bytes)
         for one in staying:
             memory, profile = _memory(one), one.spec.profile

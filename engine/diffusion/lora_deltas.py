@@ -156,7 +156,7 @@ class Hadamard(Delta):
 
     Attributes:
         first: (outputs, rank) and (rank, inputs x height x width); with ``cores`` (rank, outputs) and (rank, inputs).
-        second: Likewise.
+        second: The other matrix's factors, with the same shapes.
         kernel: Height and width of the kernel; empty for a linear layer.
         cores: (rank, rank, height, width) of each factor: Tucker decomposition of a convolution.
     """

@@ -125,7 +125,7 @@ class BatchTuner:
 
     @staticmethod
     def _short(timings: _Timings, count: int) -> bool:
-        """Whether a step of so many pictures is too short to be of interest."""
+        """Whether a step of ``count`` pictures is too short to be of interest."""
         each = timings.known(count)
         return each is not None and each * count < SHORT
 

@@ -1,4 +1,4 @@
-"""Copies from main memory to a GPU that do not make the host wait, whoever asks for them."""
+"""Copies from main memory to a GPU that do not make the host wait, also inside libraries."""
 
 from __future__ import annotations
 

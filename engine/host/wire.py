@@ -158,7 +158,7 @@ class Resident:
 
 @dataclass(frozen=True, slots=True)
 class StepSize:
-    """From the child: so many pictures of a size share a step now, since that was measured to be worth it.
+    """From the child: how many pictures of a size share a step now, by measured times.
 
     Attributes:
         model: Name of the model's profile.

@@ -140,7 +140,7 @@ class Estimate:
         return whole, layer
 
     def placing(self, placement: Placement) -> int:
-        """Return the bytes of the device that placing the largest layer takes beside its weights: quantising it in fp32."""
+        """Return the bytes of the device that placing the largest layer takes in addition to its weights: quantising it in fp32."""
         if placement.precision != "int8":
             return 0
         return round(

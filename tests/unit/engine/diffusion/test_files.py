@@ -149,7 +149,7 @@ def test_a_shard_elsewhere(own: Callable[[str], Path], name: object) -> None:
     folder = own("sd15")
     index = folder / "unet" / "diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": name}}))
-    assert "which is no .safetensors file beside it" in refusal(Files("sd15", folder))
+    assert "which is no .safetensors file in the same folder" in refusal(Files("sd15", folder))
 
 
 @pytest.mark.parametrize(
