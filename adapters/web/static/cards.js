@@ -7,8 +7,8 @@ import { announce, made, t } from "./texts.js";
 const ICONS = { reroll: "i-reroll", seed: "i-seed", vary: "i-vary", upscale: "i-upscale", prompt: "i-copy", cancel: "i-stop", delete: "i-bin", deletenow: "i-bin" };
 /** Buttons that belong to one picture, in their order, and what they are called beside it. */
 const EACH = { vary: "vary", upscale: "upscale", seed: "from_seed" };
-/** Buttons of chats; the page has its own controls for the same. */
-const OWN = new Set(["favourite", "edit", "start", "more", "original", "info"]);
+/** Buttons of chats: the page has its own controls for the same, and writes no longer prompts. */
+const OWN = new Set(["favourite", "edit", "start", "more", "original", "info", "richer"]);
 const COPIED_MS = 2000;
 
 export class JobCard {

@@ -276,6 +276,7 @@ SHOWS_OR_MAKES: dict[str, dict[str, str]] = {
     "draw": {"prompt": "a cat"},
     "imagine": {"prompt": "a cat"},
     "edit": {"instruction": "make it night"},
+    "describe": {},
     "queue": {},
     "info": {},
     "quota show": {},
