@@ -230,7 +230,9 @@ def ends_of(events: list[Event]) -> dict[str, Image | Failed]:
     return {e.recipe_id: e for e in events if isinstance(e, Image | Failed)}
 
 
-@pytest.mark.parametrize(("when", "fits"), [("", True), ("plan", False), ("load", False)])
+@pytest.mark.parametrize(
+    ("when", "fits"), [("", True), ("plan", False), pytest.param("load", False, marks=pytest.mark.soak)]
+)
 async def test_one_picture_that_overflows_costs_the_others_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, when: str, fits: bool
 ) -> None:
@@ -265,7 +267,7 @@ async def test_one_picture_that_overflows_costs_the_others_nothing(
     assert sum(said in r.message for r in caplog.records) == 1
 
 
-@pytest.mark.parametrize("when", ["plan", "load"])
+@pytest.mark.parametrize("when", ["plan", pytest.param("load", marks=pytest.mark.soak)])
 async def test_a_second_model_that_is_too_large_leaves_the_first(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, when: str
 ) -> None:

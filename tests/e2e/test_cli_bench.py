@@ -7,11 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from adapters.cli.benchmark.systems import format_errors, step_costs
 from tests.e2e.service import easel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 
+async def test_what_needs_no_service_is_measured() -> None:
+    steps = await step_costs("cpu")
+    assert set(steps) == {"sdxl", "sd15", "z_image", "generic"}
+    assert min(steps.values()) > 0
+    errors = await format_errors("cpu")
+    assert set(errors) == {"sd15", "sdxl"}
+    for found in errors.values():
+        assert 0 < found["fp16"] < found["bf16"]
+        assert max(found["pipeline"], found["pipeline_fp16"]) <= 1
+
+
+@pytest.mark.soak
 def test_the_short_form_measures_everything(tmp_path: Path) -> None:
     done = easel("bench", "--quick", "--json", cwd=tmp_path, seconds=400)
     assert done.returncode == 0, done.stderr

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 TOKEN = "42:stand-in"
 CONFLICT = "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running"
+TERMINATED = "Conflict: terminated by setWebhook request"
 WEBHOOK = "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first"
 
 
@@ -164,6 +165,12 @@ class TelegramStandIn:
         while method in self.held:
             await self._changed.wait()
         return result
+
+    def sets_webhook(self, url: str) -> None:
+        """Let another program set a webhook, which ends the request for updates that is held."""
+        self.world.webhook = url
+        if self._poll is not None and self.polled:
+            self._poll.set_exception(ApiError(409, TERMINATED))
 
     async def _get_updates(self, p: dict[str, Any]) -> list[dict[str, Any]]:
         if self.world.webhook:

@@ -27,7 +27,7 @@ from torch import Tensor
 from engine.contract import Recipe
 from engine.families.batched import BatchedFamily, noise_of
 from engine.families.denoise_state import Embedding
-from engine.families.registry import model_class
+from engine.families.registry import model_class, of_pipeline
 
 _SIDE, _WIDTH, _POOLED, _TIME = 64, 32, 16, 8
 
@@ -41,18 +41,18 @@ _UNET: dict[str, Any] = {
     "cross_attention_dim": _WIDTH,
 }
 
-_FAMILIES: dict[str, tuple[type[Any], dict[str, Any]]] = {
-    "sd15": (StableDiffusionPipeline, {}),
-    "sdxl": (
-        StableDiffusionXLPipeline,
-        {
-            "use_linear_projection": True,
-            "addition_embed_type": "text_time",
-            "addition_time_embed_dim": _TIME,
-            "projection_class_embeddings_input_dim": _POOLED + 6 * _TIME,
-        },
-    ),
+_POOLED_PROMPT = "addition_embed_type"
+
+_UNETS: dict[type[Any], dict[str, Any]] = {
+    StableDiffusionPipeline: {},
+    StableDiffusionXLPipeline: {
+        _POOLED_PROMPT: "text_time",
+        "use_linear_projection": True,
+        "addition_time_embed_dim": _TIME,
+        "projection_class_embeddings_input_dim": _POOLED + 6 * _TIME,
+    },
 }
+"""What the UNet of each pipeline has besides ``_UNET``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,9 @@ class FormatErrors:
     pipeline_fp16: float
 
 
-def small_pipeline(name: str) -> Any:
-    """Return a pipeline of a family with a small UNet and a small VAE, and without text encoders."""
-    kind, more = _FAMILIES[name]
+def small_pipeline(kind: type[Any]) -> Any:
+    """Return a pipeline of a class with a small UNet and a small VAE, and without text encoders."""
+    more = _UNETS[kind]
     torch.manual_seed(0)
     vae = AutoencoderKL(
         block_out_channels=(16, 16, 32, 32),
@@ -86,7 +86,7 @@ def small_pipeline(name: str) -> Any:
     scheduler = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     parts = {"vae": vae, "unet": UNet2DConditionModel(**_UNET, **more), "scheduler": scheduler}
     parts |= {"text_encoder": None, "tokenizer": None}
-    if name == "sdxl":
+    if _POOLED_PROMPT in more:
         parts |= {"text_encoder_2": None, "tokenizer_2": None}
     else:
         parts |= {"safety_checker": None, "feature_extractor": None}
@@ -95,35 +95,35 @@ def small_pipeline(name: str) -> Any:
     return pipe
 
 
-def embeddings(name: str, device: torch.device) -> tuple[Embedding, Embedding]:
+def embeddings(kind: type[Any], device: torch.device) -> tuple[Embedding, Embedding]:
     """Return a prompt and a negative prompt of random numbers, in fp32."""
     numbers = torch.Generator().manual_seed(1)
-    shapes = [(77, _WIDTH), (_POOLED,)] if name == "sdxl" else [(77, _WIDTH)]
+    shapes = [(77, _WIDTH), (_POOLED,)] if _POOLED_PROMPT in _UNETS[kind] else [(77, _WIDTH)]
     first, second = (Embedding(tuple(torch.randn(s, generator=numbers).to(device) for s in shapes)) for _ in range(2))
     return first, second
 
 
-def errors(name: str, device: torch.device) -> FormatErrors:
-    """Measure a family."""
-    pipe = small_pipeline(name).to(device)
-    prompt, negative = embeddings(name, device)
+def errors(name: str, kind: type[Any], device: torch.device) -> FormatErrors:
+    """Measure a family with its class of pipelines."""
+    pipe = small_pipeline(kind).to(device)
+    prompt, negative = embeddings(kind, device)
     recipe = Recipe("bench", name, "a", "b", _SIDE, _SIDE, 6, 4.0, 3)
     reader: BatchedFamily = model_class(name)(pipe, device)
 
     def drawn(unet: UNet2DConditionModel) -> Tensor:
         """Return the picture that Easel draws with a UNet."""
         pipe.register_modules(unet=unet)
-        family = model_class(name)(pipe, device)
-        state = family.begin(recipe, prompt, negative)
+        model = model_class(name)(pipe, device)
+        state = model.begin(recipe, prompt, negative)
         while not state.finished:
-            family.step([state])
+            model.step([state])
         return reader.decode(state.latents)
 
     def bare(unet: UNet2DConditionModel) -> Tensor:
         """Return that of diffusers' pipeline."""
         pipe.register_modules(unet=unet)
         given = {"prompt_embeds": prompt.tensors[0], "negative_prompt_embeds": negative.tensors[0]}
-        if name == "sdxl":
+        if len(prompt.tensors) > 1:
             given |= {"pooled_prompt_embeds": prompt.tensors[1], "negative_pooled_prompt_embeds": negative.tensors[1]}
         found = pipe(
             **{key: tensor[None].to(unet.dtype) for key, tensor in given.items()},
@@ -155,5 +155,15 @@ def _largest(one: Tensor, other: Tensor) -> float:
     return float((one.clamp(0, 1) - other.clamp(0, 1)).abs().max()) * 255
 
 
+def main(device: str) -> str:
+    """Measure all families and return their errors as JSON, by name."""
+    found = {}
+    for kind in _UNETS:
+        family = of_pipeline(kind.__name__)
+        assert family is not None, "each of these classes has a family"
+        found[family.name] = asdict(errors(family.name, kind, torch.device(device)))
+    return json.dumps(found)
+
+
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps({name: asdict(errors(name, torch.device(sys.argv[1]))) for name in _FAMILIES}) + "\n")
+    sys.stdout.write(main(sys.argv[1]) + "\n")

@@ -291,6 +291,7 @@ def test_memory_runs_out_in_a_step_fewer_share_it_and_later_more_again(monkeypat
         assert all(isinstance(end, Image) for end in again)
 
 
+@pytest.mark.soak
 def test_memory_really_runs_out_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A card that is smaller than it said: what is made in the step does not fit, for eight pictures or for one."""
     card = SimulatedCard(ROOM)
