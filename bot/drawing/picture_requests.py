@@ -342,21 +342,24 @@ class PictureFetcher:
         clock, backoff = self._ctx.clock, ExponentialBackoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         began = clock.monotonic()
         slots = self._slots.setdefault(due.platform, asyncio.Semaphore(AT_ONCE))
+        refusal: Refusal | None = None
         while True:
             try:
+                if refusal is not None:
+                    await self._refuse(due.id, refusal)
+                    return
                 async with slots:
                     await self._try(due)
             except RetryLater as later:
                 pause = backoff.fail(later.seconds)
                 if clock.monotonic() + pause - began > self._patience:
-                    await self._refuse(due.id, Unavailable("refusal.pictures.unreachable"))
-                    return
+                    refusal, pause = Unavailable("refusal.pictures.unreachable"), 0.0
             except Unavailable as e:
                 log.debug("the request %d for pictures has to wait (%s)", due.id, e.key)
                 pause = backoff.fail(_RETRY)
             except Exception:  # other people's requests go on
                 log.exception("the request %d for pictures failed", due.id)
-                pause = backoff.fail(_RETRY)
+                refusal, pause = Unavailable("refusal.unavailable.internal"), backoff.fail(_RETRY)
             else:
                 return
             await clock.sleep(pause)

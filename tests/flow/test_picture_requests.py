@@ -11,7 +11,7 @@ import pytest
 
 from bot.cards.i18n import text
 from bot.core.access import AccessMode, Owners
-from bot.core.errors import BadInput, NotAllowed, OverQuota, Uninvited
+from bot.core.errors import BadInput, NotAllowed, OverQuota, Unavailable, Uninvited
 from bot.core.jobs import Job
 from bot.core.messages import Address, EventRef
 from bot.core.people import Place
@@ -220,6 +220,48 @@ async def test_a_platform_that_hands_nothing_out_is_not_waited_for_without_end(m
     await send(bot, form())
     await ended(bot)
     assert said(bot) == ["The pictures could not be fetched in time; send them again later."]
+
+
+async def test_a_refusal_that_can_not_be_saved_at_first_is_shown_later(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = await make(engine=editor())
+    bot.surface.plan(Call.FETCH, *[Fault.BUSY] * 100)
+    delete = store.delete
+    failed: list[str] = []
+
+    async def full(*given: Any) -> bool:
+        if len(failed) < 2:
+            failed.append("")
+            raise Unavailable("unavailable.disk_full")
+        return await delete(*given)
+
+    monkeypatch.setattr(store, "delete", full)
+    await send(bot, form())
+    await ended(bot)
+    assert len(failed) == 2
+    assert said(bot) == ["The pictures could not be fetched in time; send them again later."]
+
+
+async def test_an_unexpected_error_is_answered_and_other_requests_go_on(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bot = await make(engine=editor())
+    bot.chats.sent["two"] = picture()
+    fetch = bot.surface.fetch
+
+    async def strange(source: PictureSource, limit: int) -> bytes:
+        if source.id == "one":
+            raise RuntimeError("strange")
+        return await fetch(source, limit)
+
+    monkeypatch.setattr(bot.surface, "fetch", strange)
+    await send(bot, form())
+    await ended(bot)
+    assert said(bot) == [text("en", "refusal.unavailable.internal")]
+    assert "strange" in caplog.text
+    job = await job_of(bot, await send(bot, form("make it day", "two"), user="2"))
+    await bot.delivered(job.id)
 
 
 async def test_the_same_event_is_one_request_and_one_job(make: Make) -> None:
