@@ -12,10 +12,10 @@ from bot.cards import job_card
 from bot.context import AppContext
 from bot.core.errors import BadInput, Moderated, Refusal, Unavailable
 from bot.core.events import MessagesAdded
-from bot.core.ports import Gone, RetryLater, Surface, TooLarge
+from bot.core.ports import RetryLater, Surface, TooLarge
 from bot.core.requests import MAX_PICTURE_BYTES
 from bot.core.waits import shield, until
-from bot.drawing import admission, drafts, store
+from bot.drawing import admission, drafts, picture_requests, store
 from bot.drawing.store import DraftState, PromptDraft
 from bot.storage import messages
 from bot.storage.sql import dump_card
@@ -169,11 +169,9 @@ class DraftWriter:
             pause = _RETRY
             if surface is not None:
                 try:
-                    return await surface.fetch(draft.form.sources[0], MAX_PICTURE_BYTES)
-                except Gone:
-                    raise BadInput("refusal.pictures.gone", number=1) from None
+                    return await picture_requests.fetch(surface, draft.form.sources[0], 1, MAX_PICTURE_BYTES)
                 except TooLarge as large:
-                    raise BadInput("refusal.pictures.too_large", number=1, limit=large.limit // 2**20) from None
+                    raise picture_requests.too_large(1, large.limit) from None
                 except RetryLater as later:
                     pause = max(1.0, later.seconds)
             await self._ctx.clock.sleep(pause)

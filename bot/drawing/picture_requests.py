@@ -26,6 +26,7 @@ from bot.core.requests import (
     MAX_PICTURES_BYTES,
     DrawForm,
     DrawRequest,
+    PictureSource,
     PictureUse,
     ReferenceImage,
     SourceImage,
@@ -231,7 +232,7 @@ async def _checked(ctx: AppContext, actor: Actor, place: Place, form: DrawForm) 
     sizes = [source.bytes for source in form.sources]
     for number, size in enumerate(sizes, 1):
         if size > MAX_PICTURE_BYTES:
-            raise _too_large(number, MAX_PICTURE_BYTES)
+            raise too_large(number, MAX_PICTURE_BYTES)
     if sum(sizes) > MAX_PICTURES_BYTES:
         raise BadInput("refusal.pictures.too_large_together", limit=MAX_PICTURES_BYTES // 2**20)
     defaults = await defaults_of(ctx, actor, place)
@@ -257,8 +258,36 @@ async def _checked(ctx: AppContext, actor: Actor, place: Place, form: DrawForm) 
     )
 
 
-def _too_large(number: int, limit: int) -> BadInput:
+def too_large(number: int, limit: int) -> BadInput:
+    """Return the refusal of a picture, counted from 1, that is larger than ``limit`` bytes."""
     return BadInput("refusal.pictures.too_large", number=number, limit=limit // 2**20)
+
+
+async def fetch(
+    surface: Surface, source: PictureSource, number: int, limit: int, *, seconds: float = FETCH_SECONDS
+) -> bytes:
+    """Fetch one picture from its platform.
+
+    Args:
+        surface: The platform.
+        source: The picture.
+        number: Which one of the request, counted from 1.
+        limit: Most bytes.
+        seconds: In which it has to arrive.
+
+    Raises:
+        BadInput: It is gone.
+        TooLarge: It has more bytes.
+        RetryLater: The platform does not hand it out now.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await surface.fetch(source, limit)
+    except TimeoutError:
+        raise RetryLater(_FIRST_PAUSE) from None
+    except Gone as gone:
+        log.info("picture %d of a request is gone: %s", number, gone)
+        raise BadInput("refusal.pictures.gone", number=number) from None
 
 
 class PictureFetcher:
@@ -406,18 +435,12 @@ class PictureFetcher:
             left = MAX_PICTURES_BYTES - sum(map(len, found))
             limit = min(MAX_PICTURE_BYTES, left)
             try:
-                async with asyncio.timeout(self._seconds):
-                    found.append(await surface.fetch(source, limit))
-            except TimeoutError:
-                raise RetryLater(_FIRST_PAUSE) from None
-            except Gone as gone:
-                log.info("picture %d of the request %d is gone: %s", number, request.id, gone)
-                raise BadInput("refusal.pictures.gone", number=number) from None
+                found.append(await fetch(surface, source, number, limit, seconds=self._seconds))
             except TooLarge as large:
                 if large.limit == left < MAX_PICTURE_BYTES:
                     limit = MAX_PICTURES_BYTES // 2**20
                     raise BadInput("refusal.pictures.too_large_together", limit=limit) from None
-                raise _too_large(number, large.limit) from None
+                raise too_large(number, large.limit) from None
         return tuple(found)
 
     async def _admit(self, request: PictureRequest, data: tuple[bytes, ...]) -> None:

@@ -21,7 +21,7 @@ PEOPLE = [60, pytest.param(300, marks=pytest.mark.soak)]
 
 
 class Faults:
-    """Every so many calls of a kind fails, by a seeded choice; counts how often each happened."""
+    """Makes a seeded share of the calls of each kind fail; counts how often each happened."""
 
     def __init__(self) -> None:
         self.rng = random.Random(SEED)

@@ -67,7 +67,7 @@ class Hub:
         cuts: For each of the next answers of the storage with a file's name: bytes until the connection breaks.
         shorts: As ``cuts``, but the answer ends properly and is too short.
         statuses: For each of the next answers of the storage: another status.
-        stalls: The storage says nothing more after so many bytes of a file with this name, until ``released`` is set.
+        stalls: The storage says nothing more after this number of bytes of a file, by its name, until ``released`` is set.
         ignores_ranges: The storage always sends everything.
         damages: The storage sends other bytes than it should.
     """

@@ -27,7 +27,7 @@ _LAYERS = ("attention.to_out.0", "feed_forward.w1", "feed_forward.w3")
 
 
 class SVDQW4A4Linear(nn.Module):
-    """A linear layer with weights in four bits and a low-rank part beside them."""
+    """A linear layer with weights in four bits and a low-rank part."""
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         super().__init__()

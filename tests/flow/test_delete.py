@@ -1,4 +1,4 @@
-"""A job that is deleted is gone from chats, history and disk, whoever may do that and whenever the service is killed."""
+"""A deleted job is gone from chats, history and disk, also after a kill; its author and admins may delete it."""
 
 from __future__ import annotations
 

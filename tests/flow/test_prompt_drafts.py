@@ -81,7 +81,7 @@ async def written(bot: Bot) -> Card:
 
 
 async def shown(bot: Bot, count: int) -> None:
-    """Wait until so many prompts are written."""
+    """Wait until ``count`` prompts are written."""
     await bot.until(lambda: [card.status for card in cards(bot)].count(text("en", "card.expanded")) == count)
 
 

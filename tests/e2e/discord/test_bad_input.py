@@ -22,7 +22,7 @@ async def test_bad_input_is_one_private_sentence(start: Start, discord: FakeDisc
     bob = discord.person("Bob")
     for locale in ("en-US", "zh-CN"):
         person = discord.person("Somebody", locale=locale)
-        # Discord asks for a prompt by itself, and takes no seed of so many digits.
+        # Discord asks for a prompt by itself, and its client stops a seed that is too long.
         for bad in (bad for bad in BAD_REQUESTS if bad.prompt and bad.what != "endless seed"):
             answer = await (await person.draw(strict=False, **options(bad))).answer()
             shown = answer.text.replace("\\", "").replace("\u200b", "")

@@ -301,7 +301,7 @@ async def test_a_telegram_that_goes_away_for_a_while_loses_nothing(
 
 
 class Failing:
-    """Makes ``Studio.draw_or_write`` fail so many times before it works."""
+    """Makes ``Studio.draw_or_write`` fail ``times`` times before it works."""
 
     def __init__(self, bot: TelegramHarness, times: float, error: Exception) -> None:
         self.calls: list[str] = []

@@ -29,7 +29,7 @@ async def limiter(wire: Wire) -> AsyncIterator[RateLimiter]:
 
 
 async def _calls(wire: Wire, n: int) -> list[int]:
-    """Wait until so many actions were asked for; return their chats."""
+    """Wait until ``n`` actions were asked for; return their chats."""
     await wire.telegram.until(
         lambda: (
             len([m for m, _ in wire.telegram.calls if m == "sendChatAction"])
