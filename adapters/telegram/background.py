@@ -30,6 +30,7 @@ ACTION_SECONDS = 5.0
 _ACTIONS_AT_ONCE = 16
 _REMEMBERED = 1024
 _SECONDS = 10
+_UNTOLD = "nobody could be told of a failure"
 
 
 async def retry_while_busy(call: Callable[[], Awaitable[None]], tries: int = TRIES) -> None:
@@ -145,7 +146,7 @@ class ChatActions:
 class FailureNotices:
     """Tells the sender of an update that it failed. The notice is sent directly: saving it may be what fails.
 
-    One chat gets one notice at a time.
+    One chat gets one notice at a time. An inline message shows the notice itself.
 
     Args:
         bot: The API client.
@@ -169,12 +170,21 @@ class FailureNotices:
         elif (message := written(update)) is not None and message.chat.id not in self._in_flight:
             self._in_flight.add(message.chat.id)
             text = self._text(locale_of(message.from_user, self._studio), error)
-            self._background.start(self._send(message, text), "nobody could be told of a failure")
+            self._background.start(self._send(message, text), _UNTOLD)
+        elif (chosen := update.chosen_inline_result) is not None and chosen.inline_message_id is not None:
+            text = self._text(locale_of(chosen.from_user, self._studio), error)
+            self._background.start(self._edit_inline(chosen.inline_message_id, text), _UNTOLD)
 
     def _text(self, locale: str, error: Unavailable | None) -> str:
         if error is None:
             return self._studio.text("refusal.unavailable.internal", locale)
         return f"{self._studio.refused(error, locale).status} {self._studio.text('telegram.held', locale)}"
+
+    async def _edit_inline(self, message_id: str, text: str) -> None:
+        async def call() -> None:
+            await self._bot.edit_message_text(text, inline_message_id=message_id, request_timeout=_SECONDS)
+
+        await retry_while_busy(call)
 
     async def _send(self, message: Message, text: str) -> None:
         chat_id = message.chat.id

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from bot.cards import i18n
 from bot.core.access import AccessMode
 from tests.e2e.telegram.conftest import Start, photos
@@ -106,13 +108,24 @@ async def test_who_has_no_private_chat_is_shown_the_way_to_it(start: Start, tele
     assert answer["button"] == {"text": i18n.text("en", "telegram.inline.open"), "start_parameter": "inline"}
 
 
-async def test_a_refusal_stands_in_the_inline_message(start: Start, telegram: TelegramStandIn, ann: Chat) -> None:
+async def test_a_refusal_or_a_failure_stands_in_the_inline_message(
+    start: Start, telegram: TelegramStandIn, ann: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bot = await start(quota=1)
     person = ann.members[ann.id]
     query, _ = await offered(telegram, person, "a cat --count 4")
     message = telegram.chooses(person, query, "draw", text="a cat --count 4")
     await telegram.until(lambda: message.edits > 0)
     assert "⚠️" in message.words
+
+    async def failing(*_: object) -> None:
+        raise OverflowError("Python int too large to convert to SQLite INTEGER")
+
+    monkeypatch.setattr(bot.studio, "draw", failing)
+    query, _ = await offered(telegram, person, "a cat")
+    message = telegram.chooses(person, query, "draw", text="a cat")
+    await telegram.until(lambda: message.edits > 0)
+    assert message.words == i18n.text("en", "refusal.unavailable.internal")
     assert await bot.count("jobs") == 0
 
 
