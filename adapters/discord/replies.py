@@ -203,8 +203,13 @@ class InteractionReplies:
             made = await interaction.response.defer(ephemeral=private, thinking=not updates)
         except FAULTS as error:
             _log("a deferred answer", error)
-            return None
-        return _Deferral(None if made is None or updates else made.message_id)
+            # Without the response it is unknown whether it arrived. If it did, no other first answer is accepted.
+            message = await self._arrived(interaction, private=private)
+            if message is None:
+                return None
+        else:
+            message = None if made is None else made.message_id
+        return _Deferral(None if updates else message)
 
     async def _open(self, interaction: discord.Interaction, modal: discord.ui.Modal) -> None:
         await interaction.response.send_modal(modal)

@@ -206,6 +206,21 @@ async def test_a_follow_up_that_arrived_is_not_sent_again_after_a_server_error(
     assert [f.text for f in asked.interaction.followups if "Already" in f.text] == ["**Already ended\\.**"]
 
 
+async def test_a_deferral_that_arrived_without_a_response_is_answered(
+    fake: FakeDiscord, ada: Person, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("discord.webhook.async_.asyncio", without_sleep())
+    spoils = [502]
+    fake.rest.spoil = lambda name: spoils.pop() if "/callback" in name and spoils else None
+    scripted.delay = asyncio.Event()
+    asked = await ada.run("history")
+    await asked.acknowledged()
+    scripted.delay.set()
+    answer = await asked.answer()
+    assert "last drawings" in answer.text
+    assert answer.only_for is ada.user
+
+
 @pytest.fixture
 async def card(ada: Person) -> Message:
     """The card of job 7, with its Cancel."""
