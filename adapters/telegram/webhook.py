@@ -58,6 +58,7 @@ class Webhook:
         self._turns = UpdateScheduler(lambda update: handler.handle(update, self._crowded))
         self._running: dict[int, asyncio.Task[None]] = {}
         self._saved: deque[int] = deque(maxlen=_REMEMBERED)
+        self._reached = False  # since Telegram was asked last
 
     async def run(self, listening: socket.socket) -> None:
         """Receive until cancelled, at a socket that listens."""
@@ -90,8 +91,11 @@ class Webhook:
         )
 
     async def _watch(self) -> None:
-        """Report what Telegram says of the webhook; return when it is not set any more."""
-        failed_at = 0.0
+        """Report what Telegram says of the webhook; return when it is not set any more.
+
+        Telegram tries again after growing pauses, so a failure holds until an update comes or none is pending.
+        """
+        failed_at, why = 0.0, ""
         while True:
             await asyncio.sleep(self._options.webhook_check)
             info = await self._retrier.persist(lambda: self._bot.get_webhook_info(request_timeout=_SECONDS))
@@ -99,11 +103,13 @@ class Webhook:
                 log.warning("another program has set or removed the webhook of this bot; it is set again")
                 return
             error = info.last_error_date
-            failed = error is not None and info.pending_update_count > 0 and error.timestamp() > failed_at
-            if failed and error is not None:
-                failed_at = error.timestamp()
-                why = info.last_error_message or ""
+            if error is not None and info.pending_update_count > 0 and error.timestamp() > failed_at:
+                failed_at, why = error.timestamp(), info.last_error_message or "?"
                 log.warning("Telegram can't reach the webhook: %s", why)
+            elif self._reached or not info.pending_update_count:
+                why = ""
+            self._reached = False
+            if why:
                 self._retrier.report("telegram.problem.webhook_away", url=self._url, why=why)
 
     def _crowded(self) -> bool:
@@ -113,6 +119,7 @@ class Webhook:
         given = request.headers.get(SECRET_HEADER, "")
         if not hmac.compare_digest(given.encode(errors="surrogateescape"), self._secret.encode()):
             return web.Response(status=HTTPStatus.UNAUTHORIZED)
+        self._reached = True
         try:
             update = read_update(json.loads(await request.read()), self._bot)
         except ValueError:

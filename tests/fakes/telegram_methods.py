@@ -61,6 +61,8 @@ class World:
     webhook_secret: str = ""
     webhook_kinds: list[str] = field(default_factory=list)
     webhook_error: str = ""
+    webhook_failed_at: int | None = None
+    """Unix time of that error; None: now."""
     pending: Callable[[], int] = lambda: 0
 
     def add(self, chat: Chat, sender: Person, **content: Any) -> Msg:
@@ -88,7 +90,8 @@ class World:
         """Where updates are sent, and the last failure."""
         info = {"url": self.webhook, "has_custom_certificate": False, "pending_update_count": self.pending()}
         if self.webhook_error:
-            info |= {"last_error_date": int(time.time()), "last_error_message": self.webhook_error}
+            failed_at = int(time.time()) if self.webhook_failed_at is None else self.webhook_failed_at
+            info |= {"last_error_date": failed_at, "last_error_message": self.webhook_error}
         return info
 
     def getfile(self, p: Mapping[str, Any], files: Mapping[str, File]) -> Any:

@@ -105,13 +105,27 @@ async def test_a_webhook_that_another_program_took_is_set_again(
     await telegram.until(lambda: photos(ann))
 
 
-async def test_a_webhook_that_telegram_can_not_reach_is_said(
-    bot: TelegramHarness, telegram: TelegramStandIn, monkeypatch: pytest.MonkeyPatch
+async def test_a_webhook_that_telegram_can_not_reach_is_said_until_an_update_comes(
+    bot: TelegramHarness, telegram: TelegramStandIn, ann: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    said: list[str | None] = []
+    report = bot.studio.connection_problem
+
+    def recorded(name: str, problem: str | None) -> None:
+        said.append(problem)
+        report(name, problem)
+
+    monkeypatch.setattr(bot.studio, "connection_problem", recorded)
     monkeypatch.setattr(telegram.world, "pending", lambda: 3)
+    # Telegram waits longer and longer before it tries again, and tells the same error meanwhile.
+    telegram.world.webhook_failed_at = 1_700_000_000
     telegram.world.webhook_error = "SSL error"
     await problems(bot, "SSL error")
-    telegram.world.webhook_error = ""
+    said.clear()
+    looks = [name for name, _ in telegram.calls].count("getWebhookInfo")
+    await telegram.until(lambda: [name for name, _ in telegram.calls].count("getWebhookInfo") >= looks + 3)
+    assert any("SSL error" in (problem or "") for problem in said)
+    telegram.writes(ann, ann.members[ann.id], "a cat")
     await problems(bot, "")
 
 
