@@ -78,8 +78,16 @@ class BackgroundCalls:
         self.start(retry_while_busy(call), "a press could not be answered")
 
     def start(self, call: Coroutine[None, None, None], failure: str) -> None:
-        """Run a call. If it fails, ``failure`` and the reason are logged; nothing else follows."""
-        self._group.create_task(self._run(call, failure))
+        """Run a call. If it fails, ``failure`` and the reason are logged; nothing else follows.
+
+        While the platform stops, calls are dropped: delivery may be sending, and its message must count as sent.
+        """
+        run = self._run(call, failure)
+        try:
+            self._group.create_task(run)
+        except RuntimeError:  # the group takes no more tasks
+            run.close()
+            call.close()
 
     async def _run(self, call: Coroutine[None, None, None], failure: str) -> None:
         try:

@@ -13,7 +13,7 @@ from adapters.telegram.rate_limit import RateLimiter
 from bot.core.cards import Card, Tone
 from bot.core.messages import Address
 from tests.fakes.telegram_world import Chat
-from tests.unit.adapters.telegram.conftest import Wire
+from tests.unit.adapters.telegram.conftest import Wire, idle
 
 RUNNING = Card(Tone.RUNNING, "Drawing", job_id=7)
 
@@ -78,3 +78,27 @@ async def test_after_a_refusal_no_chat_gets_one_for_a_while(wire: Wire) -> None:
     wire.later(10.0)
     actions.show(chats[2].id, "typing")
     assert await _calls(wire, 2) == [chats[2].id]
+
+
+async def test_a_card_that_is_sent_while_the_platform_ends_counts_as_sent(wire: Wire) -> None:
+    ann = wire.telegram.private(wire.telegram.person("Ann"))
+    sent: list[Address] = []
+
+    async def send_at_the_end() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            sent.append(await wire.surface.send(Address("telegram", str(ann.id)), RUNNING, "k"))
+
+    async def serve() -> None:
+        async with asyncio.TaskGroup() as group:
+            actions = ChatActions(wire.bot, RateLimiter(), BackgroundCalls(wire.bot, group), clock=wire.clock)
+            wire.surface.use(wire.bot, actions)
+            group.create_task(send_at_the_end())
+
+    serving = asyncio.create_task(serve())
+    await idle()
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert [at.message for at in sent] == [str(message.id) for message in ann.by_bot()]
