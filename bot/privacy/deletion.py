@@ -129,6 +129,7 @@ async def delete_job(ctx: AppContext, actor: Actor, place: Place, job_id: int) -
                 ),
             )
     ctx.backlog.job_changed(job_id)
+    ctx.backlog.messages_added()
     await data_files.remove_pictures(ctx.pictures, removed.pictures)
     await deletion.remove_source_files(ctx.db, ctx.pictures, removed.inputs)
 

@@ -302,6 +302,33 @@ async def test_what_is_forgotten_is_gone_from_rows_and_chat(make: Make) -> None:
     assert not any(draft.text in (card.prompt or "") for card in cards(bot))
 
 
+async def test_a_job_that_is_deleted_takes_the_prompt_along_that_is_written_from_it(make: Make) -> None:
+    gate = Gate()
+    gate.open.set()
+    bot = await make(engine=writer(gate))
+    job = await bot.ask("a red cat")
+    await bot.delivered(job.id)
+    gate.open.clear()
+    await press(bot, ButtonPress("richer", job.id), user="2")
+    await says(bot, "card.expanding")
+    await press(bot, ButtonPress("deletenow", job.id))
+    await says(bot, "card.forgotten")
+    await bot.until(lambda: not bot.engine._texts)
+    await bot.until(lambda: not any("a red cat" in card.prompt for card in cards(bot)))
+
+
+async def test_a_prompt_that_others_have_made_of_ones_own_is_forgotten_with_it(make: Make) -> None:
+    bot = await make(engine=writer())
+    job = await bot.ask("a red cat")
+    await bot.delivered(job.id)
+    await press(bot, ButtonPress("richer", job.id), user="2")
+    await written(bot)
+    await forget(bot.ctx, bot.actor())
+    await says(bot, "card.forgotten")
+    async with bot.db.read() as tx:
+        assert not list(await tx.execute_fetchall("SELECT 1 FROM prompt_drafts"))
+
+
 async def look(bot: Bot, *pictures: PictureSource) -> EventRef:
     ref = ref_of(bot)
     command = COMMANDS.by_name["describe"]

@@ -27,14 +27,18 @@ _NO_PICTURES = "DELETE FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE 
 
 _NO_SEARCHES = "DELETE FROM searches WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
 
-# Requests whose pictures are still to be fetched; ``_stop_incomplete`` replaces their cards before.
-_NO_PICTURE_REQUESTS = "DELETE FROM picture_requests WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
+# Requests that are no jobs yet.
+_PICTURE_REQUESTS = "picture_requests WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
+# Those that other people have asked for from the person's jobs hold the person's words too.
+_PROMPT_DRAFTS = (
+    "prompt_drafts WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?1)"
+    " OR job_id IN (SELECT id FROM jobs WHERE person_id = ?1)"
+)
+_PROMPT_DRAFTS_OF_JOB = "prompt_drafts WHERE job_id = ?"
 
 _NO_PREFERENCES = "DELETE FROM person_options WHERE person_id = ?"
 
 _NO_PICTURE_DRAFTS = "DELETE FROM picture_drafts WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
-
-_NO_PROMPT_DRAFTS = "DELETE FROM prompt_drafts WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
 
 _NO_EXPORTS = "DELETE FROM exports WHERE person_id = ?"
 
@@ -54,7 +58,6 @@ _NO_MESSAGES = f"{_UNWANTED} AND job_id IN (SELECT id FROM jobs WHERE person_id 
 
 _JOB = (
     "DELETE FROM favourites WHERE job_id = ?",
-    "DELETE FROM prompt_drafts WHERE job_id = ?",
     # Its trigger deletes the job from the search index.
     "DELETE FROM pictures WHERE job_id = ?",
     f"{_WITHOUT_CONTENT} WHERE id = ?",
@@ -81,9 +84,7 @@ _ALL = (
     _NO_FAVOURITES,
     _NO_PICTURES,
     _NO_SEARCHES,
-    _NO_PICTURE_REQUESTS,
     _NO_PICTURE_DRAFTS,
-    _NO_PROMPT_DRAFTS,
     _NO_EXPORTS,
     _NO_PREFERENCES,
     _NO_PROMPTS,
@@ -156,7 +157,8 @@ async def forget(tx: Tx, person_id: int) -> Forgotten:
     paths = await _column(tx, _PATHS, person_id)
     named = await _SOURCES.select(tx, "WHERE person_id = ?", (person_id,))
     exports = await tx.execute_fetchall("SELECT id FROM exports WHERE person_id = ?", (person_id,))
-    await _stop_incomplete(tx, person_id)
+    for requests in (_PICTURE_REQUESTS, _PROMPT_DRAFTS):
+        await _delete_incomplete(tx, requests, person_id)
     for statement in _ALL:
         await tx.execute_fetchall(statement, (person_id,))
     await _cancel_notices(tx, person_id)
@@ -169,13 +171,17 @@ async def forget(tx: Tx, person_id: int) -> Forgotten:
     )
 
 
-async def _stop_incomplete(tx: Tx, person_id: int) -> None:
-    """Let the cards of requests that are no jobs yet say that they are forgotten: of pictures, and of longer prompts."""
+async def _delete_incomplete(tx: Tx, requests: str, number: int) -> None:
+    """Delete requests that are no jobs yet; their cards say so.
+
+    Args:
+        tx: A writing transaction.
+        requests: Their table and condition.
+        number: The number in the condition.
+    """
     rows = await tx.execute_fetchall(
-        "SELECT event, json_extract(actor, '$.locale') FROM"
-        " (SELECT event, actor, account_id FROM picture_requests UNION ALL SELECT event, actor, account_id FROM prompt_drafts)"
-        " WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)",
-        (person_id,),
+        f"DELETE FROM {requests} RETURNING event, json_extract(actor, '$.locale')",  # noqa: S608 - constants
+        (number,),
     )
     for event, locale in rows:
         card = Card(Tone.STOPPED, text(locale or "en", "card.forgotten"), final=True, locale=locale or "en")
@@ -185,10 +191,12 @@ async def _stop_incomplete(tx: Tx, person_id: int) -> None:
 async def delete_job(tx: Tx, job_id: int) -> DeletedFiles:
     """Delete an ended job's prompt and pictures, everybody's favourites among them, and have its messages removed.
 
-    The ledger and the row of the job stay, without content. It is idempotent.
+    Prompts that are written from its prompt are dropped, and their cards say so. The ledger and the row of the job stay,
+    without content. It is idempotent.
     """
     paths = await tx.execute_fetchall("SELECT path FROM pictures WHERE job_id = ?", (job_id,))
     sources = await _SOURCES.select_one(tx, "WHERE id = ?", (job_id,))
+    await _delete_incomplete(tx, _PROMPT_DRAFTS_OF_JOB, job_id)
     for statement in _JOB:
         await tx.execute_fetchall(statement, (job_id,))
     return DeletedFiles(tuple(str(row[0]) for row in paths), () if sources is None else sources.names)
