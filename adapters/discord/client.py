@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from adapters.discord.errors import NETWORK
 from adapters.discord.forms import values_of
 from adapters.discord.identity import NAME, actor_of, language_of, owners_of, place_of, ref_of
 from adapters.discord.presence import Presence
+from adapters.discord.render import custom_ids
 from adapters.discord.replies import InteractionAnswer, InteractionReplies
 from bot.core.cards import ButtonPress, Card, Tone
 from bot.core.errors import BadInput
@@ -32,7 +33,7 @@ CONNECT_SECONDS = 60.0
 
 
 class SessionsUsedUp(Exception):
-    """Discord allows a bot 1,000 sessions a day, and makes a new token necessary after more; ``seconds`` until the next."""
+    """Discord allows a bot 1,000 sessions a day and resets its token after more; the next is allowed in ``seconds``."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"Discord allows no more sessions for {seconds:g} s")
@@ -265,16 +266,7 @@ def _is_on_message(interaction: discord.Interaction) -> bool:
     message = interaction.message
     if message is None:
         return False
-    return interaction.custom_id is not None and interaction.custom_id in set(_custom_ids(message.components))
-
-
-def _custom_ids(components: Sequence[object]) -> Iterator[str]:
-    """The custom ids of a message's buttons and menus, in containers too."""
-    for component in components:
-        if isinstance(component, discord.ActionRow | discord.Container):
-            yield from _custom_ids(component.children)
-        elif isinstance(component, discord.Button | discord.SelectMenu) and component.custom_id is not None:
-            yield component.custom_id
+    return interaction.custom_id is not None and interaction.custom_id in custom_ids(message.components)
 
 
 def _is_on_private_card(interaction: discord.Interaction) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, Union
 
@@ -13,11 +13,11 @@ import discord
 from discord import app_commands
 from discord.app_commands import AppCommandChannel, AppCommandThread, Choice, locale_str
 
-from adapters.discord.identity import LOCALES, actor_of, language_of, place_of, ref_of
+from adapters.discord.identity import LOCALES, actor_of, language_of, place_of, ref_of, roles_of
 from adapters.discord.menus import ContextMenus
 from adapters.discord.replies import InteractionAnswer, InteractionReplies
 from adapters.discord.settings import LIMITS
-from adapters.discord.sources import pictures_in, source_of
+from adapters.discord.sources import source_of
 from bot.commands.model import NO, SUGGESTED, YES, Arg, ArgType, Command, Invocation, Permission
 from bot.core.requests import PictureSource
 from bot.features import COMMANDS
@@ -55,10 +55,8 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
         self._studio = studio
         self._replies = replies
         self._owners = owners
-        for command in (*self._build(), *self._menus()):
+        for command in (*self._build(), *ContextMenus(studio, replies, owners).build()):
             self.add_command(command)
-        for entry in ContextMenus(studio, replies, owners).build():
-            self.add_command(entry)
 
     async def digest(self) -> str:
         """Return a digest of this application's commands; any change of them changes it."""
@@ -106,32 +104,6 @@ class EaselCommandTree(app_commands.CommandTree[discord.Client]):
             ),
             *build_commands(self._about, self._registry_command, self._suggest, self._studio.offers),
         ]
-
-    def _menus(self) -> list[app_commands.ContextMenu]:
-        """Return the entries of the menu of messages."""
-        return [self._menu(command) for command in COMMANDS.by_action.values() if command.on_pictures]
-
-    def _menu(self, command: Command) -> app_commands.ContextMenu:
-        async def chosen(interaction: discord.Interaction, message: discord.Message) -> None:
-            await self._choose_pictures(interaction, command, pictures_in(message))
-
-        return app_commands.ContextMenu(name=self._about(f"button.{command.action}"), callback=chosen)
-
-    async def _choose_pictures(
-        self, interaction: discord.Interaction, command: Command, pictures: Sequence[PictureSource]
-    ) -> None:
-        actor, place, ref = (
-            actor_of(interaction, self._owners, self._studio),
-            place_of(interaction),
-            ref_of(interaction, private=True),
-        )
-
-        async def work() -> InteractionAnswer:
-            result = await self._studio.choose_pictures(actor, place, command.action, pictures, ref)
-            assert result.form is not None, f"{command.action} opens a form"
-            return InteractionAnswer(self._studio.typed_form(result.form, actor.locale), form=result.form)
-
-        await self._replies.respond(interaction, ref, actor.locale, work(), private=True, opens=True)
 
     async def _suggest(self, interaction: discord.Interaction, arg: Arg, typed: str) -> list[app_commands.Choice[Any]]:
         actor, place = actor_of(interaction, self._owners, self._studio), place_of(interaction)
@@ -290,7 +262,7 @@ def picked(values: Mapping[str, object]) -> PickedOptions:
         elif isinstance(value, discord.Role | AppCommandChannel | AppCommandThread):
             found.names[name] = value.name
         if isinstance(value, discord.Member):
-            found.roles[name] = tuple(str(role.id) for role in value.roles if not role.is_default())
+            found.roles[name] = roles_of(value)
     return found
 
 

@@ -35,18 +35,22 @@ def actor_of(interaction: discord.Interaction, owners: Container[str], languages
     A user install of Easel gives no rights in the server where it is used.
     """
     user = interaction.user
-    roles: tuple[str, ...] = ()
-    if isinstance(user, discord.Member) and interaction.is_guild_integration():
-        roles = tuple(str(r.id) for r in user.roles if not r.is_default())
     return Actor(
         platform=NAME,
         user_id=str(user.id),
         name=user.display_name,
-        roles=roles,
+        roles=roles_of(user) if interaction.is_guild_integration() else (),
         # With a user install alone, the server's admins have no rights over Easel.
         is_admin=interaction.is_guild_integration() and interaction.permissions.manage_guild,
         is_owner=str(user.id) in owners,
         locale=language_of(interaction, languages),
+    )
+
+
+def roles_of(user: discord.User | discord.Member) -> tuple[str, ...]:
+    """Return the ids of a member's roles, without the one that everybody has; none of a user outside a server."""
+    return (
+        tuple(str(role.id) for role in user.roles if not role.is_default()) if isinstance(user, discord.Member) else ()
     )
 
 

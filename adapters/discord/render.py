@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any, TypeVar
@@ -107,6 +107,15 @@ def plain_of(card: Card, *, mention: int | None = None) -> discord.ui.LayoutView
     view.add_item(discord.ui.TextDisplay(text.strip() or "\u200b"))
     view.stop()
     return view
+
+
+def custom_ids(components: Iterable[object]) -> Iterator[str]:
+    """Yield the custom ids of a message's buttons and selects in order, those in containers too."""
+    for component in components:
+        if isinstance(component, discord.ActionRow | discord.Container):
+            yield from custom_ids(component.children)
+        elif isinstance(component, discord.Button | discord.SelectMenu) and component.custom_id is not None:
+            yield component.custom_id
 
 
 def _texts(card: Card, mention: int | None) -> tuple[str, str]:
