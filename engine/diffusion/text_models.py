@@ -89,8 +89,8 @@ class TextModels:
         module, images, tokenizer = self._loaded_captioner()
         import transformers  # noqa: PLC0415  # its classes are looked up lazily
 
-        def ends(_ids: torch.Tensor, _scores: Any, **_more: Any) -> torch.Tensor:
-            return torch.full((1,), stopped())
+        def ends(ids: torch.Tensor, _scores: Any, **_more: Any) -> torch.Tensor:
+            return torch.full((1,), stopped(), device=ids.device)
 
         pixels = images(images=picture, return_tensors="pt")["pixel_values"].to(self._device, self._dtype)
         with torch.no_grad():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import isfunction
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image as Pillow
+from transformers import StoppingCriteriaList
 
 from engine.contract import BadImage, CannotWrite, EngineConfig, UnknownModel
 from engine.diffusion.text_models import TextModels
@@ -36,6 +39,23 @@ def test_a_captioner_describes_and_ends_when_nobody_wants_it(tmp_path: Path, bui
     assert len(made.describe(path, lambda: True)) < len(text)
     with pytest.raises(BadImage):
         made.describe(str(tmp_path / "none.png"), lambda: False)
+
+
+def test_a_description_is_stopped_on_the_device_of_its_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, asked, compute = (
+        models(caption=text_models.vit_gpt2(tmp_path / "model")),
+        list[str](),
+        StoppingCriteriaList.__call__,
+    )
+
+    def elsewhere(self: StoppingCriteriaList, ids: torch.Tensor, scores: Any, **more: Any) -> Any:
+        ours = StoppingCriteriaList(filter(isfunction, self))
+        asked.append(compute(ours, ids.to("meta"), scores, **more).device.type)
+        return compute(self, ids, scores, **more)
+
+    monkeypatch.setattr(StoppingCriteriaList, "__call__", elsewhere)
+    assert made.describe(picture(tmp_path / "a.png"), lambda: False)
+    assert set(asked) == {"meta"}
 
 
 def test_a_language_model_is_loaded_on_first_use_and_unloaded(tmp_path: Path) -> None:
