@@ -249,7 +249,12 @@ class ModelManager:
         return None if found is None else found.model.family
 
     def load(self, model: str) -> Family[Any]:
-        """Return a model for its text encoder alone, loaded if it is not on the device. Raises EngineError."""
+        """Return a model for its text encoder alone, loaded if it is not on the device. Raises EngineError.
+
+        One that is there is returned as it is: room for its pictures might cost another model its place.
+        """
+        if (found := self.resident_family(model)) is not None:
+            return found
         spec = self._specs.get(model)
         if spec is None:
             raise UnknownModel(f"There is no model {model!r} here.")

@@ -159,6 +159,19 @@ def test_another_takes_its_place(manager: ModelManager, loads: Loads) -> None:
     assert loads.fitted == [(8, 8)] * 3, "what fits one says nothing of the other"
 
 
+def test_a_text_encoder_that_is_here_takes_no_room_of_pictures(
+    manager: ModelManager, loads: Loads, tells: LoadListener
+) -> None:
+    loads.together, loads.roomy = 2, 16
+    one = manager.family(replace(KIND, precision="fp32"))
+    manager.family(replace(KIND, model="two"))
+    done, heard = list(loads.done), list(tells.heard)
+    assert manager.load("one") is one
+    assert (loads.done, tells.heard) == (done, heard), "the one that draws stays, and nothing is loaded"
+    manager.unload()
+    assert manager.load("one") is manager.resident_family("one")
+
+
 def test_a_kind_in_another_precision_and_back(manager: ModelManager, loads: Loads) -> None:
     manager.family(KIND)
     assert manager.safer_precision(KIND) == "fp32"
