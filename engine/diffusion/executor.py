@@ -404,6 +404,9 @@ class StepExecutor:
 
     def _finish(self, request: RequestState, family: Family[Any], state: PictureState) -> None:
         """Decode a picture, check it, and hand it over or draw it again; aside while others take steps, if possible."""
+        rest = self._tiled.get(family)
+        if rest is not None and not rest.resting:
+            apply.tile(family.pipe, self._models.tiles(request.recipe.model))
         if self._finish_aside(request, family, state):
             return
         try:
@@ -461,9 +464,6 @@ class StepExecutor:
 
         None if it overflowed, or if it has to begin again because its unfinished state is lost.
         """
-        rest = self._tiled.get(family)
-        if rest is not None and not rest.resting:
-            apply.tile(family.pipe, self._models.tiles(request.recipe.model))
         try:
             with self._loras.active(family, request.loras or NO_LORAS):
                 return to_uint8(family.finish(state))

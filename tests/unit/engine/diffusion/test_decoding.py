@@ -13,9 +13,10 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from engine.contract import EngineError, Image, OutOfMemory, Overflow
-from engine.diffusion.executor import StepExecutor
+from engine.diffusion.executor import FIRST_CAP, StepExecutor
 from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.request_state import RequestState
+from tests.fakes.clock import FakeClock
 from tests.unit.engine.diffusion.toy import TOY, Ends, OneModel, Toy
 
 
@@ -49,8 +50,10 @@ class SlowStream:
     @contextmanager
     def entered(self) -> Iterator[None]:
         self.inside = True
-        yield
-        self.inside = False
+        try:
+            yield
+        finally:
+            self.inside = False
 
     def event(self) -> Event:
         return Event(self)
@@ -67,11 +70,14 @@ def ends() -> Ends:
 
 
 @contextmanager
-def drawing(toy: Toy, ends: Ends, stream: SlowStream, **more: bool) -> Iterator[StepExecutor]:
+def drawing(
+    toy: Toy, ends: Ends, stream: SlowStream, clock: FakeClock | None = None, **more: bool
+) -> Iterator[StepExecutor]:
     encoder = ImageEncoder()
     models = OneModel({"fp16": toy, "fp32": Toy()} if more.pop("safer", False) else {"fp32": toy}, aside=True)
     try:
-        yield StepExecutor(models, ends, encoder, torch.device("cpu"), stream=stream)
+        ticks = (clock or FakeClock()).monotonic
+        yield StepExecutor(models, ends, encoder, torch.device("cpu"), stream=stream, clock=ticks)
     finally:
         encoder.close()
 
@@ -189,6 +195,28 @@ def test_without_memory_for_both_it_is_decoded_on_the_first_stream(ends: Ends) -
         to_the_end(executor)
     assert stream.copies == []
     assert all(isinstance(end, Image) for end in ends.ends.values())
+
+
+def test_the_second_stream_decodes_whole_pictures_again_a_while_after_memory_ran_out(ends: Ends) -> None:
+    toy, stream, clock, short = Toy(), SlowStream(), FakeClock(), [1, 1]
+    decoded: list[tuple[bool, bool]] = []
+
+    def decode(_: int) -> None:
+        if short:
+            short.pop()
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        decoded.append((stream.inside, toy.tiled))
+
+    toy.on_finish = decode
+    with drawing(toy, ends, stream, clock) as executor:
+        executor.add(RequestState(n, replace(TOY, steps=2 * n, seed=n)) for n in (1, 2))
+        to_the_end(executor)
+        assert all(tiled for _, tiled in decoded)
+        clock.advance(FIRST_CAP)
+        decoded.clear()
+        executor.add(RequestState(n, replace(TOY, steps=2 * n, seed=n)) for n in (3, 4))
+        to_the_end(executor)
+    assert decoded == [(True, False), (False, False)]
 
 
 def test_a_step_without_memory_waits_for_what_is_decoded(ends: Ends) -> None:

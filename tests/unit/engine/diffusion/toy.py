@@ -36,6 +36,7 @@ class Toy(BatchedFamily):
         self.tiled = False
         vae = SimpleNamespace(
             enable_tiling=lambda: setattr(self, "tiled", True),
+            disable_tiling=lambda: setattr(self, "tiled", False),
             tile_sample_min_size=1024,
             config=SimpleNamespace(block_out_channels=(1, 1, 1, 1)),
         )
