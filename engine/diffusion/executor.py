@@ -430,7 +430,7 @@ class StepExecutor:
         """Begin to decode a picture on the other stream; whether that was possible."""
         others = len(self._open) - len(self._aside) > 1
         masked = state.init_image is not None and state.init_image.mask is not None  # which copies from main memory
-        if not others or masked or not self._models.decodes_aside(request.key):
+        if not others or masked or not family.decodes_aside or not self._models.decodes_aside(request.key):
             return False
         try:
             started = self._aside.start(request, state, partial(family.finish, state))

@@ -96,10 +96,12 @@ class Family(ABC, Generic[S]):
     Attributes:
         spec: The family's description, set by each subclass.
         max_batch: Most pictures that may share a step; 0: as many as are worth it.
+        decodes_aside: Whether ``finish`` works on the stream of its caller, and can be called again after a failure.
     """
 
     spec: ClassVar[FamilySpec]
     max_batch: ClassVar[int] = 0
+    decodes_aside: ClassVar[bool] = True
 
     def __init__(self, pipe: Any, device: torch.device) -> None:
         self.pipe = pipe

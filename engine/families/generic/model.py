@@ -92,6 +92,7 @@ class Generic(Family[CallState]):
 
     spec = SPEC
     max_batch = 1
+    decodes_aside = False  # each call has a thread of its own, with the first stream, and ends when it fails
 
     def __init__(self, pipe: Any, device: torch.device) -> None:
         super().__init__(pipe, device)

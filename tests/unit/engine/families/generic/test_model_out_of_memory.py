@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,12 +54,13 @@ def run_short(module: Any, method: str, times: int, monkeypatch: pytest.MonkeyPa
     return calls
 
 
-def end_of(family: Generic, rooms: int) -> object:
-    """Draw a picture; ``rooms`` is how often another model can make room."""
+def end_of(family: Generic, rooms: int, *others: Recipe) -> object:
+    """Draw a picture beside others on a device of two streams; ``rooms`` is how often another model can make room."""
     encoder, ends = ImageEncoder(), Ends()
-    models: Any = OneModel({"fp32": family}, rooms=rooms)  # type: ignore[dict-item]  # it asks for no toy's abilities
-    executor = StepExecutor(models, ends, encoder, torch.device("cpu"))
-    executor.add([RequestState(1, RECIPE)])
+    models: Any = OneModel({"fp32": family}, rooms=rooms, aside=True)  # type: ignore[dict-item]  # it asks for no toy's abilities
+    stream: Any = SimpleNamespace(entered=nullcontext, event=lambda: None)
+    executor = StepExecutor(models, ends, encoder, torch.device("cpu"), stream=stream)
+    executor.add(RequestState(ticket, recipe) for ticket, recipe in enumerate((RECIPE, *others), 1))
     while len(executor):
         executor.step()
     encoder.close()
@@ -79,11 +83,12 @@ def test_where_another_model_makes_room_the_picture_is_the_same(
     assert found.data == plain.data
 
 
+@pytest.mark.parametrize("others", [(), (replace(RECIPE, steps=3),)])
 def test_a_picture_that_is_too_large_to_decode_is_decoded_in_tiles(
-    family: Generic, monkeypatch: pytest.MonkeyPatch
+    family: Generic, others: tuple[Recipe, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_short(*place(family, "decode"), 1, monkeypatch)
-    found = end_of(family, 0)
+    found = end_of(family, 0, *others)
     assert isinstance(found, Image), found
     assert family.pipe.vae.use_tiling
 
