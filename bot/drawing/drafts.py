@@ -107,7 +107,10 @@ async def _store(
     """Store a prompt to write, with the card that says so. Raises Refusal."""
     if ref.address is None:
         raise BadInput("refusal.expand.chats")
-    private = ref.address.private or request.private
+    if request.private:
+        # It may be so by a setting alone. The cards that come later know the form, not the request.
+        form = replace(form, private=True)
+    private = ref.address.private or bool(form.private)
     now = ctx.clock.now()
     async with admission.recorded_refusals(ctx, actor, place, ref, request), ctx.db.write() as tx:
         known = await store.prompt_by_event(tx, ref.event)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from bot.cards.i18n import text
-from bot.commands.model import CommandResult, Invocation
+from bot.commands.model import YES, CommandResult, Invocation
 from bot.core.cards import ButtonPress, Card
 from bot.core.errors import BadInput, NotFound, OverQuota
 from bot.core.jobs import Job
@@ -117,6 +117,17 @@ async def test_the_card_says_that_it_is_written_and_is_edited(make: Make) -> Non
     gate.open.set()
     await written(bot)
     assert len(bot.chats.messages) == 1
+
+
+async def test_whose_requests_are_private_by_their_settings_is_shown_a_private_prompt(make: Make) -> None:
+    bot = await make(engine=writer())
+    bot.ctx.preferences.load({("chat", "1"): {"private": YES}}, {})
+    await send(bot)
+    card = await written(bot)
+    assert card.private
+    await press(bot, button(card, STOP))
+    await says(bot, "card.expanded.stopped")
+    assert cards(bot)[-1].private
 
 
 async def test_the_button_of_a_finished_card_writes_for_its_job_and_keeps_its_seed(make: Make) -> None:
