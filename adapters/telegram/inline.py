@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
 import logging
 import time
 from collections.abc import Callable, Container
@@ -13,7 +11,6 @@ from pathlib import Path
 from aiogram import Bot, F, Router
 from aiogram.enums import ChatAction
 from aiogram.types import (
-    BufferedInputFile,
     ChosenInlineResult,
     InlineKeyboardButton,
     InlineKeyboardMarkup,
@@ -22,14 +19,12 @@ from aiogram.types import (
     InlineQueryResultCachedPhoto,
     InlineQueryResultsButton,
     InlineQueryResultUnion,
-    InputFile,
     InputTextMessageContent,
     Message,
     Update,
     User,
 )
 from aiogram.utils.formatting import Pre, Text
-from PIL import Image
 
 from adapters.telegram.background import BackgroundCalls
 from adapters.telegram.errors import CALL_ERRORS
@@ -200,17 +195,3 @@ class InlineQueries:
 def _private(actor: Actor) -> Place:
     """Return the place of an inline request: nobody tells the bot in which chat it is, so its person's own rules hold."""
     return Place(platform=NAME, guild=None, channel=actor.user_id)
-
-
-async def grey_square() -> InputFile:
-    """Return the picture that takes the place of one that is to be forgotten."""
-    return BufferedInputFile(await asyncio.to_thread(_grey_square), filename="forgotten.png")
-
-
-_SQUARE, _GREY = 64, (52, 52, 58)
-
-
-def _grey_square() -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (_SQUARE, _SQUARE), _GREY).save(out, "PNG")
-    return out.getvalue()

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest
-from aiogram.types import InputFile, InputMediaPhoto, LinkPreviewOptions
+from aiogram.types import InputFile, InputMediaPhoto
 
 from adapters.telegram.identity import person_of
-from adapters.telegram.inline import SentPhotos, grey_square
+from adapters.telegram.inline import SentPhotos
+from adapters.telegram.message_edits import EDIT_SECONDS, edit_words, grey_square, has_no_text, ignore_unmodified
 from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words
 from bot.core.cards import Card
 from bot.core.messages import Address
 from bot.core.ports import Gone, NoPictures
 
-_NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 _UPLOAD_SECONDS = 120
-_SECONDS = 30
-_NO_TEXT = "there is no text in the message"
-_NOT_MODIFIED = "message is not modified"
 
 
 class InlineMessages:
@@ -54,10 +51,11 @@ class InlineMessages:
         if card.private or address.message is None:
             raise Gone("an inline message is no private chat")
         if shown is None:
-            await _ignore_unmodified(self._edit_text(bot, address.message, card))
+            with ignore_unmodified():
+                await edit_words(bot, card, inline_message_id=address.message)
         else:
             photo = self._sent.known(card.pictures[0].path) or await self._upload(bot, address, card, shown)
-            await _ignore_unmodified(self._edit_photo(bot, address.message, card, photo))
+            await self._edit_photo(bot, address.message, card, photo)
 
     async def redact(self, bot: Bot, address: Address, card: Card) -> None:
         """Replace a message's content by the card: a bot can't delete it. Raises as ``edit``."""
@@ -65,20 +63,19 @@ class InlineMessages:
             raise Gone("no message is known")
         text, entities = words(card, TEXT_LIMIT)
         try:
-            await _ignore_unmodified(
-                bot.edit_message_text(
-                    text, inline_message_id=address.message, entities=entities, request_timeout=_SECONDS
+            with ignore_unmodified():
+                await bot.edit_message_text(
+                    text, inline_message_id=address.message, entities=entities, request_timeout=EDIT_SECONDS
                 )
-            )
         except TelegramBadRequest as error:
-            if _NO_TEXT not in error.message:
+            if not has_no_text(error):
                 raise
             chat = self._chat(address)
             with self._turn(chat):
                 square = await bot.send_photo(chat, await grey_square(), request_timeout=_UPLOAD_SECONDS)
-            await bot.delete_message(chat, square.message_id, request_timeout=_SECONDS)
+            await bot.delete_message(chat, square.message_id, request_timeout=EDIT_SECONDS)
             assert square.photo
-            await _ignore_unmodified(self._edit_photo(bot, address.message, card, square.photo[-1].file_id))
+            await self._edit_photo(bot, address.message, card, square.photo[-1].file_id)
 
     async def _upload(self, bot: Bot, address: Address, card: Card, shown: InputFile) -> str:
         """Send the picture to a chat of the bot; returns Telegram's id of it."""
@@ -106,35 +103,9 @@ class InlineMessages:
         return person_of(address) if self._storage_chat is None else self._storage_chat
 
     @staticmethod
-    async def _edit_text(bot: Bot, message_id: str, card: Card) -> None:
-        text, entities = words(card, TEXT_LIMIT)
-        try:
-            await bot.edit_message_text(
-                text,
-                inline_message_id=message_id,
-                entities=entities,
-                link_preview_options=_NO_PREVIEW,
-                request_timeout=_SECONDS,
-            )
-        except TelegramBadRequest as error:
-            if _NO_TEXT not in error.message:
-                raise
-            caption, entities = words(card, CAPTION_LIMIT)
-            await bot.edit_message_caption(
-                inline_message_id=message_id, caption=caption, caption_entities=entities, request_timeout=_SECONDS
-            )
-
-    @staticmethod
     async def _edit_photo(bot: Bot, message_id: str, card: Card, photo: str) -> None:
         caption, entities = words(card, CAPTION_LIMIT)
         spoiler = bool(card.pictures) and card.pictures[0].spoiler
         media = InputMediaPhoto(media=photo, caption=caption, caption_entities=entities, has_spoiler=spoiler or None)
-        await bot.edit_message_media(media, inline_message_id=message_id, request_timeout=_SECONDS)
-
-
-async def _ignore_unmodified(call: Awaitable[object]) -> None:
-    try:
-        await call
-    except TelegramBadRequest as error:
-        if _NOT_MODIFIED not in error.message:
-            raise
+        with ignore_unmodified():
+            await bot.edit_message_media(media, inline_message_id=message_id, request_timeout=EDIT_SECONDS)

@@ -20,7 +20,6 @@ from aiogram.types import (
     InputFile,
     InputMediaDocument,
     InputMediaPhoto,
-    LinkPreviewOptions,
     MediaUnion,
     Message,
 )
@@ -30,8 +29,9 @@ from adapters.downloads import download
 from adapters.telegram.background import ChatActions
 from adapters.telegram.errors import TokenRefusals, picture_errors, translate_errors
 from adapters.telegram.identity import is_inline, person_of, private_chat, reply_to, whole
-from adapters.telegram.inline import SentPhotos, grey_square
+from adapters.telegram.inline import SentPhotos
 from adapters.telegram.inline_messages import InlineMessages
+from adapters.telegram.message_edits import NO_PREVIEW, edit_words, grey_square, has_no_text, ignore_unmodified
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words
 from bot.core.cards import Card, Tone
@@ -88,12 +88,9 @@ _HANDED_OUT = 20 * 2**20
 """Most bytes of a file that Telegram's server hands out (https://core.telegram.org/bots/api#getfile)."""
 
 _NOT_DELETED = ("can't be deleted", "not enough rights")
-_NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 _UPLOAD_SECONDS = 120
 _SECONDS = 30
 _AWAY = 5.0
-_NO_TEXT = "there is no text in the message"
-_NOT_MODIFIED = "message is not modified"
 
 
 class TelegramSurface:
@@ -158,13 +155,11 @@ class TelegramSurface:
         shown = await self._photo(card)
         with translate_errors(self._refusals, repeatable=True), self._turn(chat_id):
             try:
-                if shown is None:
-                    await self._edit_text(chat_id, message_id, card)
-                else:
-                    await self._edit_pictures(chat_id, message_id, card, shown)
-            except TelegramBadRequest as error:
-                if _NOT_MODIFIED not in error.message:
-                    raise
+                with ignore_unmodified():
+                    if shown is None:
+                        await edit_words(self._bot, card, chat_id=chat_id, message_id=message_id, markup=keyboard(card))
+                    else:
+                        await self._edit_pictures(chat_id, message_id, card, shown)
             except TelegramMigrateToChat as error:
                 # The old group's messages can't be edited; the card is sent again in the new group.
                 raise Gone("the group became a supergroup") from error
@@ -180,15 +175,13 @@ class TelegramSurface:
         chat_id = int(address.chat)
         with translate_errors(self._refusals, repeatable=True), self._turn(chat_id):
             try:
-                await self._bot.edit_message_reply_markup(
-                    chat_id=chat_id,
-                    message_id=int(address.message),
-                    reply_markup=keyboard(card),
-                    request_timeout=_SECONDS,
-                )
-            except TelegramBadRequest as error:
-                if _NOT_MODIFIED not in error.message:
-                    raise
+                with ignore_unmodified():
+                    await self._bot.edit_message_reply_markup(
+                        chat_id=chat_id,
+                        message_id=int(address.message),
+                        reply_markup=keyboard(card),
+                        request_timeout=_SECONDS,
+                    )
             except TelegramMigrateToChat as error:
                 raise Gone("the group became a supergroup") from error
 
@@ -209,7 +202,7 @@ class TelegramSurface:
                 text,
                 message_thread_id=whole(address.thread),
                 entities=entities,
-                link_preview_options=_NO_PREVIEW,
+                link_preview_options=NO_PREVIEW,
                 reply_parameters=reply_to(address),
                 reply_markup=keyboard(card),
                 request_timeout=_SECONDS,
@@ -380,31 +373,6 @@ class TelegramSurface:
             with picture_errors():
                 await edit(InputMediaDocument(media=file, caption=caption, caption_entities=entities))
 
-    async def _edit_text(self, chat_id: int, message_id: int, card: Card) -> None:
-        text, entities = words(card, TEXT_LIMIT)
-        try:
-            await self._bot.edit_message_text(
-                text,
-                chat_id=chat_id,
-                message_id=message_id,
-                entities=entities,
-                link_preview_options=_NO_PREVIEW,
-                reply_markup=keyboard(card),
-                request_timeout=_SECONDS,
-            )
-        except TelegramBadRequest as error:
-            if "there is no text in the message" not in error.message:
-                raise
-            caption, entities = words(card, CAPTION_LIMIT)
-            await self._bot.edit_message_caption(
-                chat_id=chat_id,
-                message_id=message_id,
-                caption=caption,
-                caption_entities=entities,
-                reply_markup=keyboard(card),
-                request_timeout=_SECONDS,
-            )
-
     async def _send_pictures(self, chat_id: int, address: Address, card: Card, shown: InputFile) -> Message:
         """Send the card's photo, or its file where a photo is refused. Raises NoPictures."""
         caption, entities = words(card, CAPTION_LIMIT)
@@ -489,18 +457,17 @@ async def _redact(bot: Bot, chat_id: int, message_id: int, card: Card) -> None:
     """
     text, entities = words(card, TEXT_LIMIT)
     try:
-        await bot.edit_message_text(
-            text,
-            chat_id=chat_id,
-            message_id=message_id,
-            entities=entities,
-            link_preview_options=_NO_PREVIEW,
-            request_timeout=_SECONDS,
-        )
+        with ignore_unmodified():
+            await bot.edit_message_text(
+                text,
+                chat_id=chat_id,
+                message_id=message_id,
+                entities=entities,
+                link_preview_options=NO_PREVIEW,
+                request_timeout=_SECONDS,
+            )
     except TelegramBadRequest as error:
-        if _NOT_MODIFIED in error.message:
-            return
-        if _NO_TEXT not in error.message:
+        if not has_no_text(error):
             raise
     else:
         return
@@ -510,7 +477,7 @@ async def _redact(bot: Bot, chat_id: int, message_id: int, card: Card) -> None:
     as_photo = InputMediaPhoto(media=square, caption=caption, caption_entities=marked)
     as_file = InputMediaDocument(media=square, caption=caption, caption_entities=marked)
     try:
-        await bot.edit_message_media(as_photo, chat_id=chat_id, message_id=message_id, request_timeout=_SECONDS)
-    except TelegramBadRequest as error:
-        if _NOT_MODIFIED not in error.message:
-            await bot.edit_message_media(as_file, chat_id=chat_id, message_id=message_id, request_timeout=_SECONDS)
+        with ignore_unmodified():
+            await bot.edit_message_media(as_photo, chat_id=chat_id, message_id=message_id, request_timeout=_SECONDS)
+    except TelegramBadRequest:
+        await bot.edit_message_media(as_file, chat_id=chat_id, message_id=message_id, request_timeout=_SECONDS)
