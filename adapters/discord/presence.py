@@ -45,7 +45,10 @@ class Presence:
         """Work until cancelled, from the first session on."""
         await self._connected.wait()
         while True:
-            await self._show()
+            try:
+                await self._show()
+            except Exception:
+                log.exception("Discord's presence was not updated; Easel tries again in %g s", EVERY)
             await self._sleep(EVERY)
 
     async def _show(self) -> None:

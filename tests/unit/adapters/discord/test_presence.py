@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import discord
+import pytest
 
 from adapters.discord.presence import EVERY, Presence
 from bot.core.ports import QueueLoad
@@ -28,8 +29,11 @@ class Client:
         self.guilds = [SimpleNamespace(preferred_locale=locale) for locale in locales]
         self.said: list[tuple[int, str]] = []
         self.broken = False
+        self.faults: list[Exception] = []
 
     async def change_presence(self, *, activity: discord.CustomActivity, shard_id: int) -> None:
+        if self.faults:
+            raise self.faults.pop()
         if self.broken:
             raise ConnectionResetError("gone")
         self.said.append((shard_id, str(activity)))
@@ -81,3 +85,24 @@ async def test_it_speaks_the_language_of_most_servers() -> None:
     await slept.wait()
     task.cancel()
     assert client.said[0] == (0, "输入 /draw")
+
+
+async def test_an_unknown_error_is_logged_and_the_next_presence_is_shown(caplog: pytest.LogCaptureFixture) -> None:
+    client, rounds, ended = Client(), [0], asyncio.Event()
+    client.faults.append(ZeroDivisionError("inner words"))
+
+    async def sleep(_seconds: float) -> None:
+        rounds[0] += 1
+        if rounds[0] == 2:
+            ended.set()
+            await asyncio.Event().wait()
+
+    presence = Presence(cast(Any, client), Scripted().studio, sleep)
+    presence.is_new(0)
+    task = asyncio.create_task(presence.run())
+    done = asyncio.create_task(ended.wait())
+    await asyncio.wait({task, done}, return_when=asyncio.FIRST_COMPLETED)
+    assert ended.is_set()
+    task.cancel()
+    assert [shard for shard, _ in client.said] == [0, 1]
+    assert "ZeroDivisionError: inner words" in caplog.text
