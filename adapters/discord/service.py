@@ -18,7 +18,6 @@ from discord.http import Route
 from adapters.discord.client import EaselClient, SessionsUsedUp
 from adapters.discord.errors import NETWORK
 from adapters.discord.identity import NAME
-from adapters.discord.invite import invite_link
 from adapters.discord.replies import InteractionReplies
 from adapters.discord.settings import DiscordSettings
 from adapters.discord.surface import DiscordSurface
@@ -45,6 +44,19 @@ CHECK_SECONDS = 15.0
 DIGEST_FILE = "discord-commands.sha256"
 BAD_TOKEN, SHARDS_WANTED = 4004, 4011
 TOKEN_REFUSED = "its token was refused; set EASEL_DISCORD_TOKEN to the bot's present one"  # noqa: S105 - a sentence
+
+PERMISSIONS = discord.Permissions(
+    view_channel=True,
+    send_messages=True,
+    # Also what opens an archived thread again.
+    send_messages_in_threads=True,
+    attach_files=True,
+)
+"""What the bot needs in a channel.
+
+Answers to commands need none of them; cards of jobs that are drawn for longer than 15 minutes do.
+"""
+SCOPES = ("bot", "applications.commands")
 
 AWAY = (*NETWORK, discord.HTTPException, discord.GatewayNotFound)
 
@@ -197,7 +209,8 @@ async def identify(settings: DiscordSettings, core: Settings) -> tuple[str, str]
         async with asyncio.timeout(CHECK_SECONDS), client:
             await _login(client, settings.token.get_secret_value())
             assert client.application_id is not None, "known after the login"
-            return str(client.user), invite_link(client.application_id)
+            link = discord.utils.oauth_url(client.application_id, permissions=PERMISSIONS, scopes=SCOPES)
+            return str(client.user), link
     except Refused as error:
         raise Unavailable("discord.check.refused") from error
     except AWAY as error:
