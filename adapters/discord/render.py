@@ -33,8 +33,6 @@ FACT_CHARS = 300
 ASKER_CHARS = 200
 TEXT_CHARS = 4000
 """Discord's limit for all texts of one message together."""
-COMPONENTS = 40
-"""Discord's limit for the components of one message, nested ones included."""
 LABEL_CHARS = 80
 ROWS, PER_ROW = 5, 5
 BAR = 16
@@ -127,7 +125,7 @@ def _texts(card: Card, mention: int | None) -> tuple[str, str]:
     if card.headline:
         status = _sentence(card, card.headline, SENTENCE_CHARS)
         # Of a job the prompt is the title, of any other card the first sentence.
-        above.insert(*((len(above), status) if card.job_id is not None else (0, f"**{status}**")))
+        above = [*above, status] if card.job_id is not None else [f"**{status}**", *above]
     if card.progress is not None:
         done = round(max(0.0, min(1.0, card.progress)) * BAR)
         above.append("▰" * done + "▱" * (BAR - done))

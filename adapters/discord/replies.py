@@ -157,11 +157,9 @@ class InteractionReplies:
             self._making.discard(here)
         show: Callable[[MessageParts], Awaitable[int | None]]
         if answer.form is not None and deferred is None:
-            modal = modal_of(answer.form)
-            await self._guarded(interaction, locale, self._open(interaction, modal))
+            await self._guarded(interaction, locale, interaction.response.send_modal(modal_of(answer.form)))
         elif answer.card is None:
-            silent = self._silent_first if deferred is None else self._silent_after
-            await self._guarded(interaction, locale, silent(interaction, updates=updates))
+            await self._guarded(interaction, locale, self._acknowledge(interaction, deferred, updates=updates))
         elif deferred is not None and deferred.message is not None and _is_delivered(answer, private=private):
             # Delivery edits an answer that was bound next, at the pace of its chat; an edit here would be one more.
             await self._bind(ref, answer.job_id, deferred.message, private=private)
@@ -211,14 +209,13 @@ class InteractionReplies:
             message = None if made is None else made.message_id
         return _Deferral(None if updates else message)
 
-    async def _open(self, interaction: discord.Interaction, modal: discord.ui.Modal) -> None:
-        await interaction.response.send_modal(modal)
-
-    async def _silent_first(self, interaction: discord.Interaction, *, updates: bool) -> None:  # noqa: ARG002 - as its twin
-        await interaction.response.defer()
-
-    async def _silent_after(self, interaction: discord.Interaction, *, updates: bool) -> None:
-        if not updates:
+    async def _acknowledge(
+        self, interaction: discord.Interaction, deferred: _Deferral | None, *, updates: bool
+    ) -> None:
+        """Answer a press without a message."""
+        if deferred is None:
+            await interaction.response.defer()
+        elif not updates:
             await interaction.delete_original_response()
 
     async def _first(
@@ -287,7 +284,7 @@ class InteractionReplies:
             address = replace(ref.address, message=str(message), private=private)
             await self._studio.bind_answer(job_id, ref, address)
 
-    async def _guarded(self, interaction: discord.Interaction, locale: str, asked: Awaitable[None]) -> None:
+    async def _guarded(self, interaction: discord.Interaction, locale: str, asked: Awaitable[object]) -> None:
         try:
             await asked
         except FAULTS as error:

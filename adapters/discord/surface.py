@@ -199,7 +199,7 @@ class DiscordSurface:
         ) as session:
             return await download(session, url, limit, proxy=http.proxy)
 
-    async def remove(self, address: Address, card: Card) -> None:  # noqa: ARG002 - one's own messages can be deleted for ever
+    async def remove(self, address: Address, card: Card) -> None:  # noqa: ARG002 - the bot can delete its own messages at any age
         """Delete the message: by the interaction's token until it expires, then by the bot's token.
 
         Raises:
