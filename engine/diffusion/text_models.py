@@ -90,6 +90,7 @@ class TextModels:
         import transformers  # noqa: PLC0415  # its classes are looked up lazily
 
         def ends(ids: torch.Tensor, _scores: Any, **_more: Any) -> torch.Tensor:
+            self._beat()
             return torch.full((1,), stopped(), device=ids.device)
 
         pixels = images(images=picture, return_tensors="pt")["pixel_values"].to(self._device, self._dtype)

@@ -19,9 +19,9 @@ from tests.fakes import text_models
 CPU = torch.device("cpu")
 
 
-def models(text: Path | str = "", caption: Path | str = "") -> TextModels:
+def models(text: Path | str = "", caption: Path | str = "", beat: Callable[[], None] = lambda: None) -> TextModels:
     config = EngineConfig("demo", "nowhere", text_model=str(text), caption_model=str(caption))
-    return TextModels(config, CPU, lambda: None)
+    return TextModels(config, CPU, beat)
 
 
 def picture(path: Path) -> str:
@@ -31,11 +31,14 @@ def picture(path: Path) -> str:
 
 @pytest.mark.parametrize("build", [text_models.blip, text_models.vit_gpt2])
 def test_a_captioner_describes_and_ends_when_nobody_wants_it(tmp_path: Path, build: Callable[[Path], Path]) -> None:
-    made = models(caption=build(tmp_path / "model"))
+    beats = list[str]()
+    made = models(caption=build(tmp_path / "model"), beat=lambda: beats.append("beat"))
     path = picture(tmp_path / "a.png")
     text = made.describe(path, lambda: False)
     assert text
+    beats.clear()
     assert made.describe(path, lambda: False) == text
+    assert len(beats) > 1, "the process does not look as if it hung"
     assert len(made.describe(path, lambda: True)) < len(text)
     with pytest.raises(BadImage):
         made.describe(str(tmp_path / "none.png"), lambda: False)
