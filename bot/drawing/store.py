@@ -158,9 +158,9 @@ async def add_draft(tx: Tx, account_id: int, form: DrawForm, *, now: float) -> i
         (account_id, _FORM.write(form), now),
     )
     await tx.execute_fetchall(
-        "DELETE FROM picture_drafts WHERE created_at < ? OR (account_id = ? AND id NOT IN"
-        " (SELECT id FROM picture_drafts WHERE account_id = ? ORDER BY id DESC LIMIT ?))",
-        (now - _DRAFT_SECONDS, account_id, account_id, DRAFTS),
+        "DELETE FROM picture_drafts WHERE account_id = ? AND id NOT IN"
+        " (SELECT id FROM picture_drafts WHERE account_id = ? ORDER BY id DESC LIMIT ?)",
+        (account_id, account_id, DRAFTS),
     )
     return int(next(iter(rows))[0])
 
@@ -172,6 +172,13 @@ async def get_draft(tx: Tx, draft_id: int, account_id: int) -> DrawForm | None:
     )
     form: DrawForm | None = next((_FORM.read(row[0]) for row in rows), None)
     return form
+
+
+async def drop_old_drafts(tx: Tx, *, now: float) -> None:
+    """Drop the drafts that are older than a day, except prompts that are still to be written."""
+    before = (now - _DRAFT_SECONDS,)
+    await tx.execute_fetchall("DELETE FROM picture_drafts WHERE created_at < ?", before)
+    await tx.execute_fetchall("DELETE FROM prompt_drafts WHERE created_at < ? AND state <> 'waiting'", before)
 
 
 class DraftState(StrEnum):
@@ -232,11 +239,7 @@ _OF_PERSON = "account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
 
 
 async def add_prompt(tx: Tx, new: NewPromptDraft) -> int:
-    """Store a prompt to write, and drop those of yesterday. Returns the row's id.
-
-    Raises sqlite3.IntegrityError if its event has one.
-    """
-    await tx.execute_fetchall("DELETE FROM prompt_drafts WHERE created_at < ?", (new.created_at - _DRAFT_SECONDS,))
+    """Store a prompt to write. Returns the row's id. Raises sqlite3.IntegrityError if its event has one."""
     rows = await _NEW_PROMPT.insert(tx, new, "RETURNING id")
     return int(next(iter(rows))[0])
 

@@ -18,6 +18,7 @@ from bot.core.errors import BadInput, NotFound, Unavailable
 from bot.core.jobs import JobState
 from bot.core.people import Actor, Place
 from bot.core.ports import Clock
+from bot.drawing import store as drafts
 from bot.maintenance.checks import CONFIRMED_AFTER, ClockTrust, TrustedTime
 from bot.places.options import set_option
 from bot.privacy.store import deletion, exports
@@ -190,7 +191,7 @@ def _days(value: object) -> float | None:
 
 
 class RetentionWorker:
-    """Sweeps at the start and every hour. Rows are deleted before their files."""
+    """Sweeps pictures and drafts of requests, at the start and every hour. Rows are deleted before their files."""
 
     def __init__(
         self, db: Database, folder: Path, clock: Clock, *, free_percent: float = 0.0, disk: Disk = data_files.disk_usage
@@ -237,6 +238,8 @@ class RetentionWorker:
         by_rule = await self._by_rule(trusted)
         by_disk = await self._by_disk(trusted)
         if not trusted.paused:
+            async with self._db.write() as tx:
+                await drafts.drop_old_drafts(tx, now=trusted.now)
             await asyncio.to_thread(orphans.purge_quarantine, inputs.data_folder(self._folder), trusted.now)
         if by_rule or by_disk:
             log.info(

@@ -20,7 +20,7 @@ from bot.drawing import drafts, store
 from bot.drawing.drafts import DRAW, EDIT, MAX_WAITING, MOST, MOST_SECONDS, STOP
 from bot.drawing.picture_requests import SavedRequest
 from bot.features import COMMANDS
-from bot.privacy.deletion import forget
+from bot.privacy.deletion import DAY, forget
 from bot.privacy.store import exports
 from bot.runner import run
 from engine.contract import EngineError
@@ -338,6 +338,26 @@ async def test_a_prompt_that_others_have_made_of_ones_own_is_forgotten_with_it(m
     await says(bot, "card.forgotten")
     async with bot.db.read() as tx:
         assert not list(await tx.execute_fetchall("SELECT 1 FROM prompt_drafts"))
+
+
+async def test_after_a_day_the_service_drops_drafts_but_those_that_still_wait(make: Make) -> None:
+    gate = Gate()
+    gate.open.set()
+    bot = await make(engine=writer(gate))
+    await send(bot)
+    await written(bot)
+    gate.open.clear()
+    waits = await send(bot)
+    async with bot.db.write() as tx:
+        await store.add_draft(tx, 1, DrawForm("", sources=(PictureSource("one", "one"),)), now=bot.clock.now())
+    bot.clock.advance(DAY + 3601)
+
+    async def dropped() -> bool:
+        async with bot.db.read() as tx:
+            rows = await tx.execute_fetchall("SELECT event FROM prompt_drafts UNION ALL SELECT '' FROM picture_drafts")
+        return [row[0] for row in rows] == [waits.event]
+
+    await bot.until(dropped)
 
 
 async def look(bot: Bot, *pictures: PictureSource) -> EventRef:
