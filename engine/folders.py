@@ -15,10 +15,10 @@ from engine.families.spec import FamilySpec, presets, priced
 from engine.regular_files import read_json
 
 _SMALLEST, _LARGEST = 64, 4096
+"""Range of plausible native sides in pixels; a config with another is ignored."""
 
 _LANGUAGE_TOKENS = 30_000
 """Fewest tokens in the vocabulary of a text encoder that can write; Qwen3 has 151,936."""
-"""Range of plausible native sides in pixels; a config with another is ignored."""
 
 
 def index_of(folder: Path, repo: str = "") -> tuple[str, FamilySpec]:
