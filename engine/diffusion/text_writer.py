@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +17,7 @@ from engine.contract import EngineError, OutOfMemory, TextTask
 from engine.diffusion.device import BusyTimer, release
 from engine.diffusion.errors import first_line, is_out_of_memory
 from engine.families.family import Family
-from engine.families.language_model import LanguageModel, generate
+from engine.families.language_model import LanguageModel, decode, generate
 
 SLICE_SECONDS = 0.1
 """Time that is spent on a text before pictures take a step again; at least one token is written."""
@@ -180,7 +182,7 @@ class TextWriter:
         task = text.task
         get = self._own.writer if self._own.writes else self._encoder(task.model)
         model = get()
-        text.decode = model.decode
+        text.decode = partial(decode, model.tokenizer)
         text.rest = generate(
             get,
             model.question(task.prompt),
@@ -191,12 +193,13 @@ class TextWriter:
 
     def _encoder(self, name: str) -> Callable[[], LanguageModel]:
         """Return what gets the text encoder of a model for each token; it raises _Moved once that was unloaded."""
-        before = self._encoders.load(name)
+        before = weakref.ref(self._encoders.load(name))
 
         def get() -> LanguageModel:
-            if self._encoders.resident_family(name) is not before:
+            now = self._encoders.resident_family(name)
+            if now is None or now is not before():
                 raise _Moved
-            return before.language_model()
+            return now.language_model()
 
         return get
 

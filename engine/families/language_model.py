@@ -79,11 +79,6 @@ class LanguageModel:
         )
         return text
 
-    def decode(self, tokens: list[int]) -> str:
-        """Return the text of tokens."""
-        text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        return text
-
 
 def of_text_encoder(title: str, module: Any, tokenizer: Any, device: torch.device) -> LanguageModel:
     """Return a text encoder as a language model. Its head is its embeddings, so that no weights are loaded twice.
@@ -109,6 +104,12 @@ def of_text_encoder(title: str, module: Any, tokenizer: Any, device: torch.devic
     return LanguageModel(module, tokenizer, device, module.get_input_embeddings().weight)
 
 
+def decode(tokenizer: Any, tokens: list[int]) -> str:
+    """Return the text of tokens."""
+    text: str = tokenizer.decode(tokens, skip_special_tokens=True)
+    return text
+
+
 def generate(
     model: Callable[[], LanguageModel], ids: Tensor, *, most: int, temperature: float, seed: int
 ) -> Iterator[int]:
@@ -129,6 +130,7 @@ def generate(
         token = _choose(logits, temperature, generator)
         if token in now.stops:
             return
+        del now  # it may be unloaded before the next token
         yield token
         ids = torch.tensor([[token]])
 

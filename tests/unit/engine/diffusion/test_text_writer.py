@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
@@ -143,6 +146,19 @@ def test_a_text_begins_again_when_its_model_was_unloaded(rig: Rig, model: Langua
     moved.run()
     assert moved.loads == ["small", "small"]
     assert moved.texts == rig.texts
+
+
+def test_a_text_that_waits_keeps_no_model_that_was_unloaded(model: LanguageModel) -> None:
+    rig = Rig(replace(model, module=copy.deepcopy(model.module)), each=SLICE_SECONDS)
+    weights = weakref.ref(rig.model.module)
+    rig.writing.add([(1, TASK)])
+    rig.run(most=3)
+    rig.model = model
+    rig.here.clear()
+    gc.collect()
+    assert weights() is None
+    rig.run()
+    assert rig.texts.keys() == {1}
 
 
 def test_a_dropped_text_ends_in_nothing(model: LanguageModel) -> None:

@@ -12,7 +12,7 @@ import transformers
 from engine.contract import CannotWrite
 from engine.diffusion.memory.apply import take_turns
 from engine.diffusion.memory.stream import stream
-from engine.families.language_model import LanguageModel, generate, of_text_encoder
+from engine.families.language_model import LanguageModel, decode, generate, of_text_encoder
 from tests.fakes import text_models
 
 CPU = torch.device("cpu")
@@ -86,6 +86,6 @@ def test_an_end_token_ends_the_answer(whole: LanguageModel) -> None:
 def test_a_template_without_a_system_prompt_and_none_at_all(whole: LanguageModel) -> None:
     refuses = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
     whole.tokenizer.chat_template = refuses + "{{ messages[0]['content'] }}"
-    assert "a cat" in whole.decode(whole.question("a cat")[0].tolist())
+    assert "a cat" in decode(whole.tokenizer, whole.question("a cat")[0].tolist())
     whole.tokenizer.chat_template = None
-    assert "a cat" in whole.decode(whole.question("a cat")[0].tolist())
+    assert "a cat" in decode(whole.tokenizer, whole.question("a cat")[0].tolist())
