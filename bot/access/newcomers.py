@@ -30,7 +30,7 @@ UNLISTED = "refusal.access.list"
 """Catalogue key: only people whom an owner has allowed may draw."""
 
 WITH_PICTURES = "refusal.access.pictures"
-"""Catalogue key: nothing is fetched for people whom no owner has admitted yet."""
+"""Catalogue key: no picture is fetched and no prompt is written for people whom no owner has admitted yet."""
 
 REFUSED = "error.access.refused"
 """Catalogue key: an owner has refused the newcomer."""

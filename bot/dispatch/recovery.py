@@ -166,7 +166,7 @@ class ExternalChanges:
         dispatcher: Gets new jobs and drops cancelled ones.
         delivery: Looks for new messages after a change.
         owners: Read again after a change.
-        preferences: Loaded from the rows at start.
+        preferences: Loaded again after a change.
         digest: Told that the owners may have changed.
         clock: Time.
         """

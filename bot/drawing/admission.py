@@ -233,13 +233,13 @@ async def recorded_refusals(
 
 
 async def check(tx: Tx, ctx: AppContext, actor: Actor, place: Place, request: DrawRequest) -> Person:
-    """Check a request as ``admit`` does, without storing it: before its pictures are fetched.
+    """Check a request as ``admit`` does, without storing it: before its pictures are fetched or its prompt is written.
 
     Returns:
         The person who requests it.
 
     Raises:
-        Refusal: As ``admit``. Uninvited also for a newcomer's first request: nothing is fetched for strangers.
+        Refusal: As ``admit``. Uninvited also for a newcomer's first request: nothing is fetched or written for strangers.
     """
     checked = await _check(tx, ctx, _Admission(actor, place, request, EventRef("")))
     if checked.held:
