@@ -121,6 +121,10 @@ class AppContext:
     download_limits: DownloadLimits = field(default_factory=DownloadLimits)
     image_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    def profile(self, name: str) -> Profile | None:
+        """Return the model of a name; None when it is not there any more."""
+        return next((profile for profile in self.profiles() if profile.name == name), None)
+
     def max_count(self, platform: str) -> int:
         """Return the most pictures in one request on this platform."""
         return self.max_counts.get(platform, MAX_COUNT)

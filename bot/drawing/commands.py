@@ -21,7 +21,7 @@ from bot.core.texts import shown
 from bot.drawing import admission, drafts, job_actions, job_menu, overview, picture_form, picture_requests, request_form
 from bot.drawing.admission import RepeatedPress
 from bot.drawing.defaults import rights_of
-from bot.drawing.flags import missing_from_line, prompt_line
+from bot.drawing.flags import missing_from_line
 from bot.drawing.model_rules import fits, matches
 from bot.drawing.options import EDIT_OPTIONS, OPTIONS, PICTURES, form_of
 from bot.drawing.picture_requests import SavedRequest
@@ -207,13 +207,11 @@ async def _prompt(ctx: AppContext, invocation: Invocation) -> Card:
     request = (await job_actions.get_job(ctx, invocation.pressed.job_id)).request
     if not request.typed:
         raise NotFound("refusal.prompt.gone")
-    profiles = ctx.profiles()
-    profile = next((profile for profile in profiles if profile.name == request.model), None)
     locale = invocation.actor.locale
     return Card(
         Tone.INFO,
         text(locale, "card.prompt"),
-        prompt=prompt_line(request, profile, ctx.styles.get(request.style), profiles[0], ctx.loras()),
+        prompt=job_actions.line_of(ctx, request),
         notes=tuple(text(locale, key, n=len(request.references)) for key in missing_from_line(request)),
         private=True,
         final=True,

@@ -19,8 +19,7 @@ from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 from bot.core.requests import MAX_PICTURE_BYTES, DrawForm, DrawRequest, PictureSource
 from bot.drawing import admission, flags, request_form, store
-from bot.drawing.flags import prompt_line
-from bot.drawing.job_actions import get_job
+from bot.drawing.job_actions import get_job, line_of
 from bot.drawing.picture_requests import SavedRequest, announce
 from bot.drawing.request_rules import MAX_TYPED
 from bot.drawing.store import DraftState, NewPromptDraft, PromptDraft
@@ -88,7 +87,7 @@ async def _save(
     job_id: int | None = None,
 ) -> SavedRequest:
     """Store a prompt to make longer. What admission would refuse is refused here."""
-    profile = next((profile for profile in ctx.profiles() if profile.name == request.model), None)
+    profile = ctx.profile(request.model)
     if profile is None or not profile.expands:
         raise BadInput("refusal.expand.none", model=request.model if profile is None else profile.title)
     return await _store(ctx, actor, place, form, ref, request=request, job_id=job_id)
@@ -208,11 +207,8 @@ async def open_form(ctx: AppContext, actor: Actor, place: Place, press: ButtonPr
     """Return the form in which a written prompt is changed. Raises NotFound."""
     draft = await _own_draft(ctx, actor, press)
     request = await request_of(ctx, draft, draft.text, place)
-    profiles = ctx.profiles()
-    profile = next((profile for profile in profiles if profile.name == request.model), None)
-    limit = (profile or profiles[0]).prompt_chars
+    limit = (ctx.profile(request.model) or ctx.profiles()[0]).prompt_chars
     size = max(limit, len(draft.text))
-    style = ctx.styles.get(request.style)
     return Form(
         text(actor.locale, "form.expanded"),
         press,
@@ -221,7 +217,7 @@ async def open_form(ctx: AppContext, actor: Actor, place: Place, press: ButtonPr
                 "prompt", text(actor.locale, "form.prompt"), draft.text, FieldKind.LONG, required=True, max_length=size
             ),
         ),
-        line=f"/draw {prompt_line(request, profile, style, profiles[0], ctx.loras())}",
+        line=f"/draw {line_of(ctx, request)}",
     )
 
 

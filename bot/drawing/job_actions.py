@@ -310,12 +310,17 @@ async def _job(tx: Tx, job_id: int) -> Job:
     return job
 
 
+def line_of(ctx: AppContext, request: DrawRequest) -> str:
+    """Return a request as its author could type it here; see ``flags.prompt_line``."""
+    style = ctx.styles.get(request.style)
+    return flags.prompt_line(request, ctx.profile(request.model), style, ctx.profiles()[0], ctx.loras())
+
+
 def _profile(ctx: AppContext, model: str) -> Profile:
-    profiles = ctx.profiles()
-    for profile in profiles:
-        if profile.name == model:
-            return profile
-    raise BadInput("refusal.model.unknown", value=model, known=", ".join(profile.name for profile in profiles))
+    profile = ctx.profile(model)
+    if profile is None:
+        raise BadInput("refusal.model.unknown", value=model, known=", ".join(one.name for one in ctx.profiles()))
+    return profile
 
 
 def _pressed(ctx: AppContext, press: ButtonPress) -> PressedButton:

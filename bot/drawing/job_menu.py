@@ -11,7 +11,8 @@ from bot.core.cards import Button, ButtonPress, Card, Fact, Menu, Tone
 from bot.core.errors import NotFound
 from bot.core.jobs import Job
 from bot.core.pictures import Picture
-from bot.drawing.flags import missing_from_line, prompt_line
+from bot.drawing.flags import missing_from_line
+from bot.drawing.job_actions import line_of
 from bot.storage import jobs, pictures
 from engine.contract import Profile
 
@@ -71,8 +72,6 @@ async def picture_info(ctx: AppContext, press: ButtonPress, locale: str) -> Card
     if not found:
         raise NotFound("refusal.picture.not_found")
     request = job.request
-    profiles = ctx.profiles()
-    line = prompt_line(request, shown.profile, ctx.styles.get(request.style), profiles[0], ctx.loras())
     first = found[0]
     more = (
         ("fact.number", str(job.id)),
@@ -84,7 +83,7 @@ async def picture_info(ctx: AppContext, press: ButtonPress, locale: str) -> Card
     return Card(
         Tone.INFO,
         _title(press, locale),
-        prompt=line if request.typed else "",
+        prompt=line_of(ctx, request) if request.typed else "",
         notes=tuple(text(locale, key, n=len(request.references)) for key in missing_from_line(request)),
         facts=(
             *job_card.facts_of(job, found, shown.profile, ctx.loras()),
@@ -108,5 +107,4 @@ async def _load(ctx: AppContext, job_id: int) -> _Shown:
         found = () if job is None else await pictures.of_job(tx, job.id)
     if job is None:
         raise NotFound("refusal.job.not_found")
-    profile = next((profile for profile in ctx.profiles() if profile.name == job.request.model), None)
-    return _Shown(job, found, profile)
+    return _Shown(job, found, ctx.profile(job.request.model))

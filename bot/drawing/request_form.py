@@ -21,11 +21,10 @@ from bot.core.pictures import Picture
 from bot.core.requests import DrawForm, DrawRequest, ReferenceImage, SourceImage
 from bot.core.texts import shown
 from bot.drawing import flags
-from bot.drawing.flags import missing_from_line, prompt_line
-from bot.drawing.job_actions import admit_child, get_job
+from bot.drawing.flags import missing_from_line
+from bot.drawing.job_actions import admit_child, get_job, line_of
 from bot.drawing.request_rules import STRENGTH, check_form, reads_negative
 from bot.drawing.start_picture import picture_of, source_of
-from engine.contract import Profile
 
 MORE = "flags"
 """The field that holds, as flags, the values that have no field of their own."""
@@ -118,8 +117,7 @@ async def _typed(ctx: AppContext, job: Job, index: int, *, starts: bool) -> _Typ
             control="",
             control_weight=1.0,
         )
-    profiles = ctx.profiles()
-    line = prompt_line(request, _profile(ctx, request), ctx.styles.get(request.style), profiles[0], ctx.loras())
+    line = line_of(ctx, request)
     form = flags.parse(DrawForm(line))
     if picture is not None:
         form = replace(form, strength=f"{STRENGTH.default:g}")
@@ -138,16 +136,12 @@ def _source(ctx: AppContext, typed: _Typed) -> SourceImage | None:
     return None
 
 
-def _profile(ctx: AppContext, request: DrawRequest) -> Profile | None:
-    return next((profile for profile in ctx.profiles() if profile.name == request.model), None)
-
-
 def _fields(
     ctx: AppContext, request: DrawRequest, typed: DrawForm, locale: str, *, starts: bool
 ) -> tuple[FormField, ...]:
     """Return the fields, the most wanted first; what does not fit is in ``MORE``."""
     profiles = ctx.profiles()
-    profile = _profile(ctx, request) or profiles[0]
+    profile = ctx.profile(request.model) or profiles[0]
     values = _values(ctx, request, typed)
     limit = profile.prompt_chars
     found = [
@@ -190,7 +184,7 @@ def _fields(
 def _values(ctx: AppContext, request: DrawRequest, typed: DrawForm) -> dict[str, str]:
     """Return the values that the fields have at first, by name."""
     profiles = ctx.profiles()
-    profile = _profile(ctx, request) or profiles[0]
+    profile = ctx.profile(request.model) or profiles[0]
     values = {
         "prompt": typed.prompt,
         "negative": profile.negative_default if typed.negative is None else typed.negative,

@@ -136,7 +136,7 @@ async def check_quota(
     Raises:
         OverQuota: The request does not fit; says what is left or allowed, and when more comes back.
     """
-    profile = next((p for p in ctx.profiles() if p.name == request.model), None)
+    profile = ctx.profile(request.model)
     cost = limits.cost_each(request, profile)
     key = UsageKey(context.person.id, context.place_id, channel_of(context.place))
     if context.actor.is_owner:
