@@ -475,7 +475,7 @@ class Studio:
         try:
             return await suggestions.suggest(self._ctx, actor, place, arg, typed, given=given)
         except Exception:
-            # Who types has no use for a refusal here; what they send is checked.
+            # A refusal is of no use while somebody types; what they send is checked.
             log.exception("nothing was suggested for %s", arg.name)
             return ()
 

@@ -34,7 +34,7 @@ from bot.storage.database import Tx
 from bot.storage.inputs import Staged
 
 _REVISABLE = 20
-"""Jobs among which the one of an edited message is looked for: it is among the person's last."""
+"""Most jobs of a person, newest first, that are searched for the one of an edited message."""
 
 DOUBLE_PRESS_SECONDS = 2.0
 """Two presses of the same button by the same person within this time are one press."""
@@ -113,7 +113,7 @@ async def checked_form(
 ) -> AsyncIterator[tuple[DrawRequest, Sequence[Staged]]]:
     """Yield the request of a form, with what holds here where nothing is typed, and the files of its pictures."""
     defaults = await defaults_of(ctx, actor, place)
-    # Of too long a text nothing is read; it is refused below.
+    # A text that is too long is not parsed; check_form refuses it.
     start = await find_start(ctx, actor, place, flags.parse(form) if len(form.prompt) <= MAX_TYPED else form)
     async with staged_sources(ctx, form) as sources:
         request = check_form(

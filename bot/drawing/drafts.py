@@ -41,7 +41,7 @@ MOST, MOST_SECONDS = 10, 600.0
 
 async def draw(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Job | SavedRequest:
     """Admit a request as typed, or with ``--expand`` save it until its longer prompt is written. Raises Refusal."""
-    # Of too long a text nothing is read; admission refuses it.
+    # A text that is too long is not parsed; admission refuses it.
     parsed = flags.parse(form) if len(form.prompt) <= MAX_TYPED else form
     if not parsed.expand:
         return await admission.draw(ctx, actor, place, form, ref)

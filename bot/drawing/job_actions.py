@@ -242,7 +242,7 @@ LEFT_CHAT = "card.left_chat"
 async def cancel_in_chat(ctx: AppContext, platform: str, chat: str) -> int:
     """The bot was removed from a chat: cancel and refund the jobs that wait there, and tell each person in private.
 
-    Who can't be told in private is told at the next command. Returns how many jobs were cancelled.
+    People who can't be told in private are told at their next command. Returns how many jobs were cancelled.
     """
     return await _cancel_waiting(ctx, lambda tx: messages.of_waiting_jobs(tx, platform, chat))
 
