@@ -116,7 +116,7 @@ def _cell(profile: Profile, side: int, gib: int, ram: int, *, bf16: bool = True,
     device = Device("cuda", "a card", gib * GIB, free, host, host, bf16=bf16, fp8=True, stream=True, products=products)
     libraries = frozenset({TORCHAO, GGUF})
     try:
-        found = plan(profile, side, side, device, "auto", libraries, gguf=gguf, stored=STORED.get(profile.name))
+        found = plan(profile, side, side, device, "auto", libraries, packed=gguf, stored=STORED.get(profile.name))
     except OutOfMemory:
         return "does not fit"
     if found.on == "cpu":

@@ -99,7 +99,7 @@ def _plan(request: ProbeRequest, device: torch.device, kept: int) -> Plan:
         looked,
         request.precision,
         probe.libraries(),
-        gguf=size,
+        packed=size,
         svdquant=form,
         stored=stored,
     )

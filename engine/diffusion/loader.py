@@ -271,7 +271,7 @@ class Loader:
             device,
             requested,
             probe.libraries(),
-            gguf=_packed_bytes(located),
+            packed=_packed_bytes(located),
             svdquant=svdquant.form_of_file(located.denoiser),
             stored=files.stored_weights(located),
         )

@@ -55,7 +55,7 @@ def plan(  # noqa: PLR0917 - each argument decides the plan
     requested: str,
     libraries: frozenset[str],
     *,
-    gguf: int = 0,
+    packed: int = 0,
     svdquant: str = "",
     stored: StoredWeights | None = None,
 ) -> Plan:
@@ -68,7 +68,7 @@ def plan(  # noqa: PLR0917 - each argument decides the plan
         device: The device, with its free memory.
         requested: ``EASEL_PRECISION``.
         libraries: Which of torchao, gguf, bitsandbytes and nunchaku are installed.
-        gguf: Bytes of the GGUF or SVDQuant file that holds the denoiser; 0 where there is none.
+        packed: Bytes of the GGUF or SVDQuant file that holds the denoiser; 0 where there is none.
         svdquant: ``int4`` or ``fp4`` where that file is in SVDQuant.
         stored: How the model's files hold its weights; None: not known, and loading is not counted.
 
@@ -77,11 +77,11 @@ def plan(  # noqa: PLR0917 - each argument decides the plan
         EngineError: The requested precision needs a library that is missing, or another device.
     """
     packed_in = SVDQUANT if svdquant else "gguf"
-    _check(packed_in if gguf else requested, device, libraries)
+    _check(packed_in if packed else requested, device, libraries)
     request = PlanRequest(
         profile,
         Estimate(profile, device.kind),
-        Size(width, height, gguf, packed_in, stored),
+        Size(width, height, packed, packed_in, stored),
         device,
         requested,
         libraries,

@@ -78,11 +78,11 @@ def test_what_cant_be_done_with_it_is_said_before_it_is_loaded(folder: Path, pac
 
 
 def test_a_plan_takes_the_files_bytes_and_offloads_no_layers() -> None:
-    found = plan(TURBO, 1024, 1024, able(11.25), "auto", EVERY, gguf=BYTES, svdquant="int4")
+    found = plan(TURBO, 1024, 1024, able(11.25), "auto", EVERY, packed=BYTES, svdquant="int4")
     assert (found.on, found.precision, found.compute, found.offload) == ("cuda", "svdquant", "bf16", "text")
     assert found.sentence.startswith("Weights in svdquant, computed in bf16")
     assert any("nunchaku multiplies in four bits" in reason for reason in found.reasons)
-    other = plan(TURBO, 1024, 1024, able(11.25), "auto", EVERY, gguf=BYTES)
+    other = plan(TURBO, 1024, 1024, able(11.25), "auto", EVERY, packed=BYTES)
     assert (found.device_bytes, other.precision) == (other.device_bytes, "gguf")
     again = refit(ModelMemory(found, BYTES), TURBO, 1024, 1024)
     assert again.device_bytes == found.device_bytes
@@ -106,14 +106,14 @@ def test_a_plan_takes_the_files_bytes_and_offloads_no_layers() -> None:
 )
 def test_a_plan_says_what_it_lacks(device: Device, libraries: frozenset[str], form: str, sentence: str) -> None:
     with pytest.raises(EngineError, match=f"The model's SVDQuant file {sentence}"):
-        plan(TURBO, 1024, 1024, device, "auto", libraries, gguf=BYTES, svdquant=form)
+        plan(TURBO, 1024, 1024, device, "auto", libraries, packed=BYTES, svdquant=form)
 
 
 def test_it_is_never_drawn_on_the_processor() -> None:
     with pytest.raises(OutOfMemory, match="In SVDQuant it can't be drawn on the CPU"):
-        plan(TURBO, 1024, 1024, able(2), "auto", EVERY, gguf=BYTES, svdquant="int4")
+        plan(TURBO, 1024, 1024, able(2), "auto", EVERY, packed=BYTES, svdquant="int4")
     turing = able(24, bf16=False)
-    assert plan(sd15(), 512, 512, turing, "auto", EVERY, gguf=GIB, svdquant="int4").compute == "fp16"
+    assert plan(sd15(), 512, 512, turing, "auto", EVERY, packed=GIB, svdquant="int4").compute == "fp16"
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_gguf_really_runs(
 ) -> None:
     path = written(tmp_path, gguf.GGMLQuantizationType[kind], original=original)
     size = path.stat().st_size
-    made = plan(DEMO, 64, 64, processor(8), "auto", LIBRARIES, gguf=size)
+    made = plan(DEMO, 64, 64, processor(8), "auto", LIBRARIES, packed=size)
     assert made.precision == "gguf"
     transformer = ZImageTransformer2DModel.from_single_file(
         str(path),

@@ -28,7 +28,7 @@ def planned(
     gguf: int = 0,
     stored: StoredWeights | None = None,
 ) -> Plan:
-    return plan(profile, side, side, device, asked, libraries, gguf=gguf, stored=stored)
+    return plan(profile, side, side, device, asked, libraries, packed=gguf, stored=stored)
 
 
 def test_a_large_card_holds_everything_as_it_is() -> None:
