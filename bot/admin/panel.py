@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from bot.admin import commands as admin
@@ -63,7 +63,8 @@ async def _press(ctx: AppContext, invocation: Invocation) -> CommandResult | Car
     if not args:
         return await _run(ctx, invocation, command, {})
     if invocation.submitted is not None:
-        return await _run(ctx, invocation, command, read_fields(command, args, invocation.submitted))
+        emptied = _emptied(_current(ctx, invocation, command), args, invocation.submitted)
+        return await _run(ctx, invocation, command, emptied | read_fields(command, args, invocation.submitted))
     if press.index is not None:
         choices = await choices_of(ctx, invocation.actor, invocation.place, args[0])
         if len(args) > 1 or press.index >= len(choices):
@@ -78,11 +79,22 @@ def _fields(command: Command) -> tuple[Arg, ...]:
     return tuple(shown)[:MAX_FIELDS]
 
 
+def _current(ctx: AppContext, invocation: Invocation, command: Command) -> dict[str, str]:
+    """Return what is set in the place, by the argument's name."""
+    found = ctx.preferences.of_place(invocation.place).get(DEFAULTS) if command.name == "easel defaults" else None
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _emptied(current: Mapping[str, str], args: Iterable[Arg], submitted: Mapping[str, str]) -> dict[str, str]:
+    """Return the texts that were set and whose field came back empty: they are removed."""
+    texts = (arg.name for arg in args if arg.type in {ArgType.TEXT, ArgType.WORD})
+    return {name: NONE for name in texts if name in current and not submitted.get(name, current[name]).strip()}
+
+
 async def _form(ctx: AppContext, invocation: Invocation, command: Command) -> Form:
     actor, place, press = invocation.actor, invocation.place, invocation.pressed
     args = _fields(command)
-    current = ctx.preferences.of_place(place).get(DEFAULTS) if command.name == "easel defaults" else None
-    values = {str(name): str(value) for name, value in current.items()} if isinstance(current, dict) else {}
+    values = _current(ctx, invocation, command)
     fields = tuple([await field_of(ctx, actor, place, arg, values.get(arg.name, "")) for arg in args])
     choices = fields[0].choices if len(fields) == 1 else ()
     typed = (f"{arg.name} {values.get(arg.name, NONE)}" if arg.named else _example(arg) for arg in args)

@@ -106,6 +106,18 @@ async def test_a_form_that_no_client_sends_is_refused(
         await pressed(world, name, values=values, actor=ADA)
 
 
+async def test_a_text_whose_field_is_emptied_is_removed(world: World) -> None:
+    await pressed(world, "easel defaults", values={"negative": "blurry", "style": "ink"})
+    form = (await pressed(world, "easel defaults")).form
+    assert form is not None
+    shown = {field.name: field.value for field in form.fields}
+    assert shown["negative"] == "blurry"
+    await pressed(world, "easel defaults", values=shown | {"negative": " "})
+    form = (await pressed(world, "easel defaults")).form
+    assert form is not None
+    assert {field.name: field.value for field in form.fields} == shown | {"negative": ""}
+
+
 @pytest.mark.parametrize(("name", "index"), [("easel preset", 99), ("easel defaults", 0)])
 async def test_a_choice_that_is_not_there_is_refused(world: World, name: str, index: int) -> None:
     with pytest.raises(BadInput):
