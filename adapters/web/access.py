@@ -19,16 +19,11 @@ from aiohttp.typedefs import Handler
 
 from adapters.web.errors import Unauthorized
 from adapters.web.request_checks import Guard, host_of
+from adapters.web.routes import Role, RouteTable
 from adapters.web.settings import TOKEN_FILE, WebSettings, is_loopback
 from bot.core.errors import BadInput, NotAllowed
 
 COOKIE_DAYS = 90
-
-OPEN = frozenset({"/healthz", "/readyz"})
-"""Probes: open to everybody; the answer is only yes or no."""
-
-EXPORTS = ("/exports/", "/static/export.css")
-"""Paths of export links, which hold a token of their own."""
 
 _METRICS = "/metrics"
 _FORWARDED = (
@@ -96,12 +91,14 @@ def _made(path: Path) -> str:
 class AccessControl:
     """Lets requests in. Together with Guard it decides every request."""
 
-    def __init__(self, settings: WebSettings, guard: Guard, token: str) -> None:
+    def __init__(self, settings: WebSettings, guard: Guard, token: str, table: RouteTable) -> None:
         """Args:
         settings: The page's address and port.
         guard: Knows the page's names.
         token: The token that lets other machines in; empty if there is none.
+        table: Knows the role that each route needs.
         """
+        self._table = table
         self._guard = guard
         self._token = token.encode()
         # Behind the operator's proxy, the peer address does not identify the client.
@@ -117,7 +114,7 @@ class AccessControl:
         self._guard.check(request, host, known=bool(self._token) and is_address(host))
         if request.path == "/" and self._token and self._right(request.query.get("token", "")):
             raise self._enter(request, host)
-        if request.path in OPEN or request.path.startswith(EXPORTS) or self.trusts(request):
+        if self._table.role_of(request) is Role.ANYONE or self.trusts(request):
             return await handler(request)
         raise self._refusal(request)
 

@@ -15,9 +15,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from adapters.web.access import AccessControl
 from adapters.web.errors import RangeRefused
-from adapters.web.identity import PLACE, actor_of, locale_of, ref_of
+from adapters.web.identity import actor_of, locale_of, place_of, ref_of
 from adapters.web.render import card_json, connection_json, engine_json, lora_json, profile_json
 from adapters.web.request_checks import MAX_JSON, MAX_MULTIPART, MAX_PICTURE, BodyReader, PressBody, digest
+from adapters.web.routes import Role, Route
 from adapters.web.settings import LIMITS
 from adapters.web.sse import EventStreams
 from bot.core.cards import ButtonPress, Card
@@ -46,20 +47,20 @@ class Api:
         self._streams = streams
         self._bodies = BodyReader()
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Route]:
         """Return the API's routes."""
         return [
-            web.get("/api/info", self.info),
-            web.post("/api/draw", self.draw),
-            web.post("/api/press", self.press),
-            web.get("/api/jobs/{job}", self.card),
-            web.get("/api/jobs/{job}/events", self.events, allow_head=False),
-            web.get("/api/jobs/{job}/preview/{index}", self.preview, allow_head=False),
-            web.get("/api/events", self.all_events, allow_head=False),
-            web.get("/api/unfinished", self.unfinished),
-            web.get("/api/history", self.history),
-            web.get("/api/quota", self.quota),
-            web.get("/pictures/{job}/{index}.png", self.picture),
+            Route("GET", "/api/info", self.info, Role.MEMBER),
+            Route("POST", "/api/draw", self.draw, Role.MEMBER),
+            Route("POST", "/api/press", self.press, Role.MEMBER),
+            Route("GET", "/api/jobs/{job}", self.card, Role.MEMBER),
+            Route("GET", "/api/jobs/{job}/events", self.events, Role.MEMBER, allow_head=False),
+            Route("GET", "/api/jobs/{job}/preview/{index}", self.preview, Role.MEMBER, allow_head=False),
+            Route("GET", "/api/events", self.all_events, Role.MEMBER, allow_head=False),
+            Route("GET", "/api/unfinished", self.unfinished, Role.MEMBER),
+            Route("GET", "/api/history", self.history, Role.MEMBER),
+            Route("GET", "/api/quota", self.quota, Role.MEMBER),
+            Route("GET", "/pictures/{job}/{index}.png", self.picture, Role.MEMBER),
         ]
 
     async def info(self, request: web.Request) -> web.Response:
@@ -87,8 +88,9 @@ class Api:
     async def draw(self, request: web.Request) -> web.Response:
         """Admit a request; answers 201 with its card."""
         async with self._bodies.draw(request) as sent:
-            ref = ref_of(sent.fields.key, await sent.digest())
-            admitted = await self._studio.draw(actor_of(request), PLACE, sent.form(), ref)
+            actor = actor_of(request)
+            ref = ref_of(actor, sent.fields.key, await sent.digest())
+            admitted = await self._studio.draw(actor, place_of(request), sent.form(), ref)
         return web.json_response({"card": card_json(admitted.card)}, status=201)
 
     async def press(self, request: web.Request) -> web.Response:
@@ -98,7 +100,8 @@ class Api:
         if what is None or what.action not in self._studio.commands.by_action:
             raise BadInput("refusal.web.button")
         actor = actor_of(request)
-        pressed = await self._studio.press(actor, PLACE, what, ref_of(body.key, digest({"id": body.id})))
+        ref = ref_of(actor, body.key, digest({"id": body.id}))
+        pressed = await self._studio.press(actor, place_of(request), what, ref)
         # The page has a form of its own; of another one it gets the line.
         card = pressed.card if pressed.form is None else self._studio.typed_form(pressed.form, actor.locale)
         return web.json_response(
@@ -153,7 +156,9 @@ class Api:
 
     async def quota(self, request: web.Request) -> web.Response:
         """Return the remaining quota."""
-        return web.json_response({"card": card_json(await self._studio.quota_show(actor_of(request), PLACE))})
+        return web.json_response(
+            {"card": card_json(await self._studio.quota_show(actor_of(request), place_of(request)))}
+        )
 
     async def picture(self, request: web.Request) -> web.StreamResponse:
         """Return a picture's stored file, inline or as a download."""
@@ -211,15 +216,15 @@ class PageHandlers:
         # The files at the start, by name: no path is ever built from a request.
         self._files = {path.name: path for path in STATIC.iterdir()}
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Route]:
         """Return the routes."""
         return [
-            web.get("/", self.page),
-            web.get("/favicon.ico", self.icon),
-            web.get("/static/{name}", self.static),
-            web.get("/healthz", self.alive),
-            web.get("/readyz", self.ready),
-            web.get("/metrics", self.metrics),
+            Route("GET", "/", self.page, Role.MEMBER),
+            Route("GET", "/favicon.ico", self.icon, Role.ANYONE),
+            Route("GET", "/static/{name}", self.static, Role.ANYONE),
+            Route("GET", "/healthz", self.alive, Role.ANYONE),
+            Route("GET", "/readyz", self.ready, Role.ANYONE),
+            Route("GET", "/metrics", self.metrics, Role.OWNER),
         ]
 
     async def page(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - aiohttp's signature
@@ -301,9 +306,12 @@ class ExportHandlers:
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Route]:
         """Return the routes. GET does not use up the link, the form's POST does."""
-        return [web.get("/exports/{token}", self.page), web.post("/exports/{token}", self.fetch)]
+        return [
+            Route("GET", "/exports/{token}", self.page, Role.ANYONE),
+            Route("POST", "/exports/{token}", self.fetch, Role.ANYONE),
+        ]
 
     async def page(self, request: web.Request) -> web.Response:
         """Return a page with a download button. Raises NotFound, and Unavailable while the file is being made."""

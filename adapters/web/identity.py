@@ -27,9 +27,17 @@ def actor_of(request: web.Request) -> Actor:
     return Actor(platform=NAME, user_id="local", is_admin=True, is_owner=True, locale=locale_of(request))
 
 
-def ref_of(key: str, digest: str) -> EventRef:
+def place_of(request: web.Request) -> Place:  # noqa: ARG001 - every request comes from the page
+    """Return the place that the request comes from."""
+    return PLACE
+
+
+def ref_of(actor: Actor, key: str, digest: str) -> EventRef:
     """Return the event of a request, named by its idempotency key. The page has no message address.
 
-    ``digest`` identifies the request: the same key with another digest is refused.
+    Args:
+        actor: Who asks; the keys of two people never meet.
+        key: The request's idempotency key.
+        digest: Identifies the request: the same key with another digest is refused.
     """
-    return EventRef(event=f"{NAME}:{key}", digest=digest)
+    return EventRef(event=f"{NAME}:{actor.platform}:{actor.user_id}:{key}", digest=digest)

@@ -21,6 +21,7 @@ from adapters.web.api import Api, ExportHandlers, PageHandlers
 from adapters.web.errors import ErrorMiddleware
 from adapters.web.identity import NAME
 from adapters.web.request_checks import EVERYWHERE, Guard, add_headers
+from adapters.web.routes import ROUTES, RouteTable
 from adapters.web.settings import WebSettings
 from adapters.web.sse import EventStreams
 from bot.core.errors import BadInput
@@ -280,11 +281,14 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
         registry: The metrics of ``/metrics``.
         token: The token that lets other machines in; empty if there is none.
     """
-    access = AccessControl(settings, Guard(settings), token)
+    table = RouteTable()
+    access = AccessControl(settings, Guard(settings), token, table)
     app = web.Application(middlewares=[mark_busy, ErrorMiddleware(studio).middleware, access.middleware])
+    app[ROUTES] = table
     streams = EventStreams()
-    app.add_routes([*PageHandlers(studio, registry, access).routes(), *Api(studio, streams).routes()])
-    app.add_routes(ExportHandlers(studio).routes())
+    table.add(app, PageHandlers(studio, registry, access).routes())
+    table.add(app, Api(studio, streams).routes())
+    table.add(app, ExportHandlers(studio).routes())
     app.on_response_prepare.append(add_headers)
 
     async def close(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature

@@ -264,7 +264,7 @@ class ChaosRun:
 
     def _check_requests(self, db: sqlite3.Connection) -> None:
         events = dict(db.execute("SELECT event, id FROM jobs"))
-        assert {key: events.get(f"web:{key}") for key in self._answered} == self._answered
+        assert {key: events.get(f"web:web:local:{key}") for key in self._answered} == self._answered
         told = {event for (event,) in db.execute("SELECT event FROM messages")}
         lost = [n for n in self._prompts if f"telegram:update:{n}" not in told | events.keys()]
         assert lost == [], "prompts in chats that became neither a job nor an answer"

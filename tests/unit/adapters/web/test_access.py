@@ -25,7 +25,7 @@ from tests.unit.adapters.web.harness import WebHarness, app_of, error_of, settin
 
 TOKEN = "k" * 32
 PUBLIC = "https://easel.example"
-OWNERS = ["/", "/static/main.js", "/api/info", "/api/history", "/api/quota", "/pictures/1/0.png", "/metrics"]
+OWNERS = ["/", "/api/info", "/api/history", "/api/quota", "/pictures/1/0.png", "/metrics"]
 LAN = "192.168.1.5"
 
 
