@@ -548,6 +548,14 @@ class Studio:
         """Return the available models; the first is the default."""
         return self._engine.profiles()
 
+    async def models_of(self, actor: Actor, place: Place) -> tuple[Profile, ...]:
+        """Return the models that somebody may use in a place; the first is the one of a request that names none."""
+        return await defaults.models_of(self._ctx, actor, place)
+
+    def style_templates(self) -> tuple[tuple[str, str, str], ...]:
+        """Return each style's name, its template for prompts and that for negative prompts; the operator's own first."""
+        return tuple((style.name, style.prompt, style.negative) for style in self._ctx.styles.values())
+
     def edit_model(self) -> str:
         """Return the name of the model that serves edits when the default one can't; empty for none."""
         return self._ctx.edit_model

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -77,11 +78,20 @@ def _let_go(error: BaseException) -> None:
         current = current.__context__
 
 
+ErrorForm = Callable[[Refusal, str, int], web.Response]
+"""Makes the answer to a refusal of the refusal, its sentence and the status; the answer may have another status."""
+
+
 class ErrorMiddleware:
     """Turns exceptions of handlers into answers. Unexpected ones are logged and answered with status 500."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: Studio, forms: Mapping[str, ErrorForm] = MappingProxyType({})) -> None:
+        """Args:
+        studio: Has the sentences.
+        forms: How answers look below other paths than the page's own API, by the paths' beginning.
+        """
         self._studio = studio
+        self._forms = forms
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -107,7 +117,10 @@ class ErrorMiddleware:
 
     def _answer(self, request: web.Request, refusal: Refusal, status: int) -> web.Response:
         sentence = self._studio.refused(refusal, locale_of(request), "web").status
-        if "text/html" in request.headers.get("Accept", ""):  # the browser shows the answer itself
+        form = next((form for path, form in self._forms.items() if request.path.startswith(path)), None)
+        if form is not None:
+            answer = form(refusal, sentence, status)
+        elif "text/html" in request.headers.get("Accept", ""):  # the browser shows the answer itself
             answer = web.Response(text=sentence, status=status)
         else:
             answer = web.json_response({"error": {"key": refusal.key, "text": sentence}}, status=status)
@@ -117,5 +130,5 @@ class ErrorMiddleware:
         elif status == 429:
             answer.headers[hdrs.RETRY_AFTER] = str(RETRY_SECONDS)
         if status == 401:
-            answer.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+            answer.headers.setdefault(hdrs.WWW_AUTHENTICATE, "Bearer")
         return answer

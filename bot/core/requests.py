@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -9,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from bot.core.texts import fold
-from engine.contract import SECOND_ORDER, LoraInfo, LoraRequest, Profile, Recipe
+from engine.contract import SECOND_ORDER, LoraInfo, LoraRequest, Profile, Range, Recipe
 
 MAX_LORAS = 3
 """Most LoRAs of one request, those of its style included."""
@@ -31,6 +32,9 @@ MAX_PICTURE_BYTES = 32 * 2**20
 
 MAX_PICTURES_BYTES = 64 * 2**20
 """Most bytes of all pictures of a request together."""
+
+STRENGTH = Range(0.6, 0.05, 1.0)
+"""How much of a source image is redrawn. Below 0.05 no change would be visible."""
 
 _DRAWN_BELOW = 2**32
 """Seeds that Easel chooses are below this: short to read, and exact in JavaScript."""
@@ -339,6 +343,18 @@ def upscaled(width: int, height: int, profile: Profile) -> tuple[int, int] | Non
     factor = min(UPSCALE, profile.side.high / width, profile.side.high / height)
     larger = tuple(int(side * factor + 1e-6) // profile.multiple * profile.multiple for side in (width, height))
     return (larger[0], larger[1]) if larger[0] > width and larger[1] > height else None
+
+
+def nearest_size(width: int, height: int, profile: Profile) -> tuple[int, int]:
+    """Return the nearest size that is on the model's grid and within the limits of its sides."""
+    return nearest_side(width, profile), nearest_side(height, profile)
+
+
+def nearest_side(side: float, profile: Profile) -> int:
+    """Return the nearest length of a side that the model can draw, in pixels."""
+    low = math.ceil(profile.side.low / profile.multiple)
+    high = profile.side.high // profile.multiple
+    return min(max(round(side / profile.multiple), low), high) * profile.multiple
 
 
 def _after(seed: int, index: int) -> int:

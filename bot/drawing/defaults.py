@@ -44,6 +44,16 @@ async def defaults_of(ctx: AppContext, actor: Actor, place: Place) -> RequestDef
     )
 
 
+async def models_of(ctx: AppContext, actor: Actor, place: Place) -> tuple[Profile, ...]:
+    """Return the models that somebody may use in a place; the first is the one of a request that names none."""
+    profiles = ctx.profiles()
+    defaults = await defaults_of(ctx, actor, place)
+    usable = [profile for profile in profiles if defaults.models is None or profile.name in defaults.models]
+    form, _ = with_model(DrawForm(""), defaults, profiles)
+    first = None if form.model is None else find_model(form.model, profiles)
+    return tuple(sorted(usable, key=lambda profile: profile is not (first or profiles[0])))
+
+
 def depends_on_admins(ctx: AppContext, actor: Actor, place: Place) -> bool:
     """Whether a default model of somebody's requests is for admins alone, so that it matters whether they are one.
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bot.commands.model import YES, Arg, ArgType
-from bot.core.requests import DrawForm
+from bot.core.requests import STRENGTH, DrawForm
 from bot.drawing.model_rules import MAX_REFERENCES
-from bot.drawing.request_rules import STRENGTH
 
 PROMPT = Arg("prompt", ArgType.PROMPT)
 

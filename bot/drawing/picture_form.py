@@ -13,11 +13,10 @@ from bot.core.forms import FieldKind, Form, FormChoice, FormField
 from bot.core.jobs import Job
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
-from bot.core.requests import DrawForm, PictureSource, PictureUse
+from bot.core.requests import STRENGTH, DrawForm, PictureSource, PictureUse
 from bot.drawing import picture_requests, store
 from bot.drawing.model_rules import MAX_REFERENCES
 from bot.drawing.picture_requests import SavedRequest
-from bot.drawing.request_rules import STRENGTH
 from bot.storage import people
 
 _ALL = "all"

@@ -18,12 +18,12 @@ from bot.core.jobs import Job
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 from bot.core.pictures import Picture
-from bot.core.requests import DrawForm, DrawRequest, ReferenceImage, SourceImage
+from bot.core.requests import STRENGTH, DrawForm, DrawRequest, ReferenceImage, SourceImage
 from bot.core.texts import shown
 from bot.drawing import flags
 from bot.drawing.flags import missing_from_line
 from bot.drawing.job_actions import admit_child, get_job, line_of
-from bot.drawing.request_rules import STRENGTH, check_form, reads_negative
+from bot.drawing.request_rules import check_form, reads_negative
 from bot.drawing.start_picture import picture_of, source_of
 
 MORE = "flags"

@@ -12,7 +12,17 @@ from typing import Any
 
 from bot.commands.model import YES
 from bot.core.errors import BadInput
-from bot.core.requests import MAX_SEED, DrawForm, DrawRequest, ReferenceImage, SourceImage, new_seed
+from bot.core.requests import (
+    MAX_SEED,
+    STRENGTH,
+    DrawForm,
+    DrawRequest,
+    ReferenceImage,
+    SourceImage,
+    nearest_side,
+    nearest_size,
+    new_seed,
+)
 from bot.core.texts import clean, fold, nearest, shown, whole
 from bot.drawing import flags, prompt_syntax
 from bot.drawing.defaults import NO_DEFAULTS, RequestDefaults, first_fitting, with_model
@@ -27,9 +37,6 @@ MAX_TYPED = 10_000
 
 RANDOM_SEED = -1
 """The seed that means a random one in other programs."""
-
-STRENGTH = Range(0.6, 0.05, 1.0)
-"""How much of a source image is redrawn. Below 0.05 no change would be visible."""
 
 PRESET_RATIOS = {"square": (1, 1), "portrait": (3, 4), "landscape": (4, 3), "tall": (9, 16), "wide": (16, 9)}
 """The ratios of the presets, width to height."""
@@ -392,17 +399,6 @@ def size_for_image(width: int, height: int, profile: Profile) -> tuple[int, int]
     return _at_area(width, height, profile)
 
 
-def nearest_size(width: int, height: int, profile: Profile) -> tuple[int, int]:
-    """Return the nearest size that is on the model's grid and within the limits of its sides."""
-    return _nearest_side(width, profile), _nearest_side(height, profile)
-
-
-def _nearest_side(side: float, profile: Profile) -> int:
-    low = math.ceil(profile.side.low / profile.multiple)
-    high = profile.side.high // profile.multiple
-    return min(max(round(side / profile.multiple), low), high) * profile.multiple
-
-
 def _checked_pixels(width: int, height: int, typed: str, profile: Profile) -> tuple[int, int]:
     value, right = shown(typed), "{}x{}".format(*nearest_size(width, height, profile))
     if min(width, height) < profile.side.low:
@@ -436,7 +432,7 @@ def _at_area(across: float, down: float, profile: Profile) -> tuple[int, int]:
     """Return the size of a ratio whose area is nearest to the native square's, within the limits of the sides."""
     native = profile.side.default
     ratio = across / down
-    return _nearest_side(native * math.sqrt(ratio), profile), _nearest_side(native / math.sqrt(ratio), profile)
+    return nearest_side(native * math.sqrt(ratio), profile), nearest_side(native / math.sqrt(ratio), profile)
 
 
 def reads_language(text: str, profile: Profile) -> bool:

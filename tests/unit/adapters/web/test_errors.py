@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from adapters.web import service
+from adapters.web.errors import ErrorMiddleware
+from bot.core.errors import NotAllowed, Refusal
 from engine.contract import BadRecipe, EngineError, Recipe
 from tests.fakes.engine import FakeEngine
 from tests.unit.adapters.web.harness import WebHarness, error_of
@@ -203,3 +208,21 @@ async def test_what_fails_in_the_server_itself_keeps_its_traceback(caplog: pytes
     except RuntimeError:
         service.server_logger().exception("Unhandled exception")
     assert "a fault of our own" in caplog.text
+
+
+async def test_another_api_has_errors_of_its_own_form(app: WebHarness) -> None:
+    def form(refusal: Refusal, sentence: str, status: int) -> web.Response:
+        return web.json_response({"code": refusal.key, "message": sentence}, status=status + 10)
+
+    middleware = ErrorMiddleware(app.studio, {"/other/": form})
+    for path, status, fields in (("/other/x", 413, {"code", "message"}), ("/api/x", 403, {"error"})):
+        request = make_mocked_request("GET", path)
+
+        async def refuse(request: web.Request) -> web.StreamResponse:
+            raise NotAllowed("refusal.web.origin")
+
+        answer = await middleware.middleware(request, refuse)
+        assert isinstance(answer, web.Response)
+        assert answer.status == status
+        assert answer.text is not None
+        assert set(json.loads(answer.text)) == fields

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.core.errors import BadInput, Refusal
-from bot.core.requests import DrawForm, DrawRequest, SourceImage, new_seed
-from bot.drawing.request_rules import STRENGTH, check_form, reads_language
+from bot.core.requests import STRENGTH, DrawForm, DrawRequest, SourceImage, new_seed
+from bot.drawing.request_rules import check_form, reads_language
 from bot.drawing.styles import Style
 from engine.contract import Capability, NegativePromptSupport, Range
 from engine.families.z_image.spec import demo, z_image_turbo

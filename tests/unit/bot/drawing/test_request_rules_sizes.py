@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.core.errors import BadInput, Refusal
-from bot.drawing.request_rules import PRESET_RATIOS, nearest_size, parse_size
+from bot.core.requests import nearest_size
+from bot.drawing.request_rules import PRESET_RATIOS, parse_size
 from engine.contract import Profile, Range
 from engine.families.z_image.spec import demo, z_image_turbo
 from tests.unit.bot.outcome import outcome
