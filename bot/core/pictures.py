@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.contract import ImageInfo, Profile
@@ -83,3 +83,54 @@ class PictureFile:
             if all(profile.side.low <= side <= profile.side.high for side in sides):
                 return profile.enlarge
         return 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadParameters:
+    """How a picture was drawn, as its file tells. Nothing is checked against this Easel's models.
+
+    Attributes:
+        tool: Program that wrote it: ``Easel``, ``A1111`` or ``ComfyUI``.
+        prompt: The prompt; LoRAs may stand in it as ``<lora:NAME:WEIGHT>``.
+        negative: The negative prompt; empty for none.
+        width: Pixels before enlarging; None if unknown, as with all further numbers.
+        height: Pixels before enlarging.
+        steps: Denoising steps.
+        guidance: Guidance scale.
+        seed: As written; it may be above ``MAX_SEED``.
+        sampler: A1111's or ComfyUI's name; empty if unknown.
+        clip_skip: As A1111 counts.
+        model: Title or file name of the model; empty if unknown.
+        style: Name of Easel's style, whose words are in the prompt; empty for none.
+        loras: Name and weight of LoRAs that do not stand in the prompt.
+        strength: How far it moved away from its start picture; None if it had none.
+        variation: Whether it is a variation of another picture.
+        enlarged: Whether it was enlarged after drawing.
+        references: Number of its reference pictures.
+        controlled: Whether a control picture was followed.
+        masked: Whether a mask was used.
+        text: The stored text: A1111's parameters, or ComfyUI's JSON.
+        settings: The values of A1111's last line by name; empty for ComfyUI.
+    """
+
+    tool: str
+    prompt: str = ""
+    negative: str = ""
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    seed: int | None = None
+    sampler: str = ""
+    clip_skip: int | None = None
+    model: str = ""
+    style: str = ""
+    loras: tuple[tuple[str, float], ...] = ()
+    strength: float | None = None
+    variation: bool = False
+    enlarged: bool = False
+    references: int = 0
+    controlled: bool = False
+    masked: bool = False
+    text: str = field(default="", repr=False)
+    settings: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -283,13 +283,13 @@ def _guidance(text: str | None, limits: Range[float]) -> float:
 
 def _sampler(text: str | None, profile: Profile) -> str:
     """Return the name of a sampler; empty for the model's own."""
-    wanted = _sampler_key(text or "")
-    if wanted in {"", _sampler_key(profile.sampler)}:
+    wanted = sampler_key(text or "")
+    if wanted in {"", sampler_key(profile.sampler)}:
         return ""
     assert text is not None
     if not profile.samplers:
         raise BadInput("refusal.sampler.fixed", model=profile.title, own=profile.sampler)
-    by_key = {_sampler_key(name): name for name in profile.samplers}
+    by_key = {sampler_key(name): name for name in profile.samplers}
     if wanted in by_key:
         return by_key[wanted]
     value, known, near = shown(text), ", ".join(profile.samplers), nearest(wanted, by_key)
@@ -298,7 +298,7 @@ def _sampler(text: str | None, profile: Profile) -> str:
     raise BadInput("refusal.sampler.unknown", model=profile.title, value=value, nearest=by_key[near], known=known)
 
 
-def _sampler_key(name: str) -> str:
+def sampler_key(name: str) -> str:
     """Return a key that is equal for names like ``DPM++ 2M Karras`` and ``dpmpp_2m_karras``."""
     return _SAMPLER_GAPS.sub("", fold(name)).replace("dpmpp", "dpm++").replace("ancestral", "a")
 

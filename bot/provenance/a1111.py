@@ -1,4 +1,4 @@
-"""The ``parameters`` text: how a picture was drawn, as A1111 writes it and Civitai reads it.
+"""The ``parameters`` text: how a picture was drawn, written and read as A1111 and Civitai do.
 
 It has three parts: the prompt, a line ``Negative prompt: ...``, and a last line ``Steps: 8, Sampler: Euler, ...``.
 Readers recognise the last line by ``Steps: `` and at least three ``Key: value`` pairs.
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from pydantic_core import from_json
+
+from bot.core.pictures import ReadParameters
 from engine.contract import MADE_CONTROL, MASK_ZOOMED, Recipe
 
 KEYWORD = "parameters"
@@ -25,6 +28,21 @@ _MISREAD = re.compile(r"\s*\n\s*(?=Negative prompt:|Steps:)")
 # A1111 also reads the first marker at the beginning of the first line, Civitai anywhere.
 _MARKER = re.compile(r"Negative prompt:|^Steps: ")
 _NO_BREAK_SPACE = "\u00a0"
+
+MAX_CHARS = 512 * 1024
+"""Longest text that is read, in characters."""
+
+MAX_SETTINGS = 64 * 1024
+"""Longest line of settings that is read, in characters. Civitai's list of resources takes a few thousand."""
+
+_LEAST_SETTINGS = 3
+_WROTE = re.compile(r"Easel [0-9]")
+_DIGITS = re.compile(r"[+-]?[0-9]{1,30}", re.ASCII)
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,6})x([0-9]{1,6})", re.ASCII)
+# Bounded, so that a long line without a colon takes no time.
+_NAME = re.compile(r"\s*(\w[\w \-/]{0,63}):[^\S\n]*")
+_STRING = re.compile(r'"(?:\\.|[^\\"])*"')
 
 
 def parameters(
@@ -110,3 +128,171 @@ def _safe(text: str) -> str:
 def _quote(value: str) -> str:
     # A1111 writes a value with separators as a JSON string.
     return json.dumps(value, ensure_ascii=False) if _QUOTED.search(value) else value
+
+
+def parse(text: str) -> ReadParameters | None:
+    """Return what a ``parameters`` text tells; None if it has no line of settings, or more than MAX_CHARS characters.
+
+    The settings are the last line that begins with ``Steps: `` and has three settings or more, else the last line if it
+    has three. What stands below them (templates of extensions) is left out. As in A1111, the first line that begins with
+    ``Negative prompt:`` starts the negative prompt.
+    """
+    if len(text) > MAX_CHARS:
+        return None
+    lines = text.replace("\r\n", "\n").strip().split("\n")
+    at = next((i for i in range(len(lines) - 1, -1, -1) if _are_settings(lines[i])), len(lines) - 1)
+    settings = _settings(lines[at])
+    if len(settings) < _LEAST_SETTINGS:
+        return None
+    prompt: list[str] = []
+    negative: list[str] = []
+    into = prompt
+    for line in lines[:at]:
+        if line.lstrip().startswith(_NEGATIVE):
+            into = negative
+            line = line.lstrip()[len(_NEGATIVE) :]  # noqa: PLW2901 - the marker goes
+        into.append(line.strip())
+    own = _WROTE.match(settings.get("Version", "")) is not None
+    texts = ["\n".join(part).strip() for part in (prompt, negative)]
+    if own:
+        texts = [_unsafe(part) for part in texts]
+    width, height = _pair(settings.get("Size", ""))
+    resources = _resources(settings.get("Civitai resources", ""))
+    checkpoint = next((r["modelName"] for r in resources if r["type"] == "checkpoint"), "")
+    return ReadParameters(
+        tool="Easel" if own else "A1111",
+        prompt=texts[0],
+        negative=texts[1],
+        width=width,
+        height=height,
+        steps=_whole(settings.get("Steps", "")),
+        guidance=_decimal(settings.get("CFG scale", "")),
+        seed=_whole(settings.get("Seed", "")),
+        sampler=_sampler(settings),
+        clip_skip=_whole(settings.get("Clip skip", "")),
+        model=settings.get("Model", "") or checkpoint,
+        style=settings.get("Style", "") if own else "",
+        loras=tuple(
+            (r["modelName"], _decimal(r["weight"]) or 1.0) for r in resources if r["type"] in {"lora", "lycoris"}
+        ),
+        strength=_decimal(settings.get("Denoising strength", "")) if _is_started(settings) else None,
+        variation="Variation seed strength" in settings,
+        enlarged="Hires upscale" in settings or "Hires resize" in settings,
+        references=_whole(settings.get("References", "")) or 0,
+        controlled="ControlNet 0" in settings,
+        masked="Mask" in settings or "Mask blur" in settings,
+        text=text,
+        settings=settings,
+    )
+
+
+def _are_settings(line: str) -> bool:
+    return line.lstrip().startswith("Steps: ") and len(_settings(line)) >= _LEAST_SETTINGS
+
+
+def _is_started(settings: Mapping[str, str]) -> bool:
+    # A1111 names the strength of its second pass so too.
+    return not any(name.startswith("Hires") for name in settings)
+
+
+def _settings(line: str) -> dict[str, str]:
+    """Return the settings of a line: names, and values that are quoted, in brackets, or end at the comma."""
+    line = line.strip()[:MAX_SETTINGS]
+    found: dict[str, str] = {}
+    at = 0
+    brackets = True
+    while at < len(line):
+        name = _NAME.match(line, at)
+        comma = line.find(",", at)
+        if name is None:
+            if comma < 0:
+                break
+            at = comma + 1
+            continue
+        start = name.end()
+        end = 0
+        if brackets and line[start : start + 1] in {"[", "{"}:
+            end = _closed(line, start)
+            # Looked for once: a line of open brackets would take quadratic time.
+            brackets = end > 0
+        value, end = (line[start:end], end) if end else _value(line, start)
+        found.setdefault(name[1].strip(), value)
+        comma = line.find(",", end)
+        at = len(line) if comma < 0 else comma + 1
+    return found
+
+
+def _value(line: str, start: int) -> tuple[str, int]:
+    """Return a value and where it ends."""
+    if line[start : start + 1] == '"' and (string := _STRING.match(line, start)) is not None:
+        try:
+            return str(json.loads(string[0], strict=False)), string.end()
+        except ValueError:
+            return string[0], string.end()
+    comma = line.find(",", start)
+    end = len(line) if comma < 0 else comma
+    return line[start:end].strip(), end
+
+
+def _closed(line: str, start: int) -> int:
+    """Return where the brackets that open at ``start`` are closed; 0 if they are not."""
+    depth, at = 0, start
+    while at < len(line):
+        char = line[at]
+        if char == '"':
+            string = _STRING.match(line, at)
+            if string is None:
+                return 0
+            at = string.end()
+            continue
+        depth += (char in "[{") - (char in "]}")
+        at += 1
+        if depth == 0:
+            return at
+    return 0
+
+
+def _resources(text: str) -> list[dict[str, str]]:
+    """Return type, name and weight of the models in Civitai's list."""
+    try:
+        listed = from_json(text) if text else []
+    except ValueError:
+        return []
+    found = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return [
+        {
+            "type": str(one.get("type", "")).lower(),
+            "modelName": str(one.get("modelName", "")),
+            "weight": str(one.get("weight", "")),
+        }
+        for one in found
+        if one.get("modelName")
+    ]
+
+
+def _sampler(settings: Mapping[str, str]) -> str:
+    """Return the sampler with its noise schedule, which newer versions write apart."""
+    sampler, schedule = settings.get("Sampler", ""), settings.get("Schedule type", "")
+    if schedule == "Karras" and not sampler.endswith("Karras"):
+        return f"{sampler} Karras"
+    return sampler
+
+
+def _unsafe(text: str) -> str:
+    """Undo ``_safe``'s change of markers."""
+    for marker in (_NEGATIVE, "Steps: "):
+        text = text.replace(marker.replace(" ", _NO_BREAK_SPACE), marker)
+    return text
+
+
+def _pair(text: str) -> tuple[int | None, int | None]:
+    size = _SIZE.fullmatch(text.strip())
+    return (int(size[1]), int(size[2])) if size else (None, None)
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if _DIGITS.fullmatch(text) else None
+
+
+def _decimal(text: str) -> float | None:
+    return float(text) if _DECIMAL.fullmatch(text) else None

@@ -1,0 +1,25 @@
+"""Reads how a picture was drawn from its file: Easel's and A1111's ``parameters``, and ComfyUI's graphs."""
+
+from __future__ import annotations
+
+from bot.core.pictures import ReadParameters
+from bot.provenance import a1111, comfyui
+from bot.provenance.image_texts import COMMENT, USER_COMMENT, read_texts
+
+_A1111_KEYWORDS = (a1111.KEYWORD, USER_COMMENT, COMMENT, "ImageDescription")
+
+
+def read_parameters(data: bytes) -> ReadParameters | None:
+    """Return how a PNG, JPEG or WebP was drawn; None if its file does not tell in a way that is known.
+
+    Files are untrusted: nothing is decoded but texts, within limits of ``image_texts``. It takes up to some tenths of a
+    second for files made to be slow: call it in a thread.
+
+    Raises:
+        NotAnImage: It is no PNG, JPEG or WebP.
+    """
+    texts = read_texts(data)
+    for keyword in _A1111_KEYWORDS:
+        if (found := a1111.parse(texts.get(keyword, ""))) is not None:
+            return found
+    return comfyui.parse(texts.get("prompt", ""), texts.get("workflow", ""))
