@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Collection, Container, Iterable, Mapping, Sequence
 from contextlib import aclosing
@@ -26,7 +27,7 @@ from bot.core.forms import Form
 from bot.core.jobs import Job
 from bot.core.messages import Address, EventRef
 from bot.core.people import Account, Actor, Place
-from bot.core.pictures import PictureFile
+from bot.core.pictures import FittedParameters, PictureFile
 from bot.core.ports import Backlog, Clock, QueueLoad, Surface
 from bot.core.preferences import Preferences
 from bot.core.quotas import Limit, RuleTerms
@@ -41,6 +42,7 @@ from bot.drawing import admission, defaults, drafts, job_actions, picture_reques
 from bot.drawing.commands import example_buttons
 from bot.drawing.draft_writer import DraftWriter
 from bot.drawing.model_rules import EVERYONE, fits
+from bot.drawing.parameters import fit_parameters
 from bot.drawing.picture_requests import PictureFetcher, SavedRequest
 from bot.drawing.styles import BUILT_IN, Style
 from bot.drawing.suggestions import Suggestion
@@ -52,6 +54,8 @@ from bot.moderation.word_list import WordList, shipped_words
 from bot.observability.metrics import Metrics
 from bot.places import options as place_options
 from bot.privacy import exports
+from bot.provenance.image_texts import NotAnImage
+from bot.provenance.reading import read_parameters
 from bot.quotas import cards as quota_cards
 from bot.quotas import service as quota_service
 from bot.storage import data_files, people
@@ -431,6 +435,21 @@ class Studio:
         if not await data_files.exists(self._ctx.pictures, picture.path):
             raise NotFound("refusal.picture.not_found")
         return job_card.file_of(job, picture, self._ctx.pictures)
+
+    async def read_parameters(self, actor: Actor, data: bytes) -> FittedParameters | None:
+        """Return how a picture was drawn, as values for the form; None if its file does not tell.
+
+        Raises:
+            BadInput: The file is no PNG, JPEG or WebP.
+        """
+        try:
+            read = await asyncio.to_thread(read_parameters, data)
+        except NotAnImage:
+            raise BadInput("refusal.parameters.file") from None
+        if read is None:
+            return None
+        locale = self._in_their_language(actor).locale
+        return await asyncio.to_thread(fit_parameters, read, self.profiles(), self.loras(), locale)
 
     async def remember_sent(self, platform: str, path: Path, remote: str) -> None:
         """Record what a platform calls a stored picture that it was sent."""

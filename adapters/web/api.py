@@ -16,7 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from adapters.web.access import AccessControl
 from adapters.web.errors import RangeRefused
 from adapters.web.identity import actor_of, locale_of, place_of, ref_of
-from adapters.web.render import card_json, connection_json, engine_json, lora_json, profile_json
+from adapters.web.render import card_json, connection_json, engine_json, fitted_json, lora_json, profile_json
 from adapters.web.request_checks import MAX_JSON, MAX_MULTIPART, MAX_PICTURE, BodyReader, PressBody, digest
 from adapters.web.routes import Role, Route
 from adapters.web.settings import LIMITS
@@ -53,6 +53,7 @@ class Api:
             Route("GET", "/api/info", self.info, Role.MEMBER),
             Route("POST", "/api/draw", self.draw, Role.MEMBER),
             Route("POST", "/api/press", self.press, Role.MEMBER),
+            Route("POST", "/api/parameters", self.parameters, Role.MEMBER),
             Route("GET", "/api/jobs/{job}", self.card, Role.MEMBER),
             Route("GET", "/api/jobs/{job}/events", self.events, Role.MEMBER, allow_head=False),
             Route("GET", "/api/jobs/{job}/preview/{index}", self.preview, Role.MEMBER, allow_head=False),
@@ -112,6 +113,19 @@ class Api:
                 "notice": pressed.notice,
             }
         )
+
+    async def parameters(self, request: web.Request) -> web.Response:
+        """Read a picture's parameters: answers values for the form, notes on what can't be applied, and the tool.
+
+        Without parameters, ``tool`` is null and ``form`` empty.
+        """
+        actor = actor_of(request)
+        async with self._bodies.file(request) as data:
+            read = await self._studio.read_parameters(actor, data)
+        if read is None:
+            note = self._studio.text("parameters.none", actor.locale)
+            return web.json_response({"form": {}, "notes": [note], "tool": None})
+        return web.json_response({"form": fitted_json(read), "notes": list(read.notes), "tool": read.tool})
 
     async def card(self, request: web.Request) -> web.Response:
         """Return a job's current card."""

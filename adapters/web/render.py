@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from bot.core.cards import ButtonPress, Card
 from bot.core.connections import Connection
-from bot.core.pictures import PictureFile
+from bot.core.pictures import FittedParameters, PictureFile
 from bot.core.texts import clip
 from bot.studio import Studio
 from engine.contract import MAX_CLIP_SKIP, READY, LoraInfo, Profile, Range
@@ -86,6 +86,25 @@ def _picture(job_id: int | None, file: PictureFile) -> Json:
         "spoiler": file.spoiler,
         "star": None if job_id is None else ButtonPress(FAVOURITE, job_id, file.index).pack(),
     }
+
+
+def fitted_json(read: FittedParameters) -> Json:
+    """Return a picture's parameters as values for the form; what is unknown is left out."""
+    width, height = read.size or (None, None)
+    form: Json = {
+        "prompt": read.prompt,
+        "negative": read.negative,
+        "width": width,
+        "height": height,
+        "steps": read.steps,
+        "guidance": read.guidance,
+        "seed": None if read.seed is None else str(read.seed),
+        "model": read.model,
+        "sampler": read.sampler or None,
+        "clip_skip": read.clip_skip,
+        "loras": [{"name": lora.name, "weight": lora.weight} for lora in read.loras],
+    }
+    return {name: value for name, value in form.items() if value is not None}
 
 
 def _limits(limits: Range[int] | Range[float]) -> Json:

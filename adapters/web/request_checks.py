@@ -154,6 +154,7 @@ _CHUNK = 256 * 1024
 _MAX_PARTS = 32
 _FILES = ("image", "mask")
 _REFERENCES = "references"
+_FILE = "file"
 _NUMBERS = frozenset({"count", "seed", "steps", "guidance", "strength", "clip_skip", "control_weight"})
 _MULTIPART = "multipart/form-data"
 _JSON = "application/json"
@@ -273,6 +274,26 @@ class BodyReader:
                 async with _patience(length):
                     text, files, references = await _parts(request)
             yield Sent(_checked(text, DrawBody), files, references)
+
+    @asynccontextmanager
+    async def file(self, request: web.Request) -> AsyncIterator[bytes]:
+        """Yield the one file of a multipart body, in the field ``file``; it counts as memory until the block ends.
+
+        Raises what ``draw`` raises.
+        """
+        if request.content_type != _MULTIPART:
+            raise Unsupported("refusal.web.body", problem=f"Content-Type: {_MULTIPART}")
+        _uncompressed(request)
+        length = request.content_length
+        if length is None:
+            raise LengthRequired("refusal.web.length")
+        if length > MAX_PICTURE + MAX_JSON:
+            raise _pictures_too_large()
+        async with self._reserved(length):
+            with _readable():
+                async with _patience(length):
+                    data = await _file(request)
+            yield data
 
     async def _draw_json(self, request: web.Request) -> DrawBody:
         if request.content_type != _JSON:
@@ -417,6 +438,14 @@ async def _parts(request: web.Request) -> tuple[dict[str, object], dict[str, byt
         except UnicodeDecodeError:
             raise BadInput("refusal.web.body", problem=f"{name}: no UTF-8") from None
     raise BadInput("refusal.web.body", problem=f"{_MULTIPART}: more than {_MAX_PARTS} parts")
+
+
+async def _file(request: web.Request) -> bytes:
+    """Return the first part of a multipart body, which must be the field ``file``. Raises ValueError and BadInput."""
+    part = await (await request.multipart()).next()
+    if not isinstance(part, BodyPartReader) or part.name != _FILE:
+        raise BadInput("refusal.web.body", problem=f"{_MULTIPART}: {_FILE}")
+    return await _bytes(part, MAX_PICTURE, _pictures_too_large())
 
 
 def _pictures_too_large() -> BodyTooLarge:

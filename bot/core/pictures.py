@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.contract import ImageInfo, Profile
+from engine.contract import ImageInfo, LoraRequest, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +134,36 @@ class ReadParameters:
     masked: bool = False
     text: str = field(default="", repr=False)
     settings: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedParameters:
+    """Values for the form, in range for ``model``; None and empty: the model's own.
+
+    Attributes:
+        tool: As ``ReadParameters.tool``.
+        prompt: The prompt without LoRAs; no flag of it is read as one.
+        negative: The negative prompt.
+        model: Name of the profile that draws.
+        size: Width and height in pixels, on the model's grid.
+        steps: In the profile's range.
+        guidance: In the profile's range.
+        seed: 0 to 2**63 - 1.
+        sampler: One of the profile's samplers.
+        clip_skip: As A1111 counts.
+        loras: LoRAs that are here and fit the model; no more than a request may have.
+        notes: Sentences on what could not be applied.
+    """
+
+    tool: str
+    prompt: str
+    negative: str
+    model: str
+    size: tuple[int, int] | None
+    steps: int | None
+    guidance: float | None
+    seed: int | None
+    sampler: str
+    clip_skip: int | None
+    loras: tuple[LoraRequest, ...]
+    notes: tuple[str, ...]

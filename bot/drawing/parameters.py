@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import TypeVar
 
+from bot.cards import i18n
 from bot.core.errors import BadInput
-from bot.core.pictures import ReadParameters
+from bot.core.pictures import FittedParameters, ReadParameters
 from bot.core.requests import MAX_LORAS, MAX_SEED, DrawForm
 from bot.core.texts import clean, decimal, fold, shown
 from bot.drawing import flags
@@ -16,51 +17,14 @@ from bot.drawing.prompt_syntax import LORA_WEIGHT, TypedLora, take_tags
 from bot.drawing.request_rules import MAX_TYPED, nearest_size, sampler_key
 from engine.contract import MAX_CLIP_SKIP, LoraInfo, LoraRequest, Profile, Range
 
+T = TypeVar("T", int, float)
+
 _FLAG_DASHES = re.compile(r"([-‐]{2}|[‒–—―−]{1,2})(?=[^\W\d_])")
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A sentence of the catalogues with its fields."""
-
-    key: str
-    params: Mapping[str, str | int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FittedParameters:
-    """Values for the form, all of them in range for ``model``; None and empty: the model's own.
-
-    Attributes:
-        tool: As ``ReadParameters.tool``.
-        prompt: The prompt without LoRAs; no flag of it is read as one.
-        negative: The negative prompt.
-        model: Name of the profile that draws.
-        size: Width and height in pixels, on the model's grid.
-        steps: In the profile's range.
-        guidance: In the profile's range.
-        seed: 0 to ``MAX_SEED``.
-        sampler: One of the profile's samplers.
-        clip_skip: 1 to ``MAX_CLIP_SKIP``.
-        loras: LoRAs that are here and fit the model; at most ``MAX_LORAS``.
-        notes: What could not be applied.
-    """
-
-    tool: str
-    prompt: str
-    negative: str
-    model: str
-    size: tuple[int, int] | None
-    steps: int | None
-    guidance: float | None
-    seed: int | None
-    sampler: str
-    clip_skip: int | None
-    loras: tuple[LoraRequest, ...]
-    notes: tuple[Note, ...]
-
-
-def fit_parameters(read: ReadParameters, profiles: Sequence[Profile], known: Sequence[LoraInfo]) -> FittedParameters:
+def fit_parameters(
+    read: ReadParameters, profiles: Sequence[Profile], known: Sequence[LoraInfo], locale: str
+) -> FittedParameters:
     """Return what a picture's parameters mean here.
 
     Steps, guidance, sampler and clip skip of a model that is not here were chosen for that model, and are left out.
@@ -69,17 +33,21 @@ def fit_parameters(read: ReadParameters, profiles: Sequence[Profile], known: Seq
         read: The parameters as read.
         profiles: The models that are served; the first is the default.
         known: The LoRAs that requests may name.
+        locale: Language of the notes.
     """
-    return _Fitting(read, profiles, known).fitted()
+    return _Fitting(read, profiles, known, locale).fitted()
 
 
 class _Fitting:
     """One picture's parameters while they are fitted; collects the notes."""
 
-    def __init__(self, read: ReadParameters, profiles: Sequence[Profile], known: Sequence[LoraInfo]) -> None:
+    def __init__(
+        self, read: ReadParameters, profiles: Sequence[Profile], known: Sequence[LoraInfo], locale: str
+    ) -> None:
         self._read = read
         self._known = known
-        self._notes: list[Note] = []
+        self._locale = locale
+        self._notes: list[str] = []
         found = _model(read.model, profiles)
         self._is_here = found is not None or not read.model
         self._profile = found or profiles[0]
@@ -106,9 +74,9 @@ class _Fitting:
         )
 
     def _note(self, what: str, **params: str | int) -> None:
-        self._notes.append(Note(f"parameters.note.{what}", params))
+        self._notes.append(i18n.text(self._locale, f"parameters.note.{what}", **params))
 
-    def _all_notes(self) -> tuple[Note, ...]:
+    def _all_notes(self) -> tuple[str, ...]:
         """Add what no form can have, and return all notes."""
         read = self._read
         if read.references:
@@ -145,7 +113,7 @@ class _Fitting:
             self._note("size", size=f"{read.width}x{read.height}", nearest="{}x{}".format(*size))
         return size
 
-    def _within(self, name: str, value: float | None, limits: Range[int] | Range[float]) -> int | float | None:
+    def _within(self, name: str, value: T | None, limits: Range[T]) -> T | None:
         if value is None or limits.low == limits.high:
             return None
         fitted = min(max(value, limits.low), limits.high)

@@ -261,9 +261,9 @@ def _resources(text: str) -> list[dict[str, str]]:
     found = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     return [
         {
-            "type": str(one.get("type", "")).lower(),
-            "modelName": str(one.get("modelName", "")),
-            "weight": str(one.get("weight", "")),
+            "type": _text(one.get("type")).lower(),
+            "modelName": _text(one.get("modelName")),
+            "weight": _text(one.get("weight")),
         }
         for one in found
         if one.get("modelName")
@@ -296,3 +296,10 @@ def _whole(text: str) -> int | None:
 
 def _decimal(text: str) -> float | None:
     return float(text) if _DECIMAL.fullmatch(text) else None
+
+
+def _text(value: object) -> str:
+    """Return a JSON text, or a number of usual length, as text; else an empty one."""
+    if isinstance(value, int | float) and not abs(value) < 1e6:
+        return ""
+    return str(value) if isinstance(value, str | int | float) else ""

@@ -188,9 +188,8 @@ class _Graph:
 
     def text(self, guided: str, name: str) -> str:
         """Return the words of a condition; several are joined by commas."""
-        found: list[str] = []
-        for one in self._follow(guided, name, _CONDITIONS):
-            found += [text for text in self._texts(one) if text not in found]
+        nodes = self._follow(guided, name, _CONDITIONS)
+        found = dict.fromkeys(text for one in nodes for text in self._texts(one))
         return ", ".join(found)[:MAX_CHARS]
 
     def _texts(self, one: str) -> list[str]:
@@ -284,7 +283,7 @@ def _executed(graph: Mapping[str, object]) -> dict[str, _Node]:
     nodes: dict[str, _Node] = {}
     for one, node in graph.items():
         if len(nodes) < MAX_NODES and isinstance(node, dict) and isinstance(node.get("inputs"), dict):
-            nodes[one] = _Node(str(node.get("class_type", "")), node["inputs"])
+            nodes[one] = _Node(_kind(node.get("class_type")), node["inputs"])
     return nodes
 
 
@@ -293,23 +292,27 @@ def _edited(graph: Mapping[str, object]) -> dict[str, _Node]:
     listed, links = graph.get("nodes"), graph.get("links")
     if not isinstance(listed, list) or not isinstance(links, list):
         return {}
-    ends = {_key(one[0]): [str(one[1]), one[2]] for one in links if isinstance(one, list) and len(one) >= 3}
+    ends = {_key(one[0]): [one[1], one[2]] for one in links if isinstance(one, list) and len(one) >= 3}
     nodes: dict[str, _Node] = {}
     for node in listed[:MAX_NODES]:
-        if not isinstance(node, dict) or node.get("mode") in {2, 4}:
+        if not isinstance(node, dict) or node.get("mode") in (2, 4):
             continue
-        kind, inputs = str(node.get("type", "")), dict[str, object]()
+        kind, inputs = _kind(node.get("type")), dict[str, object]()
         values = node.get("widgets_values")
         if isinstance(values, list):
             inputs = {name: value for name, value in zip(_WIDGETS.get(kind, ()), values, strict=False) if name}
         elif isinstance(values, dict):
-            inputs = {str(name): value for name, value in values.items()}
+            inputs = {name: value for name, value in values.items() if isinstance(name, str)}
         sockets = node.get("inputs")
         for socket in sockets if isinstance(sockets, list) else []:
             if isinstance(socket, dict) and (end := ends.get(_key(socket.get("link")))) is not None:
-                inputs[str(socket.get("name", ""))] = end
-        nodes[str(node.get("id", ""))] = _Node(kind, inputs)
+                inputs[_kind(socket.get("name"))] = end
+        nodes[_name(node.get("id")) or ""] = _Node(kind, inputs)
     return nodes
+
+
+def _kind(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _key(value: object) -> int | None:
@@ -318,9 +321,18 @@ def _key(value: object) -> int | None:
 
 def _link(value: object) -> tuple[str, int] | None:
     """Return node and output of a link; None if the value is none."""
-    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str | int):
+    if not isinstance(value, list) or len(value) != 2:
         return None
-    return str(value[0])[:100], value[1] if isinstance(value[1], int) else 0
+    node = _name(value[0])
+    return None if node is None else (node, value[1] if isinstance(value[1], int) else 0)
+
+
+def _name(value: object) -> str | None:
+    """Return a node's id as text; None if it is none."""
+    # Python writes out no integer of more than 4,300 digits.
+    if isinstance(value, int) and abs(value) < _MAX_WHOLE:
+        return str(value)
+    return value if isinstance(value, str) else None
 
 
 def _has(node: _Node, *names: str) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.drawing.prompt_syntax import take_tags
-from bot.provenance.a1111 import easel_version, parameters
+from bot.provenance.a1111 import MAX_CHARS, easel_version, parameters, parse
 from engine.contract import LoraRequest, Recipe
 from tests.unit.bot.provenance.readers import as_a1111, as_civitai
 
@@ -154,3 +154,88 @@ def test_a_mask_that_was_zoomed_into_is_said_as_in_a1111() -> None:
     masked = replace(RECIPE, image="a.png", mask="m.png")
     assert "Inpaint area: Only masked" in settings(parameters(masked, "m", notes=("mask_zoomed",)))
     assert "Inpaint area" not in parameters(masked, "m")
+
+
+@given(
+    prompt=(PROMPTS | EVIL).filter(lambda t: bool(t.strip())),
+    negative=st.just("") | PROMPTS | EVIL,
+    seed=st.integers(0, 2**63 - 1),
+    model=st.sampled_from(["Easel demo", 'my "best", really: model', "模型", '"quoted"']),
+)
+def test_what_is_written_is_read_back(prompt: str, negative: str, seed: int, model: str) -> None:
+    recipe = replace(RECIPE, prompt=prompt, negative=negative, seed=seed, guidance=2.5)
+    read = parse(parameters(recipe, model, style="ink"))
+    assert read is not None
+    assert squeezed(read.prompt) == squeezed(prompt)
+    assert squeezed(read.negative) == squeezed(negative)
+    assert (read.tool, read.seed, read.model, read.style) == ("Easel", seed, model, "ink")
+    assert (read.steps, read.guidance, read.width, read.height) == (8, 2.5, 192, 192)
+
+
+def test_a_text_of_a1111() -> None:
+    read = parse(
+        "masterpiece, (a cat:1.2) <lora:ink:0.8>\nsitting,  Steps: none\n"
+        "Negative prompt: blurry\nlow quality\n"
+        "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 3422233, Size: 512x768, "
+        "Model hash: 879db523c3, Model: dreamshaper_8, Denoising strength: 0.4, Clip skip: 2, Hires upscale: 2, "
+        'Lora hashes: "ink: 0123456789ab", TI hashes: "easy, negative: 12", Version: v1.9.4\n'
+        "Template: a cat\nNegative Template: blurry"
+    )
+    assert read is not None
+    assert read.prompt == "masterpiece, (a cat:1.2) <lora:ink:0.8>\nsitting,  Steps: none"
+    assert read.negative == "blurry\nlow quality"
+    assert (read.tool, read.sampler, read.steps, read.guidance) == ("A1111", "DPM++ 2M Karras", 20, 7.0)
+    assert (read.seed, read.width, read.height, read.model) == (3422233, 512, 768, "dreamshaper_8")
+    assert (read.clip_skip, read.strength, read.enlarged, read.style) == (2, None, True, "")
+    assert read.settings["TI hashes"] == "easy, negative: 12"
+
+
+def test_a_text_of_civitai() -> None:
+    read = parse(
+        "a cat\nNegative prompt: blurry\nSteps: 25, CFG scale: 3.5, Sampler: Euler a, Seed: 7, Size: 832x1216, "
+        'Created Date: 2024-09-29T15:12:05.81Z, Hashes: {"model": "ab", "lora:ink": "cd"}, Clip skip: 2, '
+        'Civitai resources: [{"type":"checkpoint","modelVersionId":1,"modelName":"FLUX, the \\"best\\" ]","modelVersionName":"Dev"},'
+        '{"type":"lora","weight":0.6,"modelVersionId":2,"modelName":"Ink"}], Civitai metadata: {}'
+    )
+    assert read is not None
+    assert (read.model, read.loras, read.clip_skip) == ('FLUX, the "best" ]', (("Ink", 0.6),), 2)
+    assert read.settings["Hashes"] == '{"model": "ab", "lora:ink": "cd"}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n",
+        "a cat",
+        "a cat\nNegative prompt: a dog",
+        "Steps: 20",
+        "Steps: 20, a cat",
+        "a: 1",
+        "{}",
+        "x" * (MAX_CHARS + 1),
+    ],
+)
+def test_other_texts_are_none(text: str) -> None:
+    assert parse(text) is None
+
+
+SETTINGS = st.lists(
+    st.sampled_from(
+        ["Steps: 20", "Seed:", "Size: 1x", "CFG scale: nan", "Model: ", '"', "\\", "[", "]", "{", "}", ", ", ": ", "a", "\n",
+         "Civitai resources: ", '[{"type":"lora","modelName":1}]', "Easel 1", "Version: ", "\u0663", "9" * 40, "-"]
+    ),
+    max_size=40,
+).map("".join)  # fmt: skip
+
+
+@given(SETTINGS | st.text(max_size=200))
+def test_hostile_texts_never_fail(text: str) -> None:
+    for whole in (text, f"a cat\nSteps: 1, Seed: 2, Size: 3x4, {text}"):
+        parse(whole)
+
+
+@pytest.mark.parametrize("part", ["a:[,", 'a:"', "a" * 60, " ", 'a:{"', "Steps: a:[, b:[, c:[\n", "Negative prompt:\n"])
+def test_long_texts_are_read_in_linear_time(part: str) -> None:
+    # Quadratic time would be hours.
+    parse("Steps: 1, b: 2, c: 3, " + part * (MAX_CHARS // len(part) - 10))
