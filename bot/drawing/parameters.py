@@ -9,12 +9,12 @@ from typing import TypeVar
 from bot.cards import i18n
 from bot.core.errors import BadInput
 from bot.core.pictures import FittedParameters, ReadParameters
-from bot.core.requests import MAX_LORAS, MAX_SEED, DrawForm
+from bot.core.requests import MAX_LORAS, MAX_SEED, DrawForm, nearest_size
 from bot.core.texts import clean, decimal, fold, shown
 from bot.drawing import flags
 from bot.drawing.model_rules import find_lora, find_model, fits
 from bot.drawing.prompt_syntax import LORA_WEIGHT, TypedLora, take_tags
-from bot.drawing.request_rules import MAX_TYPED, nearest_size, sampler_key
+from bot.drawing.request_rules import MAX_TYPED, sampler_key
 from engine.contract import MAX_CLIP_SKIP, LoraInfo, LoraRequest, Profile, Range
 
 T = TypeVar("T", int, float)
