@@ -58,11 +58,11 @@ export function draw(form, key, files = {}) {
 
 export const press = (id, key) => send("/api/press", { id, key });
 export const job = (id) => ask(`/api/jobs/${id}`);
-export const history = (before, query) => {
-  const asked = new URLSearchParams();
-  if (before) asked.set("before", before);
-  if (query) asked.set("q", query);
-  return ask(`/api/history?${asked}`);
-};
 export const unfinished = () => ask("/api/unfinished");
 export const events = (ids) => new EventSource(address(`/api/events?${new URLSearchParams(ids.map((id) => ["job", id]))}`));
+
+/** One page of the person's jobs, newest first: `{cards, older}`; `asked` may hold before, limit, q, kind and starred. */
+export function feed(asked = {}) {
+  const given = Object.entries(asked).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return ask(`/api/history?${new URLSearchParams(given)}`);
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from html.parser import HTMLParser
 
@@ -12,17 +13,31 @@ from bot.cards import i18n
 from bot.features import COMMANDS
 from engine.families.z_image.spec import demo
 
-SCRIPTS = sorted(STATIC.glob("*.js"))
+VENDORED = STATIC / "preact.js"
+SCRIPTS = sorted(path for path in STATIC.glob("*.js") if path != VENDORED)
 PAGE = STATIC / "index.html"
-IN_MARKUP = re.compile(r'data-(?:text|label|placeholder)="([a-z0-9_.]+)"')
-IN_SCRIPT = re.compile(r'\bt\("([a-z0-9_.]+)"')
-# Put together from the name of a preset, or chosen from a table.
-CHOSEN = {*(f"size.{name}" for name in (*demo().presets, "like")), "vary", "upscale", "from_seed"}
+# A key, also where one of two is chosen: t("star.on") and t(on ? "star.off" : "star.on").
+SAID = re.compile(r"\bt\(([^()]*)")
+KEY = re.compile(r'"([a-z0-9_.]+)"')
+# Put together from the name of a preset or a view.
+CHOSEN = {
+    *(f"size.{name}" for name in (*demo().presets, "like")),
+    "feed",
+    "grid",
+    "example.1",
+    "example.2",
+    "example.3",
+}
 
 
 def said() -> set[str]:
     scripts = "\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS)
-    return {*IN_MARKUP.findall(PAGE.read_text(encoding="utf-8")), *IN_SCRIPT.findall(scripts), *CHOSEN}
+    tables = re.findall(r"const (?:EACH|LISTED) = [{\[](.*?)[}\]];", scripts, re.DOTALL)
+    keys = {key for asked in SAID.findall(scripts) for key in KEY.findall(asked)}
+    return {*keys, *CHOSEN, *(key for table in tables for key in KEY.findall(table) if key in KNOWN)}
+
+
+KNOWN = {key.removeprefix("web.") for key in i18n.texts("en", "web.")}
 
 
 @pytest.mark.parametrize("locale", i18n.LOCALES)
@@ -67,19 +82,27 @@ def test_nothing_is_put_in_as_markup_and_nothing_comes_from_elsewhere() -> None:
             "eval(",
             "http:",
             "https:",
-            " style=",
+            'style="',
+            "dangerouslySetInnerHTML",
             "onclick=",
         ):
             assert never not in source, f"{path.name}: {never}"
 
 
 def test_every_button_of_a_job_has_an_icon_and_every_icon_is_drawn() -> None:
-    cards = (STATIC / "cards.js").read_text(encoding="utf-8")
+    cards = (STATIC / "row.js").read_text(encoding="utf-8")
     (table,) = re.findall(r"const ICONS = \{(.*)\};", cards)
     icons = dict(re.findall(r'(\w+): "([a-z-]+)"', table))
     (own,) = re.findall(r"const OWN = new Set\(\[(.*)\]\);", cards)
     # At the page nobody else's pictures can be reported.
     assert set(icons) == set(COMMANDS.job_buttons) - {*re.findall(r'"(\w+)"', own), "report"} | {"deletenow"}
-    symbols = re.findall(r'<symbol id="([a-z-]+)"', PAGE.read_text(encoding="utf-8"))
+    symbols = re.findall(r'<symbol id="i-([a-z-]+)"', PAGE.read_text(encoding="utf-8"))
     scripts = "".join(path.read_text(encoding="utf-8") for path in SCRIPTS)
-    assert {*icons.values(), *re.findall(r'"(i-[a-z]+)"', scripts)} <= set(symbols)
+    assert {*icons.values(), *re.findall(r'(?:icon|Icon\} name)="([a-z]+)"', scripts)} <= set(symbols)
+
+
+def test_preact_is_the_published_file_below_its_notice() -> None:
+    notice, _, code = VENDORED.read_bytes().partition(b" */\n")
+    assert hashlib.sha256(code).hexdigest() == "72284e8e9079c87817145df1110f74e8a2aa040b2fc384922e18dfcb46fc1fd7"
+    assert b"Copyright (c) 2015-present Jason Miller" in notice
+    assert b"Apache License, Version 2.0" in notice

@@ -8,27 +8,35 @@ const MOST = 200;
 const GATHER_MS = 50;
 const AGAIN_MS = 2000;
 
-export class Live {
-  /**
-   * @param {(card: object) => void} onCard each new state of a job
-   * @param {(id: number) => void} onGone the job is not there any more
-   * @param {() => void} onBroken the stream broke: perhaps nobody is there
-   */
-  constructor(onCard, onGone, onBroken) {
-    this.onCard = onCard;
-    this.onGone = onGone;
-    this.onBroken = onBroken;
-    this.open = new Set();
+export class Stream {
+  /** @param {import("./store.js").store} store takes the cards */
+  constructor(store) {
+    this.store = store;
+    this.wanted = new Set();
     this.followed = new Set();
     this.source = null;
     this.timer = 0;
+  }
+
+  /** Begin. */
+  open() {
+    if (this.opened) return;
+    this.opened = true;
     document.addEventListener("visibilitychange", () => this.#soon());
   }
 
   /** Follow a job until its card is final. */
   follow(id) {
-    this.open.add(id);
+    this.wanted.add(id);
     this.#soon();
+  }
+
+  /** Follow a job no more. */
+  forget(id) {
+    this.wanted.delete(id);
+    this.followed.delete(id);
+    // Room in the stream for jobs that did not fit it.
+    if (!this.wanted.size || (!this.followed.size && this.source)) this.#soon();
   }
 
   #soon(milliseconds = GATHER_MS) {
@@ -36,16 +44,9 @@ export class Live {
     this.timer = setTimeout(() => this.#balance(), milliseconds);
   }
 
-  #forget(id) {
-    this.open.delete(id);
-    this.followed.delete(id);
-    // Room in the stream for jobs that did not fit it.
-    if (!this.open.size || (!this.followed.size && this.source)) this.#soon();
-  }
-
   // Nobody looks at a hidden page: nothing is followed, and no previews are made for it.
   #balance() {
-    const wanted = document.hidden ? [] : [...this.open].slice(0, MOST);
+    const wanted = document.hidden ? [] : [...this.wanted].slice(0, MOST);
     if (this.source && wanted.length && wanted.every((id) => this.followed.has(id))) return;
     this.#close();
     if (wanted.length) this.#stream(wanted);
@@ -56,11 +57,11 @@ export class Live {
     this.source = source;
     this.followed = new Set(ids);
     source.addEventListener("card", (event) => this.#take(JSON.parse(event.data).card));
-    source.addEventListener("gone", (event) => this.#gone(JSON.parse(event.data).job_id));
+    source.addEventListener("gone", (event) => this.store.gone(JSON.parse(event.data).job_id));
     source.addEventListener("end", () => this.#ended(source));
     source.addEventListener("error", () => {
       if (this.source !== source) return;
-      this.onBroken();
+      this.store.look();
       // A broken connection is opened again by the browser itself; a refusal is not.
       if (source.readyState === EventSource.CLOSED) this.#refused();
     });
@@ -81,26 +82,21 @@ export class Live {
   // Until a stream is to be had, each job is asked for.
   async #refused() {
     this.#close();
-    for (const id of [...this.open]) await this.#look(id);
-    if (this.open.size) this.#soon(AGAIN_MS);
+    for (const id of [...this.wanted]) await this.#look(id);
+    if (this.wanted.size) this.#soon(AGAIN_MS);
   }
 
   async #look(id) {
     try {
       const { card } = await job(id);
-      if (this.open.has(id)) this.#take(card);
+      if (this.wanted.has(id)) this.#take(card);
     } catch (error) {
-      if (error instanceof Refused && error.status === 404) this.#gone(id); // else: later again
+      if (error instanceof Refused && error.status === 404) this.store.gone(id); // else: later again
     }
   }
 
-  #gone(id) {
-    this.#forget(id);
-    this.onGone(id);
-  }
-
   #take(card) {
-    if (card.final) this.#forget(card.job_id);
-    this.onCard(card);
+    if (card.final) this.forget(card.job_id);
+    this.store.put(card);
   }
 }

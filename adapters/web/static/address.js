@@ -1,0 +1,24 @@
+/** The page's address after its `#`: `job/62` a row, `job/62/1` a picture, `grid` and `grid?q=...` the grid; else the feed. */
+
+import { useEffect, useState } from "./preact.js";
+
+/** What an address names: {view, job, index, asked}. Pictures count from 1 there, and from 0 here. */
+export function parse(hash) {
+  const [path, query = ""] = hash.replace(/^#/, "").split("?");
+  const [view, job, number] = path.split("/");
+  if (view === "job" && /^\d+$/.test(job ?? "")) {
+    return { view: "feed", job: Number(job), index: /^\d+$/.test(number ?? "") ? Number(number) - 1 : null, asked: "" };
+  }
+  return { view: view === "grid" ? "grid" : "feed", job: null, index: null, asked: view === "grid" ? query : "" };
+}
+
+/** In a component: the address, looked at again when it changes. */
+export function useAddress() {
+  const [at, setAt] = useState(() => parse(location.hash));
+  useEffect(() => {
+    const changed = () => setAt(parse(location.hash));
+    addEventListener("hashchange", changed);
+    return () => removeEventListener("hashchange", changed);
+  }, []);
+  return at;
+}

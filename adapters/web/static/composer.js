@@ -1,0 +1,195 @@
+/** The composer: a prompt, Draw, and chips for everything else. What was typed goes out as it is; the service checks it. */
+
+import { Away, Refused } from "./api.js";
+import { draft, useDraft } from "./draft.js";
+import { Count, Loras, Model, Size, Style } from "./fields.js";
+import { More } from "./more.js";
+import { Icon, FieldError, invalid, openAround } from "./parts.js";
+import { Pictures } from "./pictures.js";
+import { html, useLayoutEffect, useRef, useState } from "./preact.js";
+import { store, useStore } from "./store.js";
+import { t } from "./texts.js";
+
+/** Refusals name what they are about in their key's second word; these fields are called otherwise on the page. */
+const FIELDS = { size: "own-size", clip_skip: "clip-skip", control_weight: "control-weight", mask: "image" };
+const TALLEST = 0.4;
+
+/** Take over what a card's recipe says, or a part of it; what it does not name stays as it is. */
+export async function fillComposer(recipe) {
+  const { models } = draft.about;
+  const fields = {};
+  if (recipe.model !== undefined) fields.model = recipe.model === models[0].name ? "" : recipe.model;
+  const model = models.find(({ name }) => name === (recipe.model ?? draft.chosen.name)) ?? models[0];
+  for (const name of ["prompt", "negative", "seed", "steps", "guidance", "sampler", "count", "style", "clip_skip", "strength", "control", "control_weight"]) {
+    if (recipe[name] === undefined) continue;
+    const value = recipe[name] === null ? "" : String(recipe[name]);
+    const usual = { steps: model.steps.default, guidance: model.guidance.default, sampler: model.sampler, negative: model.negative_default, clip_skip: model.clip_skip?.default ?? 0 }[name];
+    fields[name] = value === String(usual ?? "") ? "" : value;
+  }
+  if (fields.count === "") fields.count = "1";
+  if (recipe.width && recipe.height) {
+    const [preset] = Object.entries(model.presets).find(([, [width, height]]) => width === recipe.width && height === recipe.height) ?? [""];
+    Object.assign(fields, { preset, size: preset ? "" : `${recipe.width}x${recipe.height}` });
+  }
+  if (recipe.loras) fields.loras = recipe.loras.map(({ name, weight }) => [name, weight]);
+  draft.set(fields);
+  if (recipe.start) await addStart(recipe.start, recipe.start.split("/").at(-1));
+  for (const url of recipe.references ?? []) await addReference(url, url.split("/").at(-1));
+  focusPrompt();
+}
+
+/** Start from a picture: a Blob, or the address of one of this service. */
+export async function addStart(blobOrUrl, name) {
+  const blob = await blobOf(blobOrUrl);
+  if (!blob) return;
+  if (draft.references.length) for (const _ of [...draft.references]) await draft.removeReference(0);
+  await draft.setStart(blob, name);
+}
+
+/** Add a picture to those that the prompt edits: a Blob, or the address of one of this service. */
+export async function addReference(blobOrUrl, name) {
+  const blob = await blobOf(blobOrUrl);
+  if (!blob) return;
+  if (draft.start) await draft.removeStart();
+  await draft.addReferences([new File([blob], name, { type: blob.type })]);
+}
+
+async function blobOf(blobOrUrl) {
+  if (blobOrUrl instanceof Blob) return blobOrUrl;
+  try {
+    const answer = await fetch(blobOrUrl);
+    if (answer.ok) return await answer.blob();
+  } catch {
+    store.failed(new Away("no picture"));
+  }
+  store.say(t("error.picture"), "problem");
+  return null;
+}
+
+/** Put the cursor behind the prompt. */
+export function focusPrompt() {
+  const box = document.getElementById("prompt");
+  box.focus();
+  box.setSelectionRange(box.value.length, box.value.length);
+}
+
+/** Send the draft; resolves with the card, or null. */
+export async function submit() {
+  const [body, files] = [draft.body(), draft.files()];
+  try {
+    draft.refuse("", "");
+    return await store.submit(body, files);
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    refused(error, { ...body, ...files });
+    return null;
+  }
+}
+
+function refused(error, sent) {
+  // A value that the form did not send stands in the prompt, as a flag.
+  const about = error.key.split(".")[1];
+  const unsent = sent[about] === undefined && error.key !== "refusal.references.needed";
+  const field = unsent ? "prompt" : (FIELDS[about] ?? about);
+  const control = document.getElementById(field) ?? document.getElementById("prompt");
+  draft.refuse(control.id, error.text);
+  openAround(control);
+  control.focus();
+  // The sentence is there after the next rendering.
+  setTimeout(() => document.getElementById("error")?.scrollIntoView({ block: "nearest" }));
+}
+
+// Pasted or dropped: to the field that they fell on, or where there is room for them.
+function given(files, target) {
+  const onReferences = document.getElementById("references-field")?.contains(target) || !document.getElementById("image-field");
+  const joins = draft.references.length || (files.length > 1 && draft.room > draft.references.length);
+  if (onReferences || joins) draft.addReferences(files);
+  else draft.setStart(files[0]);
+  const control = document.getElementById("image") ?? document.getElementById("references");
+  if (control) openAround(control);
+}
+
+// One that misses its field must not be opened in the page's place.
+function useFiles(form) {
+  useLayoutEffect(() => {
+    const has = (event) => event.dataTransfer?.types.includes("Files");
+    let inside = 0;
+    const mark = (by) => {
+      inside = by === 0 ? 0 : inside + by;
+      form.current?.classList.toggle("dropping", inside > 0);
+    };
+    const on = {
+      paste: (event) => {
+        if (!event.clipboardData?.files.length) return; // words belong to the field that they are pasted into
+        event.preventDefault();
+        given(event.clipboardData.files, event.target);
+      },
+      dragenter: (event) => has(event) && mark(1),
+      dragleave: (event) => has(event) && mark(-1),
+      dragover: (event) => has(event) && event.preventDefault(),
+      drop: (event) => {
+        if (!has(event)) return;
+        event.preventDefault();
+        mark(0);
+        given(event.dataTransfer.files, event.target);
+      },
+    };
+    for (const [name, listener] of Object.entries(on)) document.addEventListener(name, listener);
+    return () => Object.entries(on).forEach(([name, listener]) => document.removeEventListener(name, listener));
+  }, []);
+}
+
+/** `onDrawn(card)`: the request was admitted. */
+export function Composer({ onDrawn }) {
+  const draft = useDraft();
+  const about = useStore("engine", (store) => store.about);
+  const [form, box] = [useRef(), useRef()];
+  const [sending, setSending] = useState(false);
+  useFiles(form);
+  useLayoutEffect(() => {
+    // Where the browser can't do it by itself (field-sizing).
+    if (CSS.supports("field-sizing", "content")) return;
+    box.current.style.height = "auto";
+    box.current.style.height = `${Math.min(box.current.scrollHeight + 2, innerHeight * TALLEST)}px`;
+  }, [draft.fields.prompt]);
+  const send = async (event) => {
+    event?.preventDefault();
+    if (sending) return;
+    setSending(true);
+    const card = await submit();
+    setSending(false);
+    if (card) onDrawn(card);
+  };
+  const typed = (event) => {
+    // Enter that ends a word of an input method (Chinese, Japanese) belongs to that word.
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+    event.preventDefault();
+    if (!event.repeat) send();
+  };
+  const { models, loras, styles } = about;
+  const pictures = models.some(({ can, controls }) => can.includes("image") || can.includes("edit") || controls.length);
+  return html`
+    <form ref=${form} id="form" class="composer" novalidate autocomplete="off" onSubmit=${send} aria-label=${t("composer")}>
+      <div class="composer-line">
+        <label class="unseen" for="prompt">${t("prompt")}</label>
+        <textarea ref=${box} id="prompt" rows="1" placeholder=${t("prompt.placeholder")} enterkeyhint="go" aria-describedby="hint"
+          value=${draft.fields.prompt} onInput=${(event) => draft.set({ prompt: event.target.value })} onKeyDown=${typed}
+          ...${invalid("prompt", draft)}></textarea>
+        <button id="draw" class="primary" type="submit" aria-disabled=${sending ? "true" : undefined}>
+          <${Icon} name="brush" /><span>${t("draw")}</span>
+        </button>
+      </div>
+      <${FieldError} of="prompt" />
+      <div class="chips">
+        ${pictures && html`<${Pictures} />`}
+        <${Size} />
+        <${Count} />
+        ${styles.length > 0 && html`<${Style} />`}
+        ${models.length > 1 && html`<${Model} />`}
+        ${loras.length > 0 && html`<${Loras} />`}
+        <${More} />
+      </div>
+      <p id="hint" class="unseen">${t("hint")}</p>
+    </form>`;
+}
+

@@ -1,0 +1,370 @@
+/** What the page knows: jobs by number, the service's state, and requests under way. Components subscribe to topics. */
+
+import { Away, Refused, draw, feed, info, newKey, press, unfinished } from "./api.js";
+import * as keep from "./keep.js";
+import { useLayoutEffect, useReducer } from "./preact.js";
+import { Stream } from "./stream.js";
+import { announce } from "./texts.js";
+
+const PAGE = 24;
+const WARM_MS = 20000;
+const COLD_MS = 1500;
+const OUTBOX = "outbox";
+
+/**
+ * Topics: `list` (which rows there are), `card:62`, `engine`, `outbox`, `said` (notices), `current` (the row that keys
+ * are for), `selected`. `*` hears of everything.
+ */
+class Store {
+  /** Cards by job number. */
+  cards = new Map();
+
+  /** Answer of /api/info. */
+  about = null;
+
+  /** Whether nobody answers. */
+  away = false;
+
+  /** Whether the first page has come. */
+  ready = false;
+
+  /** Whether there are older jobs than those here. */
+  older = false;
+
+  /** Jobs that have come while somebody read further down. */
+  fresh = new Set();
+
+  /** Requests that were not answered yet: {key, form, files, refused}. */
+  outbox = [];
+
+  /** Numbers of selected jobs. */
+  selected = new Set();
+
+  /** The number of the row that keys are for. */
+  current = null;
+
+  #listeners = new Map();
+  #order = [];
+  #reading = false;
+  #loading = null;
+  #timer = 0;
+  #stream = new Stream(this);
+
+  /** Call `listener` after each change of a topic; returns what ends it. */
+  subscribe(listener, topic = "*") {
+    if (!this.#listeners.has(topic)) this.#listeners.set(topic, new Set());
+    this.#listeners.get(topic).add(listener);
+    return () => this.#listeners.get(topic).delete(listener);
+  }
+
+  /** Tell those who listen to a topic. */
+  emit(topic) {
+    for (const name of [topic, "*"]) for (const listener of [...(this.#listeners.get(name) ?? [])]) listener();
+  }
+
+  /** One job's card; undefined where it is not known. */
+  get(id) {
+    return this.cards.get(id);
+  }
+
+  /** The shown cards, newest first. */
+  list() {
+    return this.#order.map((id) => this.cards.get(id));
+  }
+
+  /** Numbers of the shown jobs, newest first. */
+  get ids() {
+    return this.#order;
+  }
+
+  /** Jobs that are not finished: what is drawn, then what waits, the oldest first. */
+  open() {
+    const open = [...this.cards.values()].filter((card) => !card.final);
+    const drawn = (card) => (card.progress === null ? 1 : 0);
+    return open.sort((a, b) => drawn(a) - drawn(b) || a.job_id - b.job_id);
+  }
+
+  /** Begin: take what /api/info said, fetch the first page, follow what changes. */
+  async start(about) {
+    this.#know(about);
+    this.outbox = (await keep.get(OUTBOX)) ?? [];
+    this.emit("outbox");
+    document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
+    addEventListener("online", () => this.look());
+    await this.refresh();
+    this.ready = true;
+    this.emit("list");
+    this.#flush();
+  }
+
+  /** Fetch what is open and the newest jobs. What was fetched before stays. */
+  async refresh() {
+    try {
+      const [open, page] = await Promise.all([unfinished(), feed({ limit: PAGE })]);
+      if (!this.#order.length) this.older = page.older;
+      // A gap: more has come meanwhile than one page holds, so the list begins anew.
+      else if (page.older && page.cards.length && page.cards.at(-1).job_id > this.#order[0]) this.#forget(page);
+      this.#put([...page.cards, ...open.cards.filter((card) => !page.older || card.job_id >= page.cards.at(-1)?.job_id)]);
+      for (const card of open.cards) this.#stream.follow(card.job_id);
+      this.#stream.open();
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  /** Fetch the next older page; returns whether anything came. */
+  loadOlder() {
+    if (!this.older) return Promise.resolve(false);
+    this.#loading ??= this.#loadOlder().finally(() => (this.#loading = null));
+    return this.#loading;
+  }
+
+  async #loadOlder() {
+    try {
+      const page = await feed({ before: this.#order.at(-1), limit: PAGE });
+      this.older = page.older;
+      this.#put(page.cards);
+      this.emit("list");
+      return page.cards.length > 0;
+    } catch (error) {
+      this.failed(error);
+      return false;
+    }
+  }
+
+  /** Make sure that a job is here, with all newer ones; returns its card, or undefined. */
+  async reach(id) {
+    while (!this.cards.has(id) && this.older && this.#order.at(-1) > id) if (!(await this.loadOlder())) break;
+    return this.cards.get(id);
+  }
+
+  /** Take a job's new or changed card. */
+  put(card) {
+    this.#put([card]);
+  }
+
+  #put(cards) {
+    let changed = false;
+    for (const card of cards) {
+      const id = card.job_id;
+      const before = this.cards.get(id);
+      // An answer that was long under way: what has ended has ended.
+      if (id === null || (before?.final && !card.final)) continue;
+      // The place of pictures that don't come is kept, so that nothing moves.
+      if (before?.coming && card.final && !card.pictures.length) card.place = before.coming;
+      else if (before?.place) card.place = before.place;
+      this.cards.set(id, card);
+      if (!card.final) this.#stream.follow(id);
+      if (before?.tone !== card.tone && (before || !card.final)) announce(card.status);
+      if (!before) {
+        changed = true;
+        this.#insert(id);
+      } else this.emit(`card:${id}`);
+    }
+    if (changed) this.emit("list");
+    this.emit("open");
+  }
+
+  #insert(id) {
+    if (this.#reading && this.#order.length && id > this.#order[0]) this.fresh.add(id);
+    else {
+      const at = this.#order.findIndex((other) => other < id);
+      this.#order = at < 0 ? [...this.#order, id] : this.#order.toSpliced(at, 0, id);
+    }
+  }
+
+  /** Say whether somebody reads further down: new rows then wait, so that nothing moves. */
+  reading(reading) {
+    this.#reading = reading;
+    if (!reading && this.fresh.size) this.reveal();
+  }
+
+  /** Show the rows that waited. */
+  reveal() {
+    const waiting = [...this.fresh].filter((id) => this.cards.has(id)).sort((a, b) => b - a);
+    this.fresh.clear();
+    if (waiting.length) this.#order = [...waiting, ...this.#order];
+    this.emit("list");
+  }
+
+  /** A job is not there any more. */
+  gone(id) {
+    this.#stream.forget(id);
+    if (!this.cards.delete(id)) return;
+    this.fresh.delete(id);
+    this.selected.delete(id);
+    this.#order = this.#order.filter((other) => other !== id);
+    this.emit("list");
+    this.emit("open");
+  }
+
+  #forget(page) {
+    for (const id of this.#order) this.cards.delete(id);
+    this.#order = [];
+    this.fresh.clear();
+    this.older = page.older;
+  }
+
+  /** Press a button of a card; returns the answer. Throws Refused and Away. */
+  async press(id, key = newKey()) {
+    const answer = await press(id, key);
+    for (const card of [answer.card, answer.new]) if (card) this.put(card);
+    return answer;
+  }
+
+  /** Press a button once for each of these jobs, where they have it. */
+  async pressEach(ids, action) {
+    const buttons = ids.flatMap((id) => this.get(id)?.buttons.flat().filter((one) => one.action === action) ?? []);
+    await Promise.all(buttons.map((one) => this.press(one.id).catch((error) => this.failed(error))));
+  }
+
+  /** Take a picture's star on or off. */
+  async star(id, index) {
+    const card = this.get(id);
+    const picture = card.pictures.find((one) => one.index === index);
+    const turned = (favourite) => {
+      const now = this.get(id);
+      this.put({ ...now, pictures: now.pictures.map((one) => (one.index === index ? { ...one, favourite } : one)) });
+    };
+    turned(!picture.favourite);
+    try {
+      announce((await press(picture.star, newKey())).notice);
+    } catch (error) {
+      turned(picture.favourite);
+      this.failed(error);
+    }
+  }
+
+  /**
+   * Ask for pictures. The request is kept until it is answered, over reloads and while nobody answers, and sent under
+   * one key, so that it is drawn once. Resolves with the card, or null while nobody answers. Throws Refused.
+   */
+  async submit(form, files = {}) {
+    const item = { key: newKey(), form, files };
+    this.outbox = [...this.outbox, item];
+    this.emit("outbox");
+    await keep.set(OUTBOX, this.outbox);
+    return this.#send(item);
+  }
+
+  /** Take a request back that was not answered. */
+  async withdraw(key) {
+    this.outbox = this.outbox.filter((item) => item.key !== key);
+    this.emit("outbox");
+    await keep.set(OUTBOX, this.outbox);
+  }
+
+  async #send(item) {
+    try {
+      const { card } = await draw(item.form, item.key, item.files);
+      await this.withdraw(item.key);
+      this.put(card);
+      return card;
+    } catch (error) {
+      if (error instanceof Refused) await this.withdraw(item.key);
+      this.failed(error);
+      if (error instanceof Refused) throw error;
+      return null;
+    }
+  }
+
+  // What was not answered is sent again, in order.
+  async #flush() {
+    for (const item of this.outbox) {
+      try {
+        if ((await this.#send(item)) === null) return;
+      } catch (error) {
+        this.say(error.text, "problem");
+      }
+    }
+  }
+
+  /** Take note of an error: of Refused nothing is to be done here, after Away the service is looked for. */
+  failed(error) {
+    if (error instanceof Away) this.look();
+    else if (!(error instanceof Refused)) throw error;
+  }
+
+  /** Ask how the service is. */
+  async look() {
+    clearTimeout(this.#timer);
+    try {
+      const about = await info();
+      const back = this.away;
+      this.away = false;
+      this.#know(about);
+      if (!back) return;
+      this.say("");
+      await this.refresh();
+      await this.#flush();
+    } catch (error) {
+      if (!(error instanceof Away)) throw error;
+      this.away = true;
+      this.emit("engine");
+      this.#later(COLD_MS);
+    }
+  }
+
+  /** Take the engine's new state. */
+  engineIs(engine) {
+    this.about = { ...this.about, engine };
+    this.emit("engine");
+  }
+
+  #know(about) {
+    this.about = about;
+    this.emit("engine");
+    this.#later(["warm", "idle"].includes(about.engine.phase) ? WARM_MS : COLD_MS);
+  }
+
+  #later(milliseconds) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => (document.hidden ? this.#later(milliseconds) : this.look()), milliseconds);
+  }
+
+  /** Say something at the edge of the page; `undo` is called where somebody takes it back. */
+  say(sentence, tone = "info", undo = null) {
+    this.said = sentence ? { sentence, tone, undo } : null;
+    if (sentence) announce(sentence);
+    this.emit("said");
+  }
+
+  /** Make a row the one that keys are for. */
+  focus(id) {
+    const before = this.current;
+    if (before === id) return;
+    this.current = id;
+    this.emit(`card:${before}`);
+    this.emit(`card:${id}`);
+    this.emit("current");
+  }
+
+  /** Select jobs, or select them no more. */
+  select(ids, on = true) {
+    for (const id of ids) {
+      if (on) this.selected.add(id);
+      else this.selected.delete(id);
+      this.emit(`card:${id}`);
+    }
+    this.emit("selected");
+  }
+
+  /** How much larger than they are the pictures of a card are shown. */
+  enlarge(card) {
+    if (card.coming) return card.coming.enlarge;
+    const { models } = this.about;
+    const named = models.find(({ name, title }) => name === card.recipe?.model || card.facts.some(({ value }) => value === title));
+    return (named ?? models[0]).enlarge;
+  }
+}
+
+/** The page's one store. */
+export const store = new Store();
+
+/** In a component: what `select` finds, looked for again after each change of the topic. */
+export function useStore(topic, select) {
+  const [, again] = useReducer((count) => count + 1, 0);
+  useLayoutEffect(() => store.subscribe(again, topic), [topic]);
+  return select(store);
+}
+
