@@ -27,7 +27,7 @@ from bot.core.forms import Form
 from bot.core.jobs import Job
 from bot.core.messages import Address, EventRef
 from bot.core.people import Account, Actor, Place
-from bot.core.pictures import FittedParameters, PictureFile
+from bot.core.pictures import FittedParameters, PictureFile, ReadParameters
 from bot.core.ports import Backlog, Clock, QueueLoad, Surface
 from bot.core.preferences import Preferences
 from bot.core.quotas import Limit, RuleTerms
@@ -442,14 +442,18 @@ class Studio:
         Raises:
             BadInput: The file is no PNG, JPEG or WebP.
         """
-        try:
-            read = await asyncio.to_thread(read_parameters, data)
-        except NotAnImage:
-            raise BadInput("refusal.parameters.file") from None
+        read = await self.stored_parameters(data)
         if read is None:
             return None
         locale = self._in_their_language(actor).locale
         return await asyncio.to_thread(fit_parameters, read, self.profiles(), self.loras(), locale)
+
+    async def stored_parameters(self, data: bytes) -> ReadParameters | None:
+        """Return how a picture was drawn, as its file tells; None if it does not. Raises BadInput as ``read_parameters``."""
+        try:
+            return await asyncio.to_thread(read_parameters, data)
+        except NotAnImage:
+            raise BadInput("refusal.parameters.file") from None
 
     async def remember_sent(self, platform: str, path: Path, remote: str) -> None:
         """Record what a platform calls a stored picture that it was sent."""

@@ -150,6 +150,9 @@ BODY_SECONDS = 10.0
 RATE = 128 * 1024
 """Bytes per second. Slower uploads are aborted, since they hold memory that others wait for."""
 
+MAX_LARGE_JSON = 48 * 2**20
+"""Most bytes of a JSON body with pictures in base64: a picture of MAX_PICTURE bytes, and its mask."""
+
 _CHUNK = 256 * 1024
 _MAX_PARTS = 32
 _FILES = ("image", "mask")
@@ -249,6 +252,32 @@ class BodyReader:
         if request.content_type != _JSON:
             raise Unsupported("refusal.web.body", problem=f"Content-Type: {_JSON}")
         return _checked(_object(await _read(request)), form)
+
+    @asynccontextmanager
+    async def large_json(self, request: web.Request) -> AsyncIterator[dict[str, object]]:
+        """Yield a JSON object that may hold pictures in base64. It counts as memory until the block ends.
+
+        Raises:
+            BadInput: It is no JSON object.
+            BodyTooLarge: It has more than MAX_LARGE_JSON bytes.
+            LengthRequired: It has no length.
+            Unsupported: It is not JSON, or is compressed.
+            RequestTimeout: It came too slowly.
+            Unavailable: Too many bytes of other uploads are in memory.
+        """
+        if request.content_type != _JSON:
+            raise Unsupported("refusal.web.body", problem=f"Content-Type: {_JSON}")
+        _uncompressed(request)
+        length = request.content_length
+        if length is None:
+            raise LengthRequired("refusal.web.length")
+        if length > MAX_LARGE_JSON:
+            raise BodyTooLarge("refusal.web.too_large", limit=MAX_LARGE_JSON // 1024)
+        async with self._reserved(length):
+            with _readable():
+                async with _patience(length):
+                    sent = await request.clone(client_max_size=MAX_LARGE_JSON).read()
+            yield _object(sent)
 
     @asynccontextmanager
     async def draw(self, request: web.Request) -> AsyncIterator[Sent]:

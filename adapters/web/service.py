@@ -16,11 +16,16 @@ from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from adapters.platform import CatalogueMessage, PlatformService
+from adapters.web.a1111.drawing import DrawingHandlers
+from adapters.web.a1111.errors import PREFIX as A1111_PREFIX
+from adapters.web.a1111.errors import error_form
+from adapters.web.a1111.listings import ListingHandlers
+from adapters.web.a1111.options import OptionHandlers
 from adapters.web.access import AccessControl, token_of
 from adapters.web.api import Api, ExportHandlers, PageHandlers
 from adapters.web.errors import ErrorMiddleware
 from adapters.web.identity import NAME
-from adapters.web.request_checks import EVERYWHERE, Guard, add_headers
+from adapters.web.request_checks import EVERYWHERE, BodyReader, Guard, add_headers
 from adapters.web.routes import ROUTES, RouteTable
 from adapters.web.settings import WebSettings
 from adapters.web.sse import EventStreams
@@ -283,16 +288,22 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     """
     table = RouteTable()
     access = AccessControl(settings, Guard(settings), token, table)
-    app = web.Application(middlewares=[mark_busy, ErrorMiddleware(studio).middleware, access.middleware])
+    errors = ErrorMiddleware(studio, {A1111_PREFIX: error_form})
+    app = web.Application(middlewares=[mark_busy, errors.middleware, access.middleware])
     app[ROUTES] = table
     streams = EventStreams()
     table.add(app, PageHandlers(studio, registry, access).routes())
     table.add(app, Api(studio, streams).routes())
     table.add(app, ExportHandlers(studio).routes())
+    bodies = BodyReader()
+    drawing = DrawingHandlers(studio, bodies)
+    for handlers in (drawing, OptionHandlers(studio, bodies), ListingHandlers(studio, bodies)):
+        table.add(app, handlers.routes())
     app.on_response_prepare.append(add_headers)
 
     async def close(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature
         streams.close()
+        await drawing.close()
 
     app.on_shutdown.append(close)
     return app
