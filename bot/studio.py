@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Collection, Container, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Container, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from bot.commands import parser
 from bot.commands.model import Arg, Command, CommandResult, Invocation
 from bot.context import AppContext
 from bot.core.access import AccessMode, Owners
-from bot.core.cards import ButtonPress, Card, Menu, Tone
+from bot.core.cards import ButtonPress, Card, JobDetails, Menu, Tone
 from bot.core.connections import Connection, ConnectionState
 from bot.core.errors import BadInput, NotFound, Refusal, Unavailable
 from bot.core.forms import Form
@@ -28,17 +28,17 @@ from bot.core.jobs import Job
 from bot.core.messages import Address, EventRef
 from bot.core.people import Account, Actor, Place
 from bot.core.pictures import FittedParameters, PictureFile, ReadParameters
-from bot.core.ports import Backlog, Clock, QueueLoad, Surface
+from bot.core.ports import Backlog, Clock, QueueLoad, QueuePosition, Surface
 from bot.core.preferences import Preferences
 from bot.core.quotas import Limit, RuleTerms
-from bot.core.requests import DrawForm, PictureSource
+from bot.core.requests import DrawForm, PictureSource, steps_of
 from bot.core.texts import shown
 from bot.core.waits import shield
 from bot.delivery import service as delivery_service
 from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live, PreviewFrame
 from bot.delivery.service import MissedNotice
-from bot.drawing import admission, defaults, drafts, job_actions, picture_requests, suggestions
+from bot.drawing import admission, defaults, drafts, flags, job_actions, picture_requests, suggestions
 from bot.drawing.commands import example_buttons
 from bot.drawing.draft_writer import DraftWriter
 from bot.drawing.model_rules import EVERYONE, fits
@@ -60,9 +60,13 @@ from bot.quotas import cards as quota_cards
 from bot.quotas import service as quota_service
 from bot.storage import data_files, people
 from bot.storage.database import Database
+from bot.storage.thumbnails import SIDES, Thumbnails
 from engine.contract import READY, Engine, EngineState, LoraInfo, Profile
 
 log = logging.getLogger(__name__)
+
+THUMBNAIL_SIDES = SIDES
+"""Longest sides of thumbnails in pixels."""
 
 DRAW = "draw"
 """Name in the metrics of requests that come without a command, such as messages and those of the page."""
@@ -74,6 +78,14 @@ class ShownJob:
 
     job_id: int
     card: Card
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A page of somebody's jobs, newest first; ``older`` says whether there are older ones."""
+
+    cards: tuple[Card, ...]
+    older: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,7 @@ class Studio:
         backlog: Backlog,
         live: Live,
         *,
+        thumbnails: Thumbnails | None = None,
         clock: Clock,
         pictures: Path,
         sheets: Path,
@@ -119,6 +132,7 @@ class Studio:
         engine: Asked for its profiles, its LoRAs, its state and texts alone.
         backlog: The queue.
         live: Wakes those who watch a job.
+        thumbnails: Makes thumbnails; its own object where it is not given.
         clock: Time.
         pictures: Folder of the pictures' files.
         sheets: Folder for contact sheets, which are thrown away after a day.
@@ -137,6 +151,7 @@ class Studio:
         self._db = db
         self._engine = engine
         self._live = live
+        self._thumbnails = thumbnails or Thumbnails(pictures)
         self._metrics = metrics or Metrics(CollectorRegistry())
         self._connections: dict[str, Connection] = {}
         known = owners or Owners()
@@ -424,10 +439,99 @@ class Studio:
             card = await self.card(actor, job_id)
         except NotFound:
             return None
-        if not previews or card.coming is None:
+        return self._with_previews(card) if previews else card
+
+    def _with_previews(self, card: Card) -> Card:
+        """Return the card with the numbers of its previews."""
+        if card.coming is None or card.job_id is None:
             return card
-        seen = tuple((index, frame.number) for index, frame in sorted(self._live.previews(job_id).items()))
+        seen = tuple((index, frame.number) for index, frame in sorted(self._live.previews(card.job_id).items()))
         return replace(card, coming=replace(card.coming, previews=seen))
+
+    async def feed(
+        self,
+        actor: Actor,
+        *,
+        before: int | None = None,
+        limit: int = 24,
+        query: str | None = None,
+        kind: str = "",
+        starred: bool = False,
+    ) -> Feed:
+        """Return the actor's jobs, newest first, unfinished ones included, and whether there are older ones.
+
+        Args:
+            actor: The actor.
+            before: Only jobs with a smaller id; None for the newest.
+            limit: Number of jobs at most.
+            query: Only jobs with pictures that match this search.
+            kind: Only jobs of this kind (``JobDetails.kind``); empty for all.
+            starred: Only jobs with a favourite of the actor.
+
+        Raises:
+            BadInput: The query can't be read.
+        """
+        sought = None if query is None else queries.parse_query(query)
+        page = await history_service.feed(
+            self._ctx, actor, before=before, limit=limit, query=sought, kind=kind, starred=starred
+        )
+        return Feed(tuple(self._card(entry) for entry in page.entries), page.older)
+
+    def changed_jobs(self) -> AbstractContextManager[AsyncIterator[tuple[int, ...]]]:
+        """Return a context whose iterator gives the ids of changed jobs, of everybody; see ``Live.subscribe_all``."""
+        return self._live.subscribe_all()
+
+    async def person_of(self, actor: Actor) -> int:
+        """Return the id of the actor's person, whose jobs are in their feed; somebody new gets one."""
+        return await shield(history_service.person_of(self._ctx, actor))
+
+    async def owners_of(self, job_ids: Collection[int]) -> Mapping[int, int]:
+        """Return the person of each of these jobs, by job; missing jobs are left out."""
+        return await history_service.owners_of(self._ctx, job_ids)
+
+    async def open_jobs(self, person_id: int, limit: int) -> tuple[int, ...]:
+        """Return the ids of a person's unfinished jobs: running ones first, then the oldest first."""
+        return await history_service.open_jobs(self._ctx, person_id, limit)
+
+    async def cards_of(self, job_ids: Collection[int]) -> Mapping[int, Card]:
+        """Return the cards of these jobs with their previews, as their authors see them, by job; deleted jobs are missing.
+
+        The caller shows each to its own person alone (``owners_of``).
+        """
+        entries = await history_service.entries_of(self._ctx, job_ids)
+        return {entry.job.id: self._with_previews(self._card(entry)) for entry in entries}
+
+    def view_previews(self, job_id: int) -> None:
+        """Have previews made of a job until ``leave_previews`` is called as often."""
+        self._live.view_previews(job_id)
+
+    def leave_previews(self, job_id: int) -> None:
+        """End what one call of ``view_previews`` has begun."""
+        self._live.leave_previews(job_id)
+
+    async def thumbnail(self, actor: Actor, digest: str, side: int) -> Path:
+        """Return the file of the thumbnail of one of the actor's own pictures. Raises NotFound.
+
+        Args:
+            actor: The actor.
+            digest: See ``Picture.digest``.
+            side: One of ``THUMBNAIL_SIDES``.
+        """
+        path = await history_service.find_picture(self._ctx, actor, digest)
+        file = None if path is None else await self._thumbnails.get(digest, path, side)
+        if file is None:
+            raise NotFound("refusal.picture.not_found")
+        return file
+
+    async def source_file(self, actor: Actor, job_id: int, name: str) -> Path:
+        """Return the file of a picture that the actor's job starts from or refers to. Raises NotFound.
+
+        Args:
+            actor: The actor.
+            job_id: The job.
+            name: ``start``, ``mask``, or the number of a reference picture, from 0.
+        """
+        return await history_service.find_source(self._ctx, actor, job_id, name)
 
     async def picture(self, actor: Actor, job_id: int, index: int) -> PictureFile:
         """Return the file of the actor's picture. Raises NotFound."""
@@ -631,8 +735,32 @@ class Studio:
 
     def _card(self, entry: HistoryEntry) -> Card:
         job, backlog = entry.job, self._ctx.backlog
-        card = self._presenter.job(job, entry.pictures, backlog.position(job.id), backlog.progress(job.id))
+        position, progress = backlog.position(job.id), backlog.progress(job.id)
+        card = self._presenter.job(job, entry.pictures, position, progress)
+        if entry.platform and not job.forgotten:
+            card = replace(card, details=self._details(entry, position, card.progress))
         if not entry.favourites:
             return card
         kept = {picture.index for picture in entry.pictures if picture.id in entry.favourites}
         return replace(card, pictures=tuple(replace(file, favourite=file.index in kept) for file in card.pictures))
+
+    def _details(self, entry: HistoryEntry, position: QueuePosition | None, progress: float | None) -> JobDetails:
+        job, request = entry.job, entry.job.request
+        negative, loras = flags.without_style(request, self._ctx.styles.get(request.style), self._ctx.loras())
+        steps = steps_of(request)
+        left = self._ctx.backlog.seconds_left(job.id)
+        if position is not None and position.eta is not None:
+            left = (position.eta.low + position.eta.high) / 2
+        return JobDetails(
+            created_at=job.created_at,
+            kind=job.kind,
+            platform=entry.platform,
+            request=request,
+            negative=negative,
+            loras=loras,
+            parent=entry.parent,
+            started_at=job.started_at,
+            step=None if progress is None else int(progress * steps + 1e-6),
+            steps=steps,
+            seconds_left=left,
+        )

@@ -123,3 +123,7 @@ class IdleBacklog:
     def progress(self, job_id: int) -> float | None:  # noqa: ARG002 - the port's
         """Not known here."""
         return None
+
+    def seconds_left(self, job_id: int) -> float | None:  # noqa: ARG002 - the port's
+        """Not known here."""
+        return None

@@ -146,6 +146,7 @@ async def opened(
             engine,
             dispatch,
             dispatch.live,
+            thumbnails=dispatch.thumbnails,
             clock=clock,
             pictures=pictures,
             sheets=settings.data_dir / environment.SHEETS,

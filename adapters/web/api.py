@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from adapters.web.access import AccessControl
 from adapters.web.errors import RangeRefused
+from adapters.web.feed_streams import FeedStreams
 from adapters.web.identity import actor_of, locale_of, place_of, ref_of
 from adapters.web.render import card_json, connection_json, engine_json, fitted_json, lora_json, profile_json
 from adapters.web.request_checks import MAX_JSON, MAX_MULTIPART, MAX_PICTURE, BodyReader, PressBody, digest
@@ -23,6 +24,7 @@ from adapters.web.settings import LIMITS
 from adapters.web.sse import EventStreams
 from bot.core.cards import ButtonPress, Card
 from bot.core.errors import BadInput, NotFound
+from bot.core.people import Actor
 from bot.core.requests import MAX_LORAS
 from bot.studio import Studio
 
@@ -31,7 +33,7 @@ MAX_PAGE = 48
 MAX_FOLLOWED = 200
 """Most jobs in one stream, and in the list of unfinished jobs."""
 
-_MAX_ID = 2**63 - 1
+MAX_ID = 2**63 - 1
 
 READY_SECONDS = 4.0
 """Seconds until a check counts as failed; probes usually wait five."""
@@ -42,9 +44,10 @@ STATIC = Path(__file__).parent / "static"
 class Api:
     """Handlers that call Studio. Errors are raised as Refusals."""
 
-    def __init__(self, studio: Studio, streams: EventStreams) -> None:
+    def __init__(self, studio: Studio, streams: EventStreams, feed: FeedStreams) -> None:
         self._studio = studio
         self._streams = streams
+        self._feed = feed
         self._bodies = BodyReader()
 
     def routes(self) -> list[Route]:
@@ -107,8 +110,8 @@ class Api:
         card = pressed.card if pressed.form is None else self._studio.typed_form(pressed.form, actor.locale)
         return web.json_response(
             {
-                "new": card_json(pressed.new.card) if pressed.new else None,
-                "card": card_json(card) if card else None,
+                "new": card_json(await self._detailed(actor, pressed.new.card)) if pressed.new else None,
+                "card": card_json(await self._detailed(actor, card)) if card else None,
                 "menu": card_json(pressed.menu.card) if pressed.menu else None,
                 "notice": pressed.notice,
             }
@@ -127,19 +130,30 @@ class Api:
             return web.json_response({"form": {}, "notes": [note], "tool": None})
         return web.json_response({"form": fitted_json(read), "notes": list(read.notes), "tool": read.tool})
 
+    async def _detailed(self, actor: Actor, card: Card) -> Card:
+        """Return the card of the actor's own job with its details, and any other card as it is."""
+        if card.job_id is None or card.details is not None or card.private:
+            return card
+        try:
+            return await self._studio.card(actor, card.job_id)
+        except NotFound:
+            return card
+
     async def card(self, request: web.Request) -> web.Response:
         """Return a job's current card."""
-        card = await self._studio.card(actor_of(request), _number(request, "job"))
+        card = await self._studio.card(actor_of(request), number_of(request, "job"))
         return web.json_response({"card": card_json(card)})
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Stream a job's card now and after each change, with previews."""
-        job = _number(request, "job")
+        job = number_of(request, "job")
         cards = self._studio.watch(actor_of(request), job, previews=True)
         return await self._streams.send(request, _numbered(job, cards))
 
     async def all_events(self, request: web.Request) -> web.StreamResponse:
-        """Stream the cards of several jobs (``?job=1&job=2``); a missing job is sent as ``gone``."""
+        """Stream all changes of the person's jobs; with ``?job=1&job=2``, only the cards of these until they are final."""
+        if "job" not in request.query:
+            return await self._feed.stream(request)
         jobs = {_whole(text) for text in request.query.getall("job", [])}
         if not jobs or None in jobs or len(jobs) > MAX_FOLLOWED:
             raise BadInput("refusal.web.body", problem=f"job: 1 … {MAX_FOLLOWED}")
@@ -148,7 +162,7 @@ class Api:
 
     async def preview(self, request: web.Request) -> web.Response:
         """Return a picture's preview; 204 if there is none, or no longer one since the picture is finished."""
-        seen = await self._studio.preview(actor_of(request), _number(request, "job"), _number(request, "index"))
+        seen = await self._studio.preview(actor_of(request), number_of(request, "job"), number_of(request, "index"))
         if seen is None:
             return web.Response(status=204)
         return web.Response(body=seen.data, content_type=seen.mime, headers={"Cache-Control": "private, no-store"})
@@ -160,8 +174,8 @@ class Api:
 
     async def history(self, request: web.Request) -> web.Response:
         """Return the owner's last jobs, newest first; ``q`` searches for jobs with pictures."""
-        before = _query(request, "before", None, _MAX_ID)
-        limit = _query(request, "limit", 24, MAX_PAGE)
+        before = query_of(request, "before", None, MAX_ID)
+        limit = query_of(request, "limit", 24, MAX_PAGE)
         assert limit is not None
         # One more than shown, to know whether there are older ones.
         query = request.query.get("q", "").strip() or None
@@ -176,7 +190,7 @@ class Api:
 
     async def picture(self, request: web.Request) -> web.StreamResponse:
         """Return a picture's stored file, inline or as a download."""
-        file = await self._studio.picture(actor_of(request), _number(request, "job"), _number(request, "index"))
+        file = await self._studio.picture(actor_of(request), number_of(request, "job"), number_of(request, "index"))
         how = "attachment" if "download" in request.query else "inline"
         return web.FileResponse(
             file.path,
@@ -195,14 +209,16 @@ async def _numbered(job: int, cards: AsyncGenerator[Card]) -> AsyncGenerator[tup
             yield job, card
 
 
-def _number(request: web.Request, name: str) -> int:
+def number_of(request: web.Request, name: str) -> int:
+    """Return a number of the path. Raises NotFound if it is none."""
     number = _whole(request.match_info[name])
     if number is None:
         raise NotFound("refusal.web.not_found")
     return number
 
 
-def _query(request: web.Request, name: str, default: int | None, most: int) -> int | None:
+def query_of(request: web.Request, name: str, default: int | None, most: int) -> int | None:
+    """Return a number of the query, 1 to ``most``, or the default. Raises BadInput."""
     text = request.query.get(name)
     if text is None:
         return default
@@ -215,9 +231,9 @@ def _query(request: web.Request, name: str, default: int | None, most: int) -> i
 def _whole(text: str) -> int | None:
     """Parse a whole number in SQLite's range; None if it is not one."""
     # Longer texts are rejected before int(), which raises for very long ones.
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_ID))):
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID))):
         return None
-    return number if (number := int(text)) <= _MAX_ID else None
+    return number if (number := int(text)) <= MAX_ID else None
 
 
 class PageHandlers:

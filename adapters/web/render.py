@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from bot.core.cards import ButtonPress, Card
+from bot.core.cards import ButtonPress, Card, JobDetails, ParentPicture
 from bot.core.connections import Connection
 from bot.core.pictures import FittedParameters, PictureFile
 from bot.core.texts import clip
-from bot.studio import Studio
+from bot.studio import THUMBNAIL_SIDES, Studio
 from engine.contract import MAX_CLIP_SKIP, READY, LoraInfo, Profile, Range
 
 Json = dict[str, object]
@@ -48,7 +48,79 @@ def card_json(card: Card) -> Json:
         ],
         "final": card.final,
         "coming": _coming(card),
+        **_details(card),
     }
+
+
+def _details(card: Card) -> Json:
+    """Return what a feed shows besides the card: null where it was not looked up, as in answers that show no job."""
+    if card.details is None or card.job_id is None:
+        return dict.fromkeys(
+            (
+                "created_at",
+                "kind",
+                "platform",
+                "started_at",
+                "step",
+                "steps",
+                "seconds_left",
+                "parent",
+                "recipe",
+            )
+        )
+    details = card.details
+    return {
+        "created_at": _moment(details.created_at),
+        "kind": details.kind,
+        "platform": details.platform,
+        "started_at": None if details.started_at is None else _moment(details.started_at),
+        "step": details.step,
+        "steps": details.steps,
+        "seconds_left": None if details.seconds_left is None else round(details.seconds_left, 1),
+        "parent": None if details.parent is None else _parent(details.parent),
+        "recipe": _recipe(card.job_id, details),
+    }
+
+
+def _recipe(job_id: int, details: JobDetails) -> Json:
+    """Return what the form needs to draw the request again; the seed is text."""
+    request = details.request
+    return {
+        "prompt": request.typed,
+        "negative": details.negative,
+        "width": request.width,
+        "height": request.height,
+        "steps": request.steps,
+        "guidance": request.guidance,
+        "seed": str(request.seed),
+        "count": request.count,
+        "model": request.model,
+        "style": request.style,
+        "loras": [{"name": lora.name, "weight": lora.weight} for lora in details.loras],
+        "sampler": request.sampler,
+        "clip_skip": request.clip_skip,
+        "strength": request.strength,
+        "control": request.control,
+        "control_weight": request.control_weight,
+        "variation": request.variation,
+        "start": f"/jobs/{job_id}/start.png" if request.image else None,
+        "mask": f"/jobs/{job_id}/mask.png" if request.mask else None,
+        "references": [f"/jobs/{job_id}/{number}.png" for number in range(len(request.references))],
+    }
+
+
+def _parent(parent: ParentPicture) -> Json:
+    return {"job_id": parent.job_id, "index": parent.index, "thumb": thumbnail_url(parent.digest, THUMBNAIL_SIDES[0])}
+
+
+def thumbnail_url(digest: str, side: int) -> str | None:
+    """Return the address of a thumbnail; None where the picture has none."""
+    return f"/thumbs/{digest}-{side}.webp" if digest else None
+
+
+def _moment(seconds: float) -> str:
+    """Return a time in ISO 8601, UTC, with milliseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def connection_json(connection: Connection) -> Json:
@@ -78,6 +150,8 @@ def _picture(job_id: int | None, file: PictureFile) -> Json:
         "index": file.index,
         "url": url,
         "download": f"{url}?download=1",
+        "thumb": thumbnail_url(file.digest, THUMBNAIL_SIDES[0]),
+        "medium": thumbnail_url(file.digest, THUMBNAIL_SIDES[1]),
         "width": file.width,
         "height": file.height,
         "alt": file.alt,

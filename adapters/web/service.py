@@ -24,6 +24,8 @@ from adapters.web.a1111.options import OptionHandlers
 from adapters.web.access import AccessControl, token_of
 from adapters.web.api import Api, ExportHandlers, PageHandlers
 from adapters.web.errors import ErrorMiddleware
+from adapters.web.feed_api import FeedHandlers
+from adapters.web.feed_streams import FeedStreams
 from adapters.web.identity import NAME
 from adapters.web.request_checks import EVERYWHERE, BodyReader, Guard, add_headers
 from adapters.web.routes import ROUTES, RouteTable
@@ -277,6 +279,10 @@ def connection_options() -> dict[str, Any]:
     }
 
 
+STREAMS = web.AppKey("streams", FeedStreams)
+"""Where the application keeps the streams of the feed."""
+
+
 def application(settings: WebSettings, studio: Studio, registry: CollectorRegistry, token: str = "") -> web.Application:
     """Return the aiohttp application with its access control and error handling.
 
@@ -291,9 +297,11 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     errors = ErrorMiddleware(studio, {A1111_PREFIX: error_form})
     app = web.Application(middlewares=[mark_busy, errors.middleware, access.middleware])
     app[ROUTES] = table
-    streams = EventStreams()
+    streams, feed = EventStreams(), FeedStreams(studio, most_connections() * 3 // 4)
+    app[STREAMS] = feed
     table.add(app, PageHandlers(studio, registry, access).routes())
-    table.add(app, Api(studio, streams).routes())
+    table.add(app, Api(studio, streams, feed).routes())
+    table.add(app, FeedHandlers(studio, feed).routes())
     table.add(app, ExportHandlers(studio).routes())
     bodies = BodyReader()
     drawing = DrawingHandlers(studio, bodies)
@@ -301,10 +309,15 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
         table.add(app, handlers.routes())
     app.on_response_prepare.append(add_headers)
 
+    async def start(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature
+        feed.start()
+
     async def close(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature
         streams.close()
         await drawing.close()
+        await feed.close()
 
+    app.on_startup.append(start)
     app.on_shutdown.append(close)
     return app
 

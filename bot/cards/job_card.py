@@ -169,6 +169,7 @@ def file_of(job: Job, picture: Picture, pictures_dir: Path) -> PictureFile:
         index=picture.index,
         seed=picture.seed,
         spoiler=picture.flag == SPOILER,
+        digest=picture.digest,
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bot.core.pictures import PictureFile
+from bot.core.requests import DrawRequest
+from engine.contract import LoraRequest
 
 MAX_BYTES = 64
 """Telegram's limit for ``callback_data``, the smallest of all platforms."""
@@ -126,6 +128,52 @@ class CardPreview:
 
 
 @dataclass(frozen=True, slots=True)
+class ParentPicture:
+    """The picture that a job was made from.
+
+    Attributes:
+        job_id: Its job.
+        index: 0-based within the job.
+        digest: Names its thumbnails; empty if it is not stored any more.
+    """
+
+    job_id: int
+    index: int
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetails:
+    """What surfaces without limits on space show of a job besides its card. It is never stored with a card.
+
+    Attributes:
+        created_at: Unix seconds.
+        kind: See ``Job.kind``.
+        platform: The platform of the account that requested it.
+        request: The request.
+        negative: Its negative prompt without the words of its style.
+        loras: Its LoRAs as its author could name them; the weight 0 leaves out one of the style's.
+        parent: The picture that it was made from; None if there is none, or it is another person's.
+        started_at: Unix seconds; None until it is begun.
+        step: Steps that are done of each picture, on average; None while it is not drawn.
+        steps: Steps of each picture.
+        seconds_left: Expected seconds until its pictures are drawn; None where unknown.
+    """
+
+    created_at: float
+    kind: str
+    platform: str
+    request: DrawRequest
+    negative: str
+    loras: tuple[LoraRequest, ...] = ()
+    parent: ParentPicture | None = None
+    started_at: float | None = None
+    step: int | None = None
+    steps: int = 0
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """One message on any surface. All text is data: surfaces escape it, and it mentions nobody.
 
@@ -149,6 +197,7 @@ class Card:
         provisional: It has no job yet, and becomes the card of one.
         coming: The pictures that are not drawn yet, for surfaces that reserve space; None when there are none.
         preview: Shown until there are pictures, by surfaces with ``Abilities.preview_every``.
+        details: More about its job, for surfaces that show a feed; None where nobody asked for it.
         locale: The language of its sentences, for text that a surface adds.
     """
 
@@ -172,6 +221,7 @@ class Card:
     summary: tuple[str, ...] = ()
     instants: tuple[Instant, ...] = ()
     preview: CardPreview | None = None
+    details: JobDetails | None = field(default=None, repr=False)
 
     @property
     def headline(self) -> str:

@@ -65,6 +65,16 @@ class Job:
     """Channel of the place where it was requested; empty in direct messages and on the page."""
     forgotten: bool = False
     """It was deleted, or its person has deleted their data: its prompt and its pictures are gone."""
+    pressed: str = ""
+    """The button of its parent's card that made it, such as ``vary:0``; empty if none did."""
+    kind: str = "draw"
+    """``draw``, ``edit``, ``start`` (from a picture), or the action of ``pressed``, such as ``vary``."""
+
+    @property
+    def parent_index(self) -> int:
+        """The index of the parent's picture that it was made from; 0 if no button named one."""
+        _, _, index = self.pressed.partition(":")
+        return int(index) if index.isdecimal() else 0
 
 
 def ticket_of(job: Job) -> Ticket:

@@ -21,6 +21,7 @@ class DrawnPicture:
         bytes: Size of the file.
         info: How it was drawn.
         flag: Verdict of moderation: empty, or ``spoiler``.
+        digest: Names its thumbnails; see Picture.
     """
 
     job_id: int
@@ -30,6 +31,7 @@ class DrawnPicture:
     bytes: int
     info: ImageInfo
     flag: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Picture(ImageInfo):
         bytes: Size of the file.
         created_at: Unix seconds.
         flag: Verdict of moderation: empty, or ``spoiler``.
+        digest: 32 hexadecimal digits that name its thumbnails: the start of the file's SHA-256, or random ones for
+            pictures from before there were thumbnails. Empty if it has none.
     """
 
     id: int
@@ -55,6 +59,7 @@ class Picture(ImageInfo):
     bytes: int
     created_at: float
     flag: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,8 @@ class PictureFile:
     """The surface covers it until somebody uncovers it."""
     favourite: bool = False
     """Whether it is a favourite of the viewer; False if the viewer is unknown."""
+    digest: str = ""
+    """Names its thumbnails; empty if it has none. See Picture."""
 
     def enlargement(self, profiles: Sequence[Profile]) -> int:
         """Return the factor by which surfaces enlarge it: above 1 only for native sizes of a small model."""

@@ -239,3 +239,6 @@ class Backlog(QueuePositions, Protocol):
 
     def progress(self, job_id: int) -> float | None:
         """Return 0 to 1 while a job is being drawn; None otherwise."""
+
+    def seconds_left(self, job_id: int) -> float | None:
+        """Return the expected seconds until a begun job is drawn; None when unknown, or while it takes no steps."""

@@ -68,6 +68,7 @@ class Live:
         self._previews: dict[int, dict[int, PreviewFrame]] = {}
         self._numbers = itertools.count(1)
         self._viewers: dict[int, set[Changes]] = {}
+        self._viewers_of_all: set[Changes] = set()
         self._preview_viewers: dict[int, int] = {}
         # The jobs whose chats have asked for previews, and what they have not taken yet.
         self._asked: set[int] = set()
@@ -166,7 +167,7 @@ class Live:
 
     def wake(self, job_id: int) -> None:
         """Wake the job's viewers."""
-        for changes in self._viewers.get(job_id, ()):
+        for changes in (*self._viewers.get(job_id, ()), *self._viewers_of_all):
             changes.add(job_id)
 
     @contextmanager
@@ -192,6 +193,24 @@ class Live:
                     del self._viewers[job_id]
                 if previews:
                     self._count_preview_viewer(job_id, -1)
+
+    @contextmanager
+    def subscribe_all(self) -> Iterator[Changes]:
+        """View every job, without previews: the steps of ``changes`` give those that have changed since."""
+        changes = Changes(())
+        self._viewers_of_all.add(changes)
+        try:
+            yield changes
+        finally:
+            self._viewers_of_all.discard(changes)
+
+    def view_previews(self, job_id: int) -> None:
+        """View a job's previews, until as many calls of ``leave_previews``; the engine makes them only meanwhile."""
+        self._count_preview_viewer(job_id, 1)
+
+    def leave_previews(self, job_id: int) -> None:
+        """End what one call of ``view_previews`` has begun."""
+        self._count_preview_viewer(job_id, -1)
 
     def _count_preview_viewer(self, job_id: int, by: int) -> None:
         before = self._preview_viewers.get(job_id, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections import Counter
 from dataclasses import replace
@@ -10,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from bot.core.errors import Unavailable
-from bot.core.jobs import MAX_ATTEMPTS, JobState
+from bot.core.jobs import MAX_ATTEMPTS, Job, JobState
 from bot.core.pictures import DrawnPicture, Picture
 from bot.core.ports import Clock
 from bot.core.waits import ExponentialBackoff, persist, until
@@ -24,7 +25,8 @@ from bot.provenance.metadata import MetadataWriter
 from bot.quotas.store import ledger
 from bot.storage import data_files, jobs, pictures
 from bot.storage.database import Database, Tx
-from engine.contract import Image
+from bot.storage.thumbnails import Thumbnails
+from engine.contract import Image, Recipe
 
 UNSTORED = "error.store.failed"
 """Catalogue key: the picture was drawn but could not be stored."""
@@ -49,6 +51,7 @@ class ImageFiles:
         moderation: ImageModeration,
         live: Live,
         *,
+        thumbnails: Thumbnails,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -57,6 +60,7 @@ class ImageFiles:
         metadata: Written into each file.
         moderation: Says whether a picture is shown, covered or rejected.
         live: Told while a picture waits for room on the disk.
+        thumbnails: Told of each stored picture.
         clock: Time.
         metrics: Counts pictures.
         """
@@ -64,6 +68,7 @@ class ImageFiles:
         self._metadata = metadata
         self._moderation = moderation
         self._live = live
+        self._thumbnails = thumbnails
         self._metrics = metrics
         self._clock = clock
         self._waiting = 0
@@ -90,7 +95,7 @@ class ImageFiles:
         path = data_files.picture_path(job.id, index, job.created_at)
         try:
             flag = await self._moderation.flag(job, index, image.data)
-            data = await asyncio.to_thread(self._metadata.embed, image, job, recipe)
+            data, digest = await asyncio.to_thread(self._complete, image, job, recipe)
             stored = await self._write(active, path, data)
         except ImageRejected:
             active.failed[index] = IMAGE_REJECTED
@@ -111,9 +116,16 @@ class ImageFiles:
                 bytes=len(data),
                 info=replace(image, data=b""),  # the file holds them
                 flag=flag,
+                digest=digest,
             )
+            self._thumbnails.picture_stored(digest, path)
         finally:
             active.writing.discard(index)
+
+    def _complete(self, image: Image, job: Job, recipe: Recipe) -> tuple[bytes, str]:
+        """Return a picture's file with its metadata, and its digest. Blocks: run in a thread."""
+        data = self._metadata.embed(image, job, recipe)
+        return data, hashlib.sha256(data).hexdigest()[: data_files.DIGEST_CHARS]
 
     async def _write(self, active: ActiveJob, path: str, data: bytes) -> bool:
         """Write a file as soon as the disk has room; returns whether it was written."""

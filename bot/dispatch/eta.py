@@ -206,6 +206,16 @@ class EtaEstimator:
         self._calibration.record(job_id, expected, eta, found.lane, now=now)
         return QueuePosition(found.position, eta)
 
+    def seconds_left(self, job_id: int) -> float | None:
+        """Return the expected seconds until a begun job is drawn; None when unknown, or while it takes no steps."""
+        active, done = self._active.get(job_id), self._live.progress(job_id)
+        if active is None or not done or self._live.is_preempted(job_id) or self._live.is_stalled(job_id):
+            return None
+        each = self._estimate.seconds(ticket_of(active.job))
+        if each is None:
+            return None
+        return each * len(active.recipes) * (1 - done) * self._overhead.factor() + self._overhead.tail()
+
     def improved(self) -> list[int]:
         """Return the jobs whose position has improved by IMPROVEMENT since they were last returned here."""
         self._refresh()

@@ -40,6 +40,7 @@ from bot.queue.job_queue import JobQueue
 from bot.queue.timing import DurationEstimate, Overhead
 from bot.storage import people
 from bot.storage.database import Database
+from bot.storage.thumbnails import Thumbnails
 from engine.contract import Engine
 
 STOP_SECONDS = 8.0
@@ -72,6 +73,7 @@ class Dispatch:
 
     Attributes:
         live: Progress and previews, and streams of changes for viewers.
+        thumbnails: Makes the thumbnails of pictures; Studio has the same object.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Dispatch:
 
         self._bus = EventBus()
         self.live = Live(self._bus)
+        self.thumbnails = Thumbnails(folder)
         estimate, overhead, active = DurationEstimate(), Overhead(), ActiveJobs()
         self._active = active
         self._queue = JobQueue(estimate.cost)
@@ -141,6 +144,7 @@ class Dispatch:
                 MetadataWriter(engine.profiles),
                 ImageModeration(db, moderator, self._bus),
                 self.live,
+                thumbnails=self.thumbnails,
                 clock=clock,
                 metrics=metrics,
             ),
@@ -298,6 +302,10 @@ class Dispatch:
         """See ``Backlog``."""
         return self.live.progress(job_id)
 
+    def seconds_left(self, job_id: int) -> float | None:
+        """See ``Backlog``."""
+        return self._eta.seconds_left(job_id)
+
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             delivery = tasks.create_task(self._delivery.run(), name="delivery")
@@ -306,6 +314,7 @@ class Dispatch:
                 tasks.create_task(self._external.run(), name="external changes"),
                 tasks.create_task(self._retention.run(), name="retention"),
                 tasks.create_task(self._exports.run(), name="exports"),
+                tasks.create_task(self.thumbnails.run(), name="thumbnails"),
                 tasks.create_task(run_indexer(self._db, self._clock), name="history"),
                 tasks.create_task(self._digest.run(), name="digest"),
                 tasks.create_task(watch_integrity(self._db, self._clock), name="integrity"),

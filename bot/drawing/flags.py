@@ -424,10 +424,10 @@ def prompt_line(
         flags.append(f"--style {_in_quotes(request.style)}")
     if request.model != default.name:
         flags.append(f"--model {request.model}")
-    negative = _without_style(request.negative, style)
+    negative, named = without_style(request, style, loras)
     if negative and (profile is None or negative != profile.negative_default):
         flags.append(f"--no {_in_quotes(negative)}")
-    flags += [f"--lora {_written_lora(lora)}" for lora in (*request.loras, *_without_loras(request, style, loras))]
+    flags += [f"--lora {_written_lora(lora)}" for lora in named]
     if request.sampler:
         flags.append(f"--sampler {_in_quotes(request.sampler)}")
     if request.clip_skip:
@@ -451,6 +451,20 @@ def missing_from_line(request: DrawRequest) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def without_style(
+    request: DrawRequest, style: Style | None, known: Sequence[LoraInfo]
+) -> tuple[str, tuple[LoraRequest, ...]]:
+    """Return a request's negative prompt and LoRAs as its author could type them beside the style.
+
+    Args:
+        request: A checked request.
+        style: Its style; None when it has none, or when the style is not there any more.
+        known: The LoRAs that requests may name.
+    """
+    loras = (*request.loras, *_without_loras(request, style, known))
+    return _negative_without(request.negative, style), loras
+
+
 def _without_loras(request: DrawRequest, style: Style | None, known: Sequence[LoraInfo]) -> list[LoraRequest]:
     """Return the LoRAs of the style that the request leaves out, with the weight that leaves them out."""
     named = {lora.name for lora in request.loras}
@@ -463,7 +477,7 @@ def _written_lora(lora: LoraRequest) -> str:
     return item if _WORD.fullmatch(item) else _in_quotes(item)
 
 
-def _without_style(negative: str, style: Style | None) -> str:
+def _negative_without(negative: str, style: Style | None) -> str:
     """Return a negative prompt without what its style has added."""
     if style is None:
         return negative

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bot.context import AppContext
-from bot.core.cards import ButtonPress
+from bot.core.cards import ButtonPress, ParentPicture
 from bot.core.errors import NotFound, Unavailable
 from bot.core.jobs import Job, JobState
 from bot.core.people import Actor
@@ -16,7 +17,7 @@ from bot.core.pictures import Picture
 from bot.core.ports import Clock
 from bot.history import store as history_rows
 from bot.history.queries import Query
-from bot.storage import jobs, people, pictures
+from bot.storage import data_files, jobs, people, pictures
 from bot.storage.database import Database, Tx
 
 log = logging.getLogger(__name__)
@@ -24,11 +25,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """A job with its pictures; ``favourites`` are the ids of the pictures that are favourites of the viewer."""
+    """A job with its pictures.
+
+    Attributes:
+        job: The job.
+        pictures: Its pictures, in order.
+        favourites: The ids of the pictures that are favourites of the viewer.
+        platform: The platform of the account that requested it; empty where it was not looked up.
+        parent: The picture that it was made from; None if there is none, or it is another person's.
+    """
 
     job: Job
     pictures: tuple[Picture, ...]
     favourites: frozenset[int] = frozenset()
+    platform: str = ""
+    parent: ParentPicture | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,42 @@ async def get_page(ctx: AppContext, actor: Actor, *, before: int | None, limit: 
             return EMPTY
         found = await jobs.of_person(tx, person.id, limit=limit + 1, before=before, pictured=pictured)
         return await _page(tx, person.id, found, limit)
+
+
+async def feed(
+    ctx: AppContext,
+    actor: Actor,
+    *,
+    before: int | None,
+    limit: int,
+    query: Query | None = None,
+    kind: str = "",
+    starred: bool = False,
+) -> HistoryPage:
+    """Return the actor's own jobs, newest first, unfinished ones included. Each page takes the same time.
+
+    Args:
+        ctx: The context.
+        actor: The actor.
+        before: Only jobs with a smaller id; None for the newest.
+        limit: Number of jobs at most.
+        query: Only jobs with pictures that match it.
+        kind: Only jobs of this kind (``Job.kind``); empty for all.
+        starred: Only jobs with a favourite of the actor.
+    """
+    async with ctx.db.read() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+        if person is None:
+            return EMPTY
+        if query is not None:
+            sought = replace(query, favourite=query.favourite or starred)
+            ids = await history_rows.find_jobs(tx, person.id, sought, limit=limit + 1, before=before, kind=kind)
+        elif starred:
+            ids = await history_rows.own_starred(tx, person.id, limit=limit + 1, before=before, kind=kind)
+        else:
+            found = await jobs.of_person(tx, person.id, limit=limit + 1, before=before, kind=kind)
+            return await _page(tx, person.id, found, limit)
+        return await _page(tx, person.id, await jobs.of_ids(tx, ids), limit)
 
 
 async def search(
@@ -100,9 +147,74 @@ async def get_entry(ctx: AppContext, actor: Actor, job_id: int) -> HistoryEntry:
     """Return a job of the actor. Raises NotFound."""
     async with ctx.db.read() as tx:
         job = await jobs.get_own(tx, actor, job_id)
-        return HistoryEntry(
-            job, await pictures.of_job(tx, job.id), await history_rows.favourites_among(tx, job.person_id, [job.id])
-        )
+        return (await _page(tx, job.person_id, [job], 1)).entries[0]
+
+
+async def entries_of(ctx: AppContext, job_ids: Collection[int]) -> tuple[HistoryEntry, ...]:
+    """Return these jobs, whoever's they are, as their authors see them; missing and deleted ones are left out."""
+    async with ctx.db.read() as tx:
+        found = [job for job in await jobs.of_ids(tx, tuple(job_ids)) if not job.forgotten]
+        by_person: dict[int, list[Job]] = {}
+        for job in found:
+            by_person.setdefault(job.person_id, []).append(job)
+        pages = [await _page(tx, person_id, own, len(own)) for person_id, own in by_person.items()]
+    return tuple(entry for page in pages for entry in page.entries)
+
+
+async def person_of(ctx: AppContext, actor: Actor) -> int:
+    """Return the id of the actor's person; somebody new gets one."""
+    async with ctx.db.read() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+    if person is None:
+        async with ctx.db.write() as tx:
+            person = await people.remember(tx, actor, now=ctx.clock.now())
+    return person.id
+
+
+async def open_jobs(ctx: AppContext, person_id: int, limit: int) -> tuple[int, ...]:
+    """Return the ids of a person's unfinished jobs: running ones first, then the oldest first."""
+    async with ctx.db.read() as tx:
+        return tuple(job.id for job in await jobs.open_of_person(tx, person_id, limit=limit))
+
+
+async def find_picture(ctx: AppContext, actor: Actor, digest: str) -> str | None:
+    """Return the path of one of the actor's own pictures with this digest, or None."""
+    async with ctx.db.read() as tx:
+        return await pictures.find_own(tx, actor.platform, actor.user_id, digest)
+
+
+async def find_source(ctx: AppContext, actor: Actor, job_id: int, name: str) -> Path:
+    """Return the file of a picture that the actor's job starts from or refers to. Raises NotFound.
+
+    Args:
+        ctx: The context.
+        actor: The actor.
+        job_id: The job.
+        name: ``start``, ``mask``, or the number of a reference picture, from 0.
+    """
+    async with ctx.db.read() as tx:
+        request = (await jobs.get_own(tx, actor, job_id)).request
+    sources = {"start": request.image, "mask": request.mask}
+    sources |= {str(number): file for number, file in enumerate(request.references)}
+    file = sources.get(name)
+    found = await asyncio.to_thread(data_files.locate, ctx.pictures, file) if file else None
+    if found is None:
+        raise NotFound("refusal.picture.not_found")
+    return found
+
+
+def _parent_of(job: Job) -> tuple[int, int] | None:
+    """Return the job and the index of the picture that a job was made from, or None."""
+    match = data_files.PICTURE_PATH.search(job.request.image)
+    if match is not None:
+        return int(match[1]), int(match[2])
+    return None if job.parent_id is None else (job.parent_id, job.parent_index)
+
+
+async def owners_of(ctx: AppContext, job_ids: Collection[int]) -> dict[int, int]:
+    """Return the person of each of these jobs, by job; missing jobs are left out."""
+    async with ctx.db.read() as tx:
+        return await jobs.owners_of(tx, job_ids)
 
 
 async def own_among(ctx: AppContext, actor: Actor, job_ids: Collection[int]) -> frozenset[int]:
@@ -177,7 +289,19 @@ async def _page(tx: Tx, person_id: int, found: Sequence[Job], limit: int) -> His
     shown = found[:limit]
     ids = [job.id for job in shown]
     stored, favourites = await pictures.of_jobs(tx, ids), await history_rows.favourites_among(tx, person_id, ids)
-    entries = (HistoryEntry(job, stored[job.id], favourites & {p.id for p in stored[job.id]}) for job in shown)
+    platforms = await people.platforms_of(tx, person_id)
+    parents = {job.id: parent for job in shown if (parent := _parent_of(job)) is not None}
+    known = await pictures.own_among(tx, person_id, frozenset(parents.values())) if parents else {}
+    entries = (
+        HistoryEntry(
+            job,
+            stored[job.id],
+            favourites & {p.id for p in stored[job.id]},
+            platforms.get(job.account_id, ""),
+            ParentPicture(*parent, known[parent]) if (parent := parents.get(job.id)) in known else None,
+        )
+        for job in shown
+    )
     return HistoryPage(tuple(entries), older=len(found) > limit)
 
 

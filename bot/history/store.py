@@ -55,7 +55,9 @@ async def index_jobs(tx: Tx, some: Sequence[Job]) -> None:
     )
 
 
-async def find_jobs(tx: Tx, person_id: int, query: Query, *, limit: int, before: int | None = None) -> tuple[int, ...]:
+async def find_jobs(
+    tx: Tx, person_id: int, query: Query, *, limit: int, before: int | None = None, kind: str = ""
+) -> tuple[int, ...]:
     """Return the ids of a person's own jobs with pictures that match a query, newest first.
 
     Args:
@@ -64,6 +66,7 @@ async def find_jobs(tx: Tx, person_id: int, query: Query, *, limit: int, before:
         query: The query.
         limit: Number of jobs at most.
         before: Only jobs with a smaller id.
+        kind: Only jobs of this kind; empty for all.
     """
     accounts = [
         row[0] for row in await tx.execute_fetchall("SELECT id FROM accounts WHERE person_id = ?", (person_id,))
@@ -72,8 +75,9 @@ async def find_jobs(tx: Tx, person_id: int, query: Query, *, limit: int, before:
     if not accounts or low is None:
         return ()
     rows = await tx.execute_fetchall(
-        "SELECT rowid FROM found WHERE found MATCH ? AND rowid >= ? AND rowid < ? ORDER BY rowid DESC LIMIT ?",
-        (_match(accounts, query), low, min(high, before or _NEWEST), limit),
+        "SELECT rowid FROM found WHERE found MATCH ? AND rowid >= ? AND rowid < ?"
+        " AND (? = '' OR EXISTS (SELECT 1 FROM jobs WHERE id = found.rowid AND kind = ?)) ORDER BY rowid DESC LIMIT ?",
+        (_match(accounts, query), low, min(high, before or _NEWEST), kind, kind, limit),
     )
     return tuple(row[0] for row in rows)
 
@@ -249,6 +253,19 @@ async def own_favourites(tx: Tx, job_ids: Sequence[int]) -> frozenset[int]:
         job_ids,
     )
     return frozenset(row[0] for row in rows)
+
+
+async def own_starred(
+    tx: Tx, person_id: int, *, limit: int, before: int | None = None, kind: str = ""
+) -> tuple[int, ...]:
+    """Return the ids of a person's own jobs with favourites of theirs, newest first; see ``find_jobs``."""
+    rows = await tx.execute_fetchall(
+        "SELECT DISTINCT f.job_id FROM favourites f CROSS JOIN jobs j ON j.id = f.job_id"
+        " WHERE f.person_id = ?1 AND f.job_id < ?2 AND j.person_id = ?1 AND (?3 = '' OR j.kind = ?3)"
+        " ORDER BY f.job_id DESC LIMIT ?4",
+        (person_id, _NEWEST if before is None else before, kind, limit),
+    )
+    return tuple(int(row[0]) for row in rows)
 
 
 async def favourites_page(

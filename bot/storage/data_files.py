@@ -45,8 +45,20 @@ SHEETS = "sheets"
 EXPORTS = "exports"
 """Folder of exports, in the data folder."""
 
+THUMBNAILS = "thumbs"
+"""Folder of thumbnails, in the data folder."""
+
 PICTURE_PATH = re.compile(r"\d{4}/\d{2}/\d{2}/(\d{1,18})-(\d{1,4})\.png", re.ASCII)
 """Path of a picture in the pictures folder: its day, its job and its index."""
+
+DIGEST_CHARS = 32
+"""Hexadecimal digits of a picture's digest."""
+
+DIGEST = re.compile(r"[0-9a-f]{32}", re.ASCII)
+"""Names the thumbnails of a picture; see ``Picture.digest``."""
+
+THUMBNAIL_NAME = re.compile(r"[0-9a-f]{32}-\d{1,5}\.webp", re.ASCII)
+"""Name of a thumbnail: the picture's digest and its longest side in pixels."""
 
 INPUT_NAME = re.compile(r"[0-9a-f]{64}\.png", re.ASCII)
 """Name of a source image or mask: its SHA-256."""
@@ -207,7 +219,7 @@ def _take(path: Path) -> bool:
 
 def _made(data: Path, pictures: str) -> Iterator[Path]:
     """Yield what Easel makes, each folder after its content: the files of a private folder need no change."""
-    for name in (INPUTS, SHEETS, EXPORTS):
+    for name in (INPUTS, SHEETS, EXPORTS, THUMBNAILS):
         yield from _files(data / name)
     for year in day_folders(data / pictures, 4):
         for month in day_folders(year, 2):
@@ -229,7 +241,7 @@ def _files(folder: Path) -> Iterator[Path]:
     if not stat.S_ISDIR(mode) or not mode & _OTHERS:
         return
     for entry in os.scandir(folder):
-        if any(p.match(entry.name) for p in (PICTURE_NAME, INPUT_NAME, SHEET_NAME, EXPORT_NAME)):
+        if any(p.match(entry.name) for p in (PICTURE_NAME, INPUT_NAME, SHEET_NAME, EXPORT_NAME, THUMBNAIL_NAME)):
             yield Path(entry.path)
     yield folder
 

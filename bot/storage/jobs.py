@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -217,7 +217,7 @@ async def source_files(tx: Tx) -> frozenset[str]:
 
 
 async def of_person(
-    tx: Tx, person_id: int, *, limit: int, before: int | None = None, pictured: bool = False
+    tx: Tx, person_id: int, *, limit: int, before: int | None = None, pictured: bool = False, kind: str = ""
 ) -> tuple[Job, ...]:
     """Return a person's jobs, newest first.
 
@@ -227,13 +227,16 @@ async def of_person(
         limit: Number of jobs at most.
         before: Only jobs with a smaller id.
         pictured: Only jobs with pictures.
+        kind: Only jobs of this kind; empty for all.
     """
     where = "WHERE person_id = ? AND id < ? AND NOT forgotten"
+    values: list[int | str] = [person_id, 2**62 if before is None else before]
+    if kind:
+        where += " AND kind = ?"
+        values.append(kind)
     if pictured:
         where += " AND EXISTS (SELECT 1 FROM pictures WHERE pictures.job_id = jobs.id)"
-    return await _JOBS.select(
-        tx, f"{where} ORDER BY id DESC LIMIT ?", (person_id, 2**62 if before is None else before, limit)
-    )
+    return await _JOBS.select(tx, f"{where} ORDER BY id DESC LIMIT ?", (*values, limit))
 
 
 async def of_ids(tx: Tx, job_ids: Sequence[int]) -> tuple[Job, ...]:
@@ -243,6 +246,16 @@ async def of_ids(tx: Tx, job_ids: Sequence[int]) -> tuple[Job, ...]:
     marks = ", ".join("?" * len(job_ids))
     found = {job.id: job for job in await _JOBS.select(tx, f"WHERE id IN ({marks})", job_ids)}
     return tuple(found[job_id] for job_id in job_ids if job_id in found)
+
+
+async def owners_of(tx: Tx, job_ids: Collection[int]) -> dict[int, int]:
+    """Return the person of each of these jobs, by job; missing jobs are left out."""
+    marks = ", ".join("?" * len(job_ids))
+    rows = await tx.execute_fetchall(
+        f"SELECT id, person_id FROM jobs WHERE id IN ({marks})",  # noqa: S608 - question marks
+        tuple(job_ids),
+    )
+    return {int(row[0]): int(row[1]) for row in rows}
 
 
 async def with_pictures(tx: Tx, *, up_to: int, limit: int) -> tuple[Job, ...]:

@@ -74,6 +74,12 @@ async def get_account(tx: Tx, account_id: int) -> Account:
     return found
 
 
+async def platforms_of(tx: Tx, person_id: int) -> dict[int, str]:
+    """Return the platform of each of a person's accounts, by the account's id."""
+    rows = await tx.execute_fetchall("SELECT id, platform FROM accounts WHERE person_id = ?", (person_id,))
+    return {int(row[0]): str(row[1]) for row in rows}
+
+
 async def get_place(tx: Tx, place_id: int) -> Place:
     """Return a place by its id, without a channel. Raises LookupError if there is none."""
     found = await _PLACES.select_one(tx, "WHERE id = ?", (place_id,))

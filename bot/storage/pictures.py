@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -24,7 +24,13 @@ def _confined(path: str) -> str:
     return path if names.is_confined(path) else names.NO_FILE
 
 
-_PICTURES = RowMapper(Picture, "pictures", converters={"path": Converter(_confined, str)})
+def _digest(value: str) -> str:
+    return value if names.DIGEST.fullmatch(value) else ""
+
+
+_PICTURES = RowMapper(
+    Picture, "pictures", converters={"path": Converter(_confined, str), "digest": Converter(_digest, str)}
+)
 _NEW = RowMapper(_NewRow, "pictures")
 
 COLUMNS: Mapping[str, Column] = MappingProxyType({column.name: column for column in _PICTURES.column_list})
@@ -82,6 +88,31 @@ async def of_jobs(tx: Tx, job_ids: Sequence[int]) -> dict[int, tuple[Picture, ..
     for picture in await _PICTURES.select(tx, f'WHERE job_id IN ({marks}) ORDER BY job_id, "index"', job_ids):
         found[picture.job_id] += (picture,)
     return found
+
+
+async def own_among(tx: Tx, person_id: int, picture_of: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
+    """Return the digests of those of these pictures (job and index) whose jobs are a person's; empty where none is stored.
+
+    A job that is another person's, or was deleted, is left out.
+    """
+    marks = ", ".join("?" * len(picture_of))
+    rows = await tx.execute_fetchall(
+        f"SELECT id FROM jobs WHERE id IN ({marks}) AND person_id = ? AND NOT forgotten",  # noqa: S608 - question marks
+        (*(job_id for job_id, _ in picture_of), person_id),
+    )
+    own = await of_jobs(tx, [int(row[0]) for row in rows])
+    digests = {(job_id, picture.index): picture.digest for job_id, stored in own.items() for picture in stored}
+    return {one: digests.get(one, "") for one in picture_of if one[0] in own}
+
+
+async def find_own(tx: Tx, platform: str, user_id: str, digest: str) -> str | None:
+    """Return the path of a picture with this digest among those of an account's person, or None."""
+    rows = await tx.execute_fetchall(
+        "SELECT p.path FROM pictures p JOIN jobs j ON j.id = p.job_id WHERE p.digest = ? AND j.person_id ="
+        " (SELECT person_id FROM accounts WHERE platform = ? AND user_id = ?) LIMIT 1",
+        (digest, platform, user_id),
+    )
+    return next((_confined(str(row[0])) for row in rows), None)
 
 
 async def last_of(tx: Tx, actor: Actor, place: Place) -> Picture | None:

@@ -239,8 +239,9 @@ def _addresses() -> TypeAdapter[Address]:
 
 
 def dump_card(card: Card) -> str:
-    """Return the card as JSON, without its preview."""
-    return _cards().dump_json(card, exclude={"preview"}, exclude_defaults=True).decode()
+    """Return the card as JSON, without its preview, its details and the names of its thumbnails."""
+    left_out: Any = {"preview": True, "details": True, "pictures": {"__all__": {"digest"}}}
+    return _cards().dump_json(card, exclude=left_out, exclude_defaults=True).decode()
 
 
 def load_card(text: str) -> Card:

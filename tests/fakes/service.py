@@ -50,6 +50,7 @@ def build_service(
         engine,
         dispatch,
         dispatch.live,
+        thumbnails=dispatch.thumbnails,
         clock=clock,
         pictures=pictures,
         sheets=folder / "sheets",

@@ -98,6 +98,9 @@ class RecordingBacklog:
     def progress(self, job_id: int) -> float | None:
         return None
 
+    def seconds_left(self, job_id: int) -> float | None:
+        return None
+
 
 @dataclass
 class World:

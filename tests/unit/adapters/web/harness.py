@@ -17,9 +17,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 
 from adapters.cli.environment import AppSettings
+from adapters.web.feed_streams import FeedStreams
 from adapters.web.identity import PLACE
 from adapters.web.platform import PLATFORM
-from adapters.web.service import CLOSE_SECONDS, application, connection_options
+from adapters.web.service import CLOSE_SECONDS, STREAMS, application, connection_options
 from adapters.web.settings import WebSettings
 from bot.core.messages import EventRef
 from bot.core.people import Actor
@@ -68,6 +69,7 @@ class Event:
 
     kind: str
     data: Json = field(default_factory=dict)
+    id: str = ""
 
 
 async def events(response: ClientResponse) -> AsyncIterator[Event]:
@@ -85,7 +87,7 @@ async def events(response: ClientResponse) -> AsyncIterator[Event]:
         elif "retry" in fields:
             yield Event("retry", {"ms": int(fields["retry"])})
         else:
-            yield Event(fields["event"], json.loads(fields["data"]))
+            yield Event(fields["event"], json.loads(fields["data"]), fields.get("id", ""))
 
 
 class WebHarness:
@@ -226,6 +228,15 @@ class WebHarness:
     def answering(self) -> int:
         """Browsers whose connection still has a task here; the application's own tasks come and go as well."""
         return sum("RequestHandler" in repr(task.get_coro()) for task in asyncio.all_tasks())
+
+    def previewed(self) -> int:
+        """Return the number of jobs whose previews are made."""
+        return len(self.dispatch.live._preview_viewers)
+
+    @property
+    def streams(self) -> FeedStreams:
+        """The streams of the feed."""
+        return self.server.app[STREAMS]
 
     def watched(self) -> int:
         """Return the number of watched jobs."""

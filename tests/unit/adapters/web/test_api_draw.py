@@ -38,6 +38,15 @@ async def test_a_request_is_answered_with_its_card(held: WebHarness) -> None:
         "buttons",
         "final",
         "coming",
+        "created_at",
+        "kind",
+        "platform",
+        "started_at",
+        "step",
+        "steps",
+        "seconds_left",
+        "parent",
+        "recipe",
     }
     assert card["coming"] == {"count": 1, "width": 192, "height": 192, "enlarge": 3, "previews": {}}
     assert card["prompt"] == "a red apple"

@@ -200,7 +200,7 @@ async def test_one_stream_shows_the_previews_of_all(held: WebHarness) -> None:
     held.gate.open()
 
 
-@pytest.mark.parametrize("query", ["", "job=x", "job=1&job=-1", "&".join(f"job={n}" for n in range(1, 202)), "job="])
+@pytest.mark.parametrize("query", ["job=x", "job=1&job=-1", "&".join(f"job={n}" for n in range(1, 202)), "job="])
 async def test_a_stream_names_its_jobs(app: WebHarness, query: str) -> None:
     status, answer = await app.get(f"/api/events?{query}")
     assert (status, error_of(answer)[0]) == (400, "refusal.web.body")

@@ -1,0 +1,145 @@
+"""Thumbnails: small WebP copies of pictures, named by the picture's digest, made when it is stored or when they are asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import warnings
+from collections import deque
+from collections.abc import Collection
+from pathlib import Path
+
+from PIL import Image
+
+from bot.core.errors import Unavailable
+from bot.storage import data_files
+
+SIDES = (320, 960)
+"""Longest sides in pixels: for the tiles of a grid, and for the rows of a feed. Smaller pictures keep their size."""
+
+TILE_BYTES = 9 * 1024
+"""Most bytes of the smallest thumbnail where any quality allows it: 24 of them and the page stay under 300 kB."""
+
+_QUALITIES = (75, 60, 45, 30, 15)
+"""Qualities that are tried for the smallest thumbnail until one fits; others have the first."""
+
+_WAITING = 256
+"""Most pictures that wait; of further ones, thumbnails are made when they are asked for."""
+
+_AT_ONCE = 2
+"""Most thumbnails that are made at the same time for those who ask."""
+
+log = logging.getLogger(__name__)
+
+
+def name_of(digest: str, side: int) -> str:
+    """Return the name of a thumbnail's file."""
+    return f"{digest}-{side}.webp"
+
+
+def encode(picture: Path, side: int) -> bytes:
+    """Return a WebP whose longest side has at most ``side`` pixels. Blocks: run in a thread.
+
+    Raises:
+        OSError: The file is missing or is no picture.
+    """
+    with warnings.catch_warnings():
+        # The limit of pixels is for pictures of strangers; this one was drawn here.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            with Image.open(picture) as opened:
+                small = opened.convert("RGB")
+        except (ValueError, SyntaxError) as error:  # Pillow raises these for some damaged files
+            raise OSError(f"{picture.name} is damaged") from error
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    data = b""
+    for quality in _QUALITIES if side == SIDES[0] else _QUALITIES[:1]:
+        out = io.BytesIO()
+        small.save(out, "WEBP", quality=quality, method=4)
+        data = out.getvalue()
+        if len(data) <= TILE_BYTES:
+            break
+    return data
+
+
+class Thumbnails:
+    """Makes thumbnails and keeps them in a folder of the data folder. They can all be made again from the pictures."""
+
+    def __init__(self, pictures: Path) -> None:
+        """Args:
+        pictures: The pictures folder; thumbnails are in a folder beside it.
+        """
+        self._pictures = pictures
+        self.folder = pictures.parent / data_files.THUMBNAILS
+        self._waiting: deque[tuple[str, str]] = deque(maxlen=_WAITING)
+        self._wake = asyncio.Event()
+        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._making: dict[str, asyncio.Task[Path | None]] = {}
+
+    def picture_stored(self, digest: str, path: str) -> None:
+        """A picture was stored: ``run`` makes its thumbnails soon. Returns at once.
+
+        Args:
+            digest: The picture's digest.
+            path: Its file, relative to the pictures folder.
+        """
+        self._waiting.append((digest, path))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Make the thumbnails of stored pictures until cancelled, and wait for those that have been begun."""
+        try:
+            while True:
+                self._wake.clear()
+                while self._waiting:
+                    digest, path = self._waiting.popleft()
+                    for side in SIDES:
+                        await self.get(digest, path, side)
+                await self._wake.wait()
+        finally:
+            await asyncio.gather(*self._making.values(), return_exceptions=True)
+
+    async def get(self, digest: str, path: str, side: int) -> Path | None:
+        """Return the file of a thumbnail, and make it first if there is none; None if the picture's file is gone.
+
+        Never raises for a fault of the picture or the disk: it is logged.
+
+        Args:
+            digest: The picture's digest.
+            path: Its file, relative to the pictures folder.
+            side: One of ``SIDES``.
+        """
+        name = name_of(digest, side)
+        made = await asyncio.to_thread(data_files.regular_file, self.folder, name)
+        if made is not None:
+            return made
+        task = self._making.get(name)
+        if task is None:
+            task = asyncio.create_task(self._make(name, path, side), name="thumbnail")
+            self._making[name] = task
+            task.add_done_callback(lambda _: self._making.pop(name, None))
+        # The others who wait for it go on when one of them leaves.
+        return await asyncio.shield(task)
+
+    async def _make(self, name: str, path: str, side: int) -> Path | None:
+        async with self._room:
+            picture = await asyncio.to_thread(data_files.regular_file, self._pictures, path)
+            if picture is None:
+                return None
+            try:
+                data = await asyncio.to_thread(encode, picture, side)
+                made = await data_files.write(self.folder, name, data)
+            except (OSError, Unavailable) as error:
+                log.warning("the thumbnail of %s can't be made: %s", path, error)
+                return None
+            if not await asyncio.to_thread(picture.exists):
+                # Deleted meanwhile: its thumbnails were removed before this one was written.
+                await asyncio.to_thread(data_files.unlink, [made])
+                return None
+            return made
+
+    async def remove(self, digests: Collection[str]) -> None:
+        """Remove the thumbnails of deleted pictures. A failure is logged; the next start removes the file."""
+        names = [name_of(digest, side) for digest in digests if data_files.DIGEST.fullmatch(digest) for side in SIDES]
+        await asyncio.to_thread(data_files.unlink, [self.folder / name for name in names])
