@@ -15,9 +15,10 @@ RUN pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -c constraints.t
     && install -d -o easel -g easel /data
 USER easel
 WORKDIR /data
-# Inside a container the page must listen on all addresses. It asks for the token in the link that the log shows;
-# compose.yaml publishes it on 127.0.0.1 alone.
-ENV EASEL_DATA_DIR=/data EASEL_WEB_HOST=0.0.0.0 HF_HOME=/data/huggingface
+# Inside a container the page must listen on all addresses. Only published ports reach it, and compose.yaml publishes it
+# on 127.0.0.1 alone: that is why EASEL_WEB_UNSAFE_BIND is set. The page asks for a sign-in or for the token in the link
+# that the log shows. To publish it to other machines, put a proxy with HTTPS in front, or set EASEL_WEB_TLS_CERT and _KEY.
+ENV EASEL_DATA_DIR=/data EASEL_WEB_HOST=0.0.0.0 EASEL_WEB_UNSAFE_BIND=1 HF_HOME=/data/huggingface
 VOLUME /data
 EXPOSE 7860
 STOPSIGNAL SIGTERM

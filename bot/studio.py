@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from bot import features, runner
 from bot.access import newcomers
 from bot.access import newcomers as gate
+from bot.accounts.service import AccountService
 from bot.cards import i18n, job_card
 from bot.cards.job_buttons import Stage
 from bot.commands import parser
@@ -155,6 +156,8 @@ class Studio:
         self._metrics = metrics or Metrics(CollectorRegistry())
         self._connections: dict[str, Connection] = {}
         known = owners or Owners()
+        self.accounts = AccountService(db, clock, known)
+        """Who is signed in to the page, and the API keys."""
         self._presenter = JobPresenter(pictures, engine, live, known, self.commands.job_buttons)
         self._ctx = AppContext(
             db=db,
@@ -694,6 +697,12 @@ class Studio:
     def engine(self) -> EngineState:
         """Return the state of the engine."""
         return self._engine.state()
+
+    def count_refused(self, reason: str) -> None:
+        """Count a request to the page that was refused: ``host``, ``origin``, ``signed_out``, ``role``, ``credentials`` or
+        ``rate``.
+        """
+        self._metrics.web_refused.labels(reason).inc()
 
     def load(self) -> QueueLoad:
         """Return how much there is to draw, of everybody."""

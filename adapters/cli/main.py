@@ -121,6 +121,7 @@ def _parser() -> _Parser:
     about = "List them with their families, files and trigger words, and say what is left out and why."
     actions = lora.add_subparsers(required=True, metavar="ACTION", dest="action")
     actions.add_parser("list", help=about, description=about, allow_abbrev=False)
+    _key(add("key", "Create, list or revoke API keys.", "key"))
     claim = add("claim", "Print a code; the person who sends it to the bot becomes its owner.", "serve")
     claim.set_defaults(command="claim")
     add("migrate", "Bring the database to this version (serve does so by itself).", "migrate")
@@ -194,6 +195,29 @@ def _model(command: argparse.ArgumentParser) -> None:
         action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
         if name != "list":
             action.add_argument("name", metavar="NAME", help="a model's name, or its id on the hub (owner/name)")
+
+
+def _key(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(required=True, metavar="ACTION", dest="action")
+    for name, text in (
+        ("create", "Create a key, and print it once: alone on the last line."),
+        ("list", "List the keys, without their secrets."),
+        ("revoke", "Revoke a key; requests with it are refused from then on."),
+    ):
+        action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        if name == "create":
+            action.add_argument("--name", required=True, metavar="NAME", help="what the key is for")
+            action.add_argument(
+                "--quota", nargs="+", default=[], metavar="RULE", help="a rule of its own, such as 20/day or unlimited"
+            )
+            action.add_argument(
+                "--person",
+                default="",
+                metavar="PLATFORM:ID",
+                help="the account that it acts as, such as telegram:123; else it gets one of its own",
+            )
+        elif name == "revoke":
+            action.add_argument("name", metavar="NAME", help="the key's name or number")
 
 
 def _of_registry(word: str, command: argparse.ArgumentParser) -> None:

@@ -13,10 +13,9 @@ from pathlib import Path
 from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from adapters.web.access import AccessControl
 from adapters.web.errors import RangeRefused
 from adapters.web.feed_streams import FeedStreams
-from adapters.web.identity import actor_of, locale_of, place_of, ref_of
+from adapters.web.identity import actor_of, identity_of, locale_of, place_of, ref_of, role_of
 from adapters.web.render import card_json, connection_json, engine_json, fitted_json, lora_json, profile_json
 from adapters.web.request_checks import MAX_JSON, MAX_MULTIPART, MAX_PICTURE, BodyReader, PressBody, digest
 from adapters.web.routes import Role, Route
@@ -239,9 +238,8 @@ def _whole(text: str) -> int | None:
 class PageHandlers:
     """Handlers for ``/``, ``/static``, ``/healthz``, ``/readyz`` and ``/metrics``."""
 
-    def __init__(self, studio: Studio, registry: CollectorRegistry, access: AccessControl) -> None:
+    def __init__(self, studio: Studio, registry: CollectorRegistry) -> None:
         self._studio = studio
-        self._access = access
         self._registry = registry
         # The files at the start, by name: no path is ever built from a request.
         self._files = {path.name: path for path in STATIC.iterdir()}
@@ -284,7 +282,7 @@ class PageHandlers:
         except TimeoutError:
             problems = (self._studio.text("health.slow", "en", seconds=f"{READY_SECONDS:g}"),)
         found: dict[str, object] = {"ready": not problems}
-        if self._access.trusts(request):
+        if role_of(identity_of(request)) is Role.OWNER:
             found["problems"] = list(problems)
             if connections := self._studio.connections:
                 found["connections"] = {name: connection_json(one) for name, one in connections.items()}

@@ -25,6 +25,10 @@ class Unauthorized(NotAllowed):
     """The request carries no token, or a wrong one."""
 
 
+class TooManyRequests(NotAllowed):
+    """The client or the person has sent too many requests."""
+
+
 class RequestTimeout(BadInput):
     """The body arrived too slowly."""
 
@@ -56,6 +60,7 @@ _STATUS: Mapping[type[Refusal], int] = {
     BodyTooLarge: 413,
     Unsupported: 415,
     RangeRefused: 416,
+    TooManyRequests: 429,
     OverQuota: 429,
     Unavailable: 503,
 }

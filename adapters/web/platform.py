@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 from adapters.platform import CatalogueMessage, CheckContext, CheckResult, Platform, PlatformContext, PlatformService
 from adapters.web.settings import LIMITS, TOKEN_FILE, WebSettings
+from bot.core.errors import BadInput
 
 
 def _build(settings: WebSettings, context: PlatformContext) -> PlatformService:
@@ -19,6 +20,12 @@ def _build(settings: WebSettings, context: PlatformContext) -> PlatformService:
 
 async def _check(settings: WebSettings, context: CheckContext) -> AsyncIterator[CheckResult]:
     yield await asyncio.to_thread(_check_port, settings, context)
+    if settings.enabled:
+        try:
+            settings.check_bind()
+        except BadInput as error:
+            yield CheckResult("page", False, CatalogueMessage(error.key, **error.params))
+            return
     if settings.enabled and settings.exposed:
         kept = settings.variable("token") if settings.token is not None else str(context.core.data_dir / TOKEN_FILE)
         yield CheckResult("page", True, CatalogueMessage("cli.doctor.page.open", where=settings.address, kept=kept))

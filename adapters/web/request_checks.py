@@ -39,7 +39,9 @@ LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not listened on
 """Wildcard addresses, which are no host names."""
 
-_SAFE = frozenset({"GET", "HEAD"})
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+"""Methods of requests that change nothing."""
+
 _OWN_SITE = frozenset({"", "same-origin", "none"})
 
 
@@ -59,7 +61,8 @@ class Guard:
 
     def __init__(self, settings: WebSettings) -> None:
         public = _url(settings.public_url or "")
-        own = {*LOCAL, settings.host.lower()} - EVERYWHERE
+        own = {*LOCAL, settings.host.lower(), *settings.hosts} - EVERYWHERE
+        self._public_names = frozenset(settings.hosts)
         self._public: tuple[str, str] | None = None
         if public is not None and public.scheme and public.host:
             self._public = public.scheme, public.authority.lower()
@@ -76,13 +79,14 @@ class Guard:
         """Whether the ``Host`` header is one of this machine's names for itself."""
         return host_of(host) in LOCAL
 
-    def is_own(self, origin: str | None, site: str, host: str) -> bool:
+    def is_own(self, origin: str | None, site: str, host: str, scheme: str = "http") -> bool:
         """Whether a request that changes state comes from this page, or from no browser.
 
         Args:
             origin: The ``Origin`` header, if there is one.
             site: The ``Sec-Fetch-Site`` header, or an empty text.
             host: The ``Host`` header.
+            scheme: The scheme by which the page was called.
         """
         if site not in _OWN_SITE:
             return False
@@ -93,25 +97,33 @@ class Guard:
             return False
         # yarl's authority always has a port.
         authority = url.authority.lower()
-        called = _url(f"http://{host}") or URL()
-        return authority == called.authority.lower() or (url.scheme, authority) == self._public
+        called = _url(f"{scheme}://{host}") or URL()
+        if authority == called.authority.lower() or (url.scheme, authority) == self._public:
+            return True
+        # A proxy may hand on another Host than the browser's.
+        return url.scheme == "https" and url.host.rstrip(".").lower() in self._public_names
 
-    def check(self, request: web.Request, host: str, *, known: bool = False) -> None:
-        """Refuse requests of other sites and under unknown names.
+    def check_host(self, host: str, *, known: bool = False) -> None:
+        """Refuse a ``Host`` header with an unknown name, unless it is ``known`` for another reason. Raises NotAllowed."""
+        if not known and not self.knows(host):
+            raise NotAllowed("refusal.web.host", host=shown(host))
+
+    def check_origin(self, request: web.Request, host: str, scheme: str, *, cookie: bool = False) -> None:
+        """Refuse requests of other sites that change state.
 
         Args:
             request: The request.
             host: Its ``Host`` header.
-            known: Whether the name is accepted for another reason.
+            scheme: The scheme by which the page was called.
+            cookie: Whether it brings a session's cookie. Then it comes from a browser, which says its origin.
 
         Raises:
-            NotAllowed: The name is unknown, or another site sent the request.
+            NotAllowed: Another site sent the request, or nothing says which site did.
         """
-        if not known and not self.knows(host):
-            raise NotAllowed("refusal.web.host", host=shown(host))
-        if request.method not in _SAFE and not self.is_own(
-            request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", ""), host
-        ):
+        if request.method in SAFE_METHODS:
+            return
+        origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", "")
+        if (cookie and origin is None and not site) or not self.is_own(origin, site, host, scheme):
             raise NotAllowed("refusal.web.origin")
 
 

@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import socket
+import ssl
 from typing import Any
 
 from aiohttp import web
@@ -27,7 +28,7 @@ from adapters.web.errors import ErrorMiddleware
 from adapters.web.feed_api import FeedHandlers
 from adapters.web.feed_streams import FeedStreams
 from adapters.web.identity import NAME
-from adapters.web.request_checks import EVERYWHERE, BodyReader, Guard, add_headers
+from adapters.web.request_checks import EVERYWHERE, BodyReader, add_headers
 from adapters.web.routes import ROUTES, RouteTable
 from adapters.web.settings import WebSettings
 from adapters.web.sse import EventStreams
@@ -138,15 +139,20 @@ class Listener:
     every iteration of the loop.
     """
 
-    def __init__(self, server: web.Server, *, most: int | None = None, **how: Any) -> None:
+    def __init__(
+        self, server: web.Server, *, most: int | None = None, tls: ssl.SSLContext | None = None, **how: Any
+    ) -> None:
         """Args:
         server: What answers requests.
         most: Most connections; by default what the process's descriptors allow.
+        tls: The certificate of an HTTPS listener; None for HTTP.
         how: Further arguments of aiohttp's RequestHandler.
         """
         self.connections: set[HttpConnection] = set()
         self._server = server
         self._most = most_connections() if most is None else most
+        self._tls = tls
+        self._handshakes: set[asyncio.Task[None]] = set()
         self._how = how
         self._sockets: list[socket.socket] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -168,9 +174,9 @@ class Listener:
 
     async def stop(self) -> None:
         """Stop accepting; open connections stay open."""
-        for task in self._tasks:
+        for task in (*self._tasks, *self._handshakes):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._handshakes, return_exceptions=True)
         self._tasks = []
         self._close()
 
@@ -195,17 +201,39 @@ class Listener:
             try:
                 await self._wait_for_room()
                 _limit_stalls(accepted)
-                await loop.connect_accepted_socket(
-                    lambda: HttpConnection(self, self._server, loop, **self._how), accepted
-                )
+                if self._tls is None:
+                    await loop.connect_accepted_socket(self._connection, accepted)
+                else:
+                    # In a task: a slow handshake must not keep others waiting.
+                    task = loop.create_task(self._shake_hands(accepted, self._tls), name="web handshake")
+                    self._handshakes.add(task)
+                    task.add_done_callback(self._handshake_ended)
             except OSError:  # the peer has already disconnected
                 accepted.close()
             except BaseException:
                 accepted.close()
                 raise
 
+    def _connection(self) -> HttpConnection:
+        return HttpConnection(self, self._server, asyncio.get_running_loop(), **self._how)
+
+    async def _shake_hands(self, accepted: socket.socket, tls: ssl.SSLContext) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._connection, accepted, ssl=tls, ssl_handshake_timeout=HEAD_SECONDS
+            )
+        except OSError:  # no TLS, another version of it, or the peer has disconnected
+            accepted.close()
+        except BaseException:
+            accepted.close()
+            raise
+
+    def _handshake_ended(self, task: asyncio.Task[None]) -> None:
+        self._handshakes.discard(task)
+        self.room.set()
+
     async def _wait_for_room(self) -> None:
-        while len(self.connections) >= self._most:
+        while len(self.connections) + len(self._handshakes) >= self._most:
             self.room.clear()
             if not self._drop_idle():
                 self._say("%d connections to the page are all busy; new ones wait", len(self.connections))
@@ -293,13 +321,13 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
         token: The token that lets other machines in; empty if there is none.
     """
     table = RouteTable()
-    access = AccessControl(settings, Guard(settings), token, table)
+    access = AccessControl(settings, studio, token, table)
     errors = ErrorMiddleware(studio, {A1111_PREFIX: error_form})
     app = web.Application(middlewares=[mark_busy, errors.middleware, access.middleware])
     app[ROUTES] = table
     streams, feed = EventStreams(), FeedStreams(studio, most_connections() * 3 // 4)
     app[STREAMS] = feed
-    table.add(app, PageHandlers(studio, registry, access).routes())
+    table.add(app, PageHandlers(studio, registry).routes())
     table.add(app, Api(studio, streams, feed).routes())
     table.add(app, FeedHandlers(studio, feed).routes())
     table.add(app, ExportHandlers(studio).routes())
@@ -346,25 +374,28 @@ class WebService(PlatformService):
         """Listen, and answer requests from now on.
 
         Raises:
-            BadInput: The port can't be had, or the token's file can't be used.
+            BadInput: The port can't be had, the token's or the certificate's file can't be used, or the page would listen
+                unprotected.
         """
         settings = self._settings
+        settings.check_bind()
+        tls = await asyncio.to_thread(_tls, settings)
         token = await asyncio.to_thread(token_of, settings, self._core.data_dir)
         self._runner = web.AppRunner(
             application(settings, self._studio, self._registry, token), access_log=None, shutdown_timeout=CLOSE_SECONDS
         )
         await self._runner.setup()
         assert self._runner.server is not None
-        self._listener = Listener(self._runner.server, **connection_options())
+        self._listener = Listener(self._runner.server, tls=tls, **connection_options())
         try:
             await self._listener.start(settings.host, settings.port)
         except OSError as error:
             reason = error.strerror or str(error)
             raise BadInput("cli.port.in_use", host=settings.host, port=str(settings.port), reason=reason) from None
         host = "127.0.0.1" if settings.host in EVERYWHERE else settings.host
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/"
+        self.url = f"{settings.scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}/"
         if settings.exposed:
-            self.link = str(URL(settings.public_url or self.url).with_query(token=token))
+            self.link = str(URL(settings.public_link or self.url).with_query(token=token))
 
     @property
     def notices(self) -> tuple[CatalogueMessage, ...]:
@@ -384,6 +415,21 @@ class WebService(PlatformService):
             await self._listener.stop()
         if self._runner is not None:
             await self._runner.cleanup()
+
+
+def _tls(settings: WebSettings) -> ssl.SSLContext | None:
+    """Return the TLS configuration; None for HTTP. Blocking: reads the files. Raises BadInput if they can't be used."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        tls.load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = str(error.strerror if isinstance(error, OSError) and error.strerror else error)
+        raise BadInput(
+            "refusal.web.tls_file", cert=str(settings.tls_cert), private=str(settings.tls_key), reason=reason
+        ) from None
+    return tls
 
 
 def build(settings: WebSettings, core: Settings, studio: Studio, registry: CollectorRegistry) -> WebService:

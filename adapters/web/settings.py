@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsConfigDict
 
 from adapters.platform import PlatformLimits, PlatformSettings
+from bot.core.errors import BadInput
+from bot.settings import CommaSeparated
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 LIMITS = PlatformLimits(max_count=16)
 
 TOKEN_FILE = "web-token"  # noqa: S105 - a file's name
 """Where a generated token is kept in the data folder, readable by its owner alone (0600)."""
+
+_HOST = re.compile(r"([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)\.?(?::\d{1,5})?", re.ASCII)
+
+
+def _host_names(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    found = [_HOST.fullmatch(host.lower()) for host in hosts]
+    if not all(found):
+        raise PydanticCustomError("hosts", "must be host names such as easel.example, separated by commas")
+    return tuple(dict.fromkeys(match[1] for match in found if match is not None))
+
+
+def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_network(text, strict=False)) for text in texts)
+    except ValueError:
+        raise PydanticCustomError(
+            "networks", "must be IP addresses or networks such as 10.0.0.0/8, separated by commas"
+        ) from None
 
 
 class WebSettings(PlatformSettings):
@@ -37,6 +63,39 @@ class WebSettings(PlatformSettings):
         description="Token for the page from other machines, 16 characters or more; empty: one is generated and kept in the data folder.",
     )
 
+    hosts: Annotated[CommaSeparated, AfterValidator(_host_names)] = Field(
+        (),
+        description="Further public host names of the page, separated by commas; the first one stands in links where EASEL_WEB_PUBLIC_URL is empty.",
+    )
+    tls_cert: Path | None = Field(
+        None, description="File with the page's TLS certificate and its chain, in PEM format."
+    )
+    tls_key: Path | None = Field(None, description="File with the certificate's private key, in PEM format.")
+    trusted_proxies: Annotated[CommaSeparated, AfterValidator(_networks)] = Field(
+        (),
+        description="IP addresses or networks (10.0.0.0/8) of your own proxies, whose X-Forwarded-For, -Proto and -Host are believed.",
+    )
+    unsafe_bind: bool = Field(
+        False,
+        description="Whether the page may listen on another address than loopback without TLS and without trusted proxies.",
+    )
+    member_keys: bool = Field(False, description="Whether everybody who signs in may create API keys of their own.")
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """The networks of the trusted proxies."""
+        return tuple(ipaddress.ip_network(text) for text in self.trusted_proxies)
+
+    @property
+    def scheme(self) -> str:
+        """Scheme of the address that the page itself listens on."""
+        return "http" if self.tls_cert is None else "https"
+
+    @property
+    def proxied(self) -> bool:
+        """Whether requests from this machine may be those of a proxy."""
+        return self.public_url is not None or bool(self.hosts or self.trusted_proxies)
+
     @property
     def enabled(self) -> bool:
         """Whether the page has a port."""
@@ -45,7 +104,10 @@ class WebSettings(PlatformSettings):
     @property
     def public_link(self) -> str:
         """Address of the page for others; empty where it has none."""
-        return self.public_url or ""
+        if self.public_url is not None or not self.hosts:
+            return self.public_url or ""
+        # A proxy listens on the usual port; without one, this process does on its own.
+        return f"https://{self.hosts[0]}" if self.trusted_proxies else f"{self.scheme}://{self.hosts[0]}:{self.port}"
 
     @property
     def address(self) -> str:
@@ -55,8 +117,19 @@ class WebSettings(PlatformSettings):
     @property
     def exposed(self) -> bool:
         """Whether other machines can reach the page, as far as the settings tell."""
+        return self.proxied or not self._on_loopback
+
+    @property
+    def _on_loopback(self) -> bool:
         host = self.host.lower()
-        return self.public_url is not None or not (host == "localhost" or is_loopback(host))
+        return host == "localhost" or is_loopback(host)
+
+    def check_bind(self) -> None:
+        """Raise BadInput if the page would send secrets in the clear to other machines, or TLS has one file of two."""
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise BadInput("refusal.web.tls_pair")
+        if not (self._on_loopback or self.tls_cert is not None or self.trusted_proxies or self.unsafe_bind):
+            raise BadInput("refusal.web.bind", where=self.address)
 
 
 def is_loopback(address: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.access.store import codes as code_rows
 from bot.access.store.codes import CodeKind
-from bot.accounts import store as account_rows
+from bot.accounts.store import linking as account_rows
 from bot.cards.i18n import text
 from bot.commands.model import Arg, ArgType, Command, Invocation, Permission
 from bot.context import AppContext

@@ -92,6 +92,12 @@ class Metrics:
             buckets=_RATIOS,
             registry=registry,
         )
+        self.web_refused = Counter(
+            "easel_web_refused",
+            "Requests to the page and its APIs that were refused, by reason.",
+            ["reason"],
+            registry=registry,
+        )
         self._old = _OldNames(registry)
 
     @contextmanager

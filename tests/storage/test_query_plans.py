@@ -9,7 +9,7 @@ import pytest
 from bot.access.store import codes as code_rows
 from bot.access.store import newcomers as access_rows
 from bot.access.store.codes import CodeKind
-from bot.accounts import store as account_rows
+from bot.accounts.store import linking as account_rows
 from bot.audit import store as audit_rows
 from bot.core.access import AccessDecision, Newcomer, SubjectKind
 from bot.core.jobs import JobState

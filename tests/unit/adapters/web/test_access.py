@@ -203,7 +203,7 @@ async def test_without_a_token_nothing_is_right(tmp_path: Path, peer: dict[str, 
     ],
 )
 async def test_which_pages_others_can_reach(settings: dict[str, str], exposed: bool, tmp_path: Path) -> None:
-    found = settings_of(port=unused_port(), **settings)
+    found = settings_of(port=unused_port(), unsafe_bind=True, **settings)
     assert found.exposed is exposed
     assert bool(access.token_of(found, tmp_path)) is exposed
     assert (tmp_path / TOKEN_FILE).exists() is exposed
@@ -267,7 +267,10 @@ def test_a_file_without_a_token_is_one_sentence(tmp_path: Path) -> None:
 
 async def test_the_service_gives_its_link_where_others_can_reach_it(app: WebHarness, tmp_path: Path) -> None:
     port = unused_port()
-    settings, core = settings_of(host="0.0.0.0", port=port), Settings(_env_file=None, data_dir=tmp_path)
+    settings, core = (
+        settings_of(host="0.0.0.0", port=port, unsafe_bind=True),
+        Settings(_env_file=None, data_dir=tmp_path),
+    )
     page = service.build(settings, core, app.studio, app.registry)
     await page.start()
     url = page.url

@@ -167,7 +167,7 @@ async def test_a_port_that_is_in_use_is_one_sentence_that_names_it(tmp_path: Pat
 
 async def test_an_address_that_is_not_this_machine_s_is_one_sentence_too(tmp_path: Path) -> None:
     host = "203.0.113.7"  # for documentation alone: nobody has it
-    config = app_of(tmp_path, settings_of(host=host, port=unused_port()))
+    config = app_of(tmp_path, settings_of(host=host, port=unused_port(), unsafe_bind=True))
     with pytest.raises(BadInput) as caught:
         async with opened(config, lambda _: FakeEngine()):
             pytest.fail("it was opened")
@@ -181,7 +181,7 @@ async def test_an_address_that_is_not_this_machine_s_is_one_sentence_too(tmp_pat
 )
 async def test_it_listens_where_it_says(app: WebHarness, host: str, named: str) -> None:
     port = unused_port()
-    page = service.build(settings_of(host=host, port=port), CORE, app.studio, app.registry)
+    page = service.build(settings_of(host=host, port=port, unsafe_bind=True), CORE, app.studio, app.registry)
     await page.start()
     url = page.url
     try:
@@ -267,7 +267,7 @@ async def test_the_start_says_loudly_that_others_can_reach_the_page(
     tmp_path: Path, exposed: bool, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     host = "0.0.0.0" if exposed else "127.0.0.1"
-    config = app_of(tmp_path, settings_of(host=host, port=unused_port()))
+    config = app_of(tmp_path, settings_of(host=host, port=unused_port(), unsafe_bind=True))
     async with opened(config, lambda _: FakeEngine()) as easel:
         serve._announce(easel, config)
         (page,) = easel.services

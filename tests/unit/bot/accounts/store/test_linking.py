@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.access.store import codes as code_rows
-from bot.accounts import store as account_rows
+from bot.accounts.store import linking as account_rows
 from bot.core.people import Actor
 from bot.storage import people, pictures
 from bot.storage.database import Database, Tx

@@ -1,0 +1,1 @@
+"""SQL of linked accounts, sessions and credentials."""
