@@ -13,16 +13,20 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+from engine.host.imports import large_imports
+
+with large_imports():
+    import torch
+
+    from engine.diffusion import device as devices
+    from engine.diffusion import files, svdquant
+    from engine.diffusion.memory import probe
+    from engine.diffusion.memory.plan import plan
+    from engine.diffusion.memory.types import Plan, StoredWeights
+    from engine.diffusion.upscaler import Upscaler
 
 from engine import catalogue, upscaler_file
 from engine.contract import EngineError, UnknownModel
-from engine.diffusion import device as devices
-from engine.diffusion import files, svdquant
-from engine.diffusion.memory import probe
-from engine.diffusion.memory.plan import plan
-from engine.diffusion.memory.types import Plan, StoredWeights
-from engine.diffusion.upscaler import Upscaler
 from engine.hub import cache
 from engine.hub.needs import needs
 from engine.hub.selection import WHOLE

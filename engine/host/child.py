@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from engine.diffusion.request_state import RequestState
 from engine.host import wire
+from engine.host.imports import large_imports
 from engine.host.inbox import Inbox
 from engine.host.parent_pipe import ParentPipe
 
@@ -32,9 +33,10 @@ def main() -> None:
     pipe.listen(handle)
 
     # Torch and diffusers take seconds to import; from here on the process ends with its parent.
-    from engine.diffusion.model_manager import LoadError  # noqa: PLC0415  # see above
-    from engine.host.child_logging import configure_logging  # noqa: PLC0415  # see above
-    from engine.host.worker import Worker  # noqa: PLC0415  # see above
+    with large_imports():
+        from engine.diffusion.model_manager import LoadError  # noqa: PLC0415  # see above
+        from engine.host.child_logging import configure_logging  # noqa: PLC0415  # see above
+        from engine.host.worker import Worker  # noqa: PLC0415  # see above
 
     configure_logging()
     try:

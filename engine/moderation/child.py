@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.contract import EngineError
+from engine.host.imports import large_imports
 from engine.host.parent_pipe import ParentPipe
 from engine.moderation import wire
 
@@ -28,7 +29,8 @@ def main() -> None:
     pipe.listen(handle)
 
     # Torch and transformers take seconds to import; from here on the process ends with its parent.
-    from engine.moderation.classifier import Classifier  # noqa: PLC0415  # see above
+    with large_imports():
+        from engine.moderation.classifier import Classifier  # noqa: PLC0415  # see above
 
     try:
         classifier = Classifier(Path(setup.folder), setup.labels)

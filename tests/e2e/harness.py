@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from bot.core.access import AccessMode, Owners
 from bot.core.ports import Surface
-from bot.storage.database import Database
+from tests.fakes.empty_database import open_database
 from tests.fakes.engine import FakeEngine
 from tests.fakes.service import build_service
 
@@ -54,7 +54,7 @@ class PlatformHarness:
 
     async def open(self) -> None:
         """Open the folder as a new process does."""
-        self.db = await Database.open(self.folder / "easel.db")
+        self.db = await open_database(self.folder / "easel.db")
         self.dispatch, self.studio = build_service(
             self.db,
             self.folder,

@@ -27,8 +27,8 @@ from bot.drawing.picture_requests import PictureFetcher
 from bot.features import COMMANDS
 from bot.observability.metrics import Metrics
 from bot.storage import jobs, messages
-from bot.storage.database import Database
 from tests.fakes.clock import FakeClock
+from tests.fakes.empty_database import open_database
 from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import Chats, FakeSurface
 from tests.fakes.watched_event import WatchedEvent
@@ -80,7 +80,7 @@ class Bot:
 
     async def start(self) -> None:
         """Open the folder and start the service, as a new process does."""
-        self.db = await Database.open(self.folder / "easel.db")
+        self.db = await open_database(self.folder / "easel.db")
         self.registry = CollectorRegistry()
         self.dispatch = Dispatch(
             self.db,

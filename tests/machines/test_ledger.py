@@ -32,10 +32,10 @@ from bot.quotas.store import ledger
 from bot.quotas.store import rules as rule_rows
 from bot.quotas.usage import reserve
 from bot.storage import jobs, people, pictures
-from bot.storage.database import Database, Tx
+from bot.storage.database import Tx
 from engine.families.z_image.spec import demo
 from tests.fakes.clock import FakeClock
-from tests.fakes.empty_database import empty_database
+from tests.fakes.empty_database import open_database
 from tests.fakes.job_rows import REQUEST, drawn_picture
 from tests.machines.ledger_oracle import DEFAULT, GUILDS, NO_BOUND, OPEN, WAITING, Changed, Expected, Extra, Oracle
 from tests.unit.bot.conftest import RecordingBacklog
@@ -77,8 +77,7 @@ class Ledger(RuleBasedStateMachine):
         self.numbers = itertools.count()
         self.looks = itertools.cycle(pair for both in itertools.product(PEOPLE, GUILDS) for pair in (both, ("", "")))
         path = Path(self.folder.name)
-        (path / "easel.db").write_bytes(empty_database())
-        self.db = self.run(Database.open(path / "easel.db"))
+        self.db = self.run(open_database(path / "easel.db"))
         # Nothing is killed here: waiting for the disk would be most of the time.
         self.run(self.db._writer.execute_fetchall("PRAGMA synchronous = OFF"))
         self.ctx = AppContext(

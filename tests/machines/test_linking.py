@@ -28,6 +28,7 @@ from bot.storage import jobs, people
 from bot.storage.database import Database, Tx
 from engine.families.z_image.spec import demo
 from tests.fakes.clock import FakeClock
+from tests.fakes.empty_database import open_database
 from tests.fakes.job_rows import REQUEST, spend
 from tests.unit.bot.conftest import RecordingBacklog
 
@@ -204,7 +205,7 @@ class Linking(RuleBasedStateMachine):
 @pytest.mark.slow
 def test_joining_and_parting_in_any_order(tmp_path: Path) -> None:
     with asyncio.Runner() as runner:
-        db = runner.run(Database.open(tmp_path / "easel.db"))
+        db = runner.run(open_database(tmp_path / "easel.db"))
 
         async def hasten() -> None:
             # What is durable is not the question here.

@@ -30,6 +30,7 @@ from bot.studio import Studio
 from engine.contract import ImageInfo, Profile
 from engine.families.z_image.spec import demo
 from tests.fakes.clock import FakeClock
+from tests.fakes.empty_database import open_database
 from tests.fakes.engine import FakeEngine
 
 ADA = Actor("chat", "1", "Ada")
@@ -164,7 +165,7 @@ PNG = bytes.fromhex(
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """Quota 5 a day; 4 pictures at once in chats, 16 on the page."""
-    async with await Database.open(tmp_path / "easel.db") as db:
+    async with await open_database(tmp_path / "easel.db") as db:
         backlog, clock, live = RecordingBacklog(), FakeClock(), Live(EventBus())
         profiles = [demo()]
         engine = FakeEngine(profiles)

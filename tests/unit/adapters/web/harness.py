@@ -26,7 +26,7 @@ from bot.core.messages import EventRef
 from bot.core.people import Actor
 from bot.core.requests import DrawForm
 from bot.settings import Settings
-from bot.storage.database import Database
+from tests.fakes.empty_database import open_database
 from tests.fakes.engine import FakeEngine
 from tests.fakes.service import build_service
 from tests.fakes.step_gate import StepGate
@@ -106,7 +106,7 @@ class WebHarness:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[WebHarness]:
         """Build it as the composition root does, and end it in the opposite order."""
-        async with await Database.open(self.folder / "easel.db") as self.db:
+        async with await open_database(self.folder / "easel.db") as self.db:
             self.registry = CollectorRegistry()
             self.dispatch, self.studio = build_service(
                 self.db,

@@ -23,7 +23,7 @@ from bot.quotas.store import ledger
 from bot.quotas.store import rules as rule_rows
 from bot.storage import jobs, people
 from bot.storage.database import Database
-from tests.fakes.empty_database import empty_database
+from tests.fakes.empty_database import open_database
 from tests.fakes.job_rows import add_job
 
 EVERYWHERE = Measure(0.0, Unit.PICTURES, in_place=False, in_channel=False, by_owner=True)
@@ -122,7 +122,7 @@ def test_tallies_say_what_the_lines_say(
     """Whatever windows begin where: what is summed up by slots is what each line counts for by itself."""
 
     async def look() -> None:
-        async with await Database.open(Path(folder) / "easel.db") as db, db.write() as tx:
+        async with await open_database(Path(folder) / "easel.db") as db, db.write() as tx:
             for number, (at, (place, channel), pictures, free, free_here) in enumerate(lines, 1):
                 await add_job(tx, event=f"{number}", guild="g" if number % 2 else "h", reserve=False)
                 whose = {"job_id": number, "person_id": 1, "place_id": place if number > 1 else None}
@@ -161,7 +161,6 @@ def test_tallies_say_what_the_lines_say(
         for by_owner in (True, False)
     ]
     with TemporaryDirectory() as folder:
-        (Path(folder) / "easel.db").write_bytes(empty_database())
         asyncio.run(look())
 
 
