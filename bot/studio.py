@@ -28,7 +28,7 @@ from bot.core.forms import Form
 from bot.core.jobs import Job
 from bot.core.messages import Address, EventRef
 from bot.core.people import Account, Actor, Place
-from bot.core.pictures import FittedParameters, PictureFile, ReadParameters
+from bot.core.pictures import FittedParameters, Picture, PictureFile, ReadParameters
 from bot.core.ports import Backlog, Clock, QueueLoad, QueuePosition, Surface
 from bot.core.preferences import Preferences
 from bot.core.quotas import Limit, RuleTerms
@@ -42,7 +42,7 @@ from bot.delivery.service import MissedNotice
 from bot.drawing import admission, defaults, drafts, flags, job_actions, picture_requests, suggestions
 from bot.drawing.commands import example_buttons
 from bot.drawing.draft_writer import DraftWriter
-from bot.drawing.model_rules import EVERYONE, fits
+from bot.drawing.model_rules import EVERYONE, choose_model, fits
 from bot.drawing.parameters import fit_parameters
 from bot.drawing.picture_requests import PictureFetcher, SavedRequest
 from bot.drawing.styles import BUILT_IN, Style
@@ -87,6 +87,23 @@ class Feed:
 
     cards: tuple[Card, ...]
     older: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobSnapshot:
+    """A job as programs read it.
+
+    Attributes:
+        job: The stored job, with its request.
+        card: Its card as it is now, which has its pictures once it is finished.
+        waiting: Its position in the queue; None when it does not wait.
+        progress: 0 to 1 while it is being drawn; None otherwise.
+    """
+
+    job: Job
+    card: Card
+    waiting: QueuePosition | None
+    progress: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -538,7 +555,13 @@ class Studio:
 
     async def picture(self, actor: Actor, job_id: int, index: int) -> PictureFile:
         """Return the file of the actor's picture. Raises NotFound."""
-        job, picture = await history_service.get_picture(self._ctx, actor, job_id, index)
+        return await self._file(*await history_service.get_picture(self._ctx, actor, job_id, index))
+
+    async def linked_picture(self, job_id: int, index: int) -> PictureFile:
+        """Return the file of anybody's picture: the caller has checked a signed link to it. Raises NotFound."""
+        return await self._file(*await history_service.get_linked_picture(self._ctx, job_id, index))
+
+    async def _file(self, job: Job, picture: Picture) -> PictureFile:
         if not await data_files.exists(self._ctx.pictures, picture.path):
             raise NotFound("refusal.picture.not_found")
         return job_card.file_of(job, picture, self._ctx.pictures)
@@ -561,6 +584,15 @@ class Studio:
             return await asyncio.to_thread(read_parameters, data)
         except NotAnImage:
             raise BadInput("refusal.parameters.file") from None
+
+    async def snapshot(self, actor: Actor, job_id: int) -> JobSnapshot:
+        """Return the actor's job as programs read it. Raises NotFound."""
+        return self._snapshot(await history_service.get_entry(self._ctx, actor, job_id))
+
+    def _snapshot(self, entry: HistoryEntry) -> JobSnapshot:
+        job, backlog = entry.job, self._ctx.backlog
+        card = self._card(entry)
+        return JobSnapshot(job, card, backlog.position(job.id), backlog.progress(job.id))
 
     async def remember_sent(self, platform: str, path: Path, remote: str) -> None:
         """Record what a platform calls a stored picture that it was sent."""
@@ -685,6 +717,17 @@ class Studio:
     def style_templates(self) -> tuple[tuple[str, str, str], ...]:
         """Return each style's name, its template for prompts and that for negative prompts; the operator's own first."""
         return tuple((style.name, style.prompt, style.negative) for style in self._ctx.styles.values())
+
+    async def model_for(self, actor: Actor, place: Place, name: str | None, *, references: int = 0) -> Profile:
+        """Return the model that draws a request of the actor which names this one, or none.
+
+        Raises BadInput where it is unknown or can't take that many reference pictures.
+        """
+        profiles = self.profiles()
+        # Only the number of references counts for the choice.
+        form = DrawForm("", model=name, references=(b"",) * references)
+        chosen, _ = defaults.with_model(form, await defaults.defaults_of(self._ctx, actor, place), profiles)
+        return choose_model(chosen.model, profiles, references=references, edit_model=self._ctx.edit_model)
 
     def edit_model(self) -> str:
         """Return the name of the model that serves edits when the default one can't; empty for none."""

@@ -43,11 +43,11 @@ STATIC = Path(__file__).parent / "static"
 class Api:
     """Handlers that call Studio. Errors are raised as Refusals."""
 
-    def __init__(self, studio: Studio, streams: EventStreams, feed: FeedStreams) -> None:
+    def __init__(self, studio: Studio, streams: EventStreams, feed: FeedStreams, bodies: BodyReader) -> None:
         self._studio = studio
         self._streams = streams
         self._feed = feed
-        self._bodies = BodyReader()
+        self._bodies = bodies
 
     def routes(self) -> list[Route]:
         """Return the API's routes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
@@ -245,6 +245,14 @@ def digest(asked: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Multipart:
+    """A multipart body: its text fields by name, and its files in order, each with its field's name."""
+
+    fields: Mapping[str, str]
+    files: Sequence[tuple[str, bytes]] = field(repr=False)
+
+
 class BodyReader:
     """Reads JSON and multipart bodies; all multipart bodies together stay within ``most`` bytes."""
 
@@ -261,9 +269,27 @@ class BodyReader:
             Unsupported: It is not JSON, or is compressed.
             RequestTimeout: It came too slowly.
         """
+        return _checked(await self.json_object(request), form)
+
+    async def json_object(self, request: web.Request) -> dict[str, object]:
+        """Return a JSON object of at most MAX_JSON bytes. Raises what ``json`` raises."""
         if request.content_type != _JSON:
             raise Unsupported("refusal.web.body", problem=f"Content-Type: {_JSON}")
-        return _checked(_object(await _read(request)), form)
+        return _object(await _read(request))
+
+    @asynccontextmanager
+    async def multipart(self, request: web.Request, files: Collection[str]) -> AsyncIterator[Multipart]:
+        """Yield a multipart body; the fields named in ``files`` are pictures.
+
+        Its files count as memory until the block ends. Raises as ``draw`` does.
+        """
+        if request.content_type != _MULTIPART:
+            raise Unsupported("refusal.web.body", problem=f"Content-Type: {_MULTIPART}")
+        async with self._room_for(request) as length:
+            with _readable():
+                async with _patience(length):
+                    fields, found = await _parts(request, files, None)
+            yield Multipart(fields, found)
 
     @asynccontextmanager
     async def large_json(self, request: web.Request) -> AsyncIterator[dict[str, object]]:
@@ -304,16 +330,14 @@ class BodyReader:
         if request.content_type != _MULTIPART:
             yield Sent(await self._draw_json(request))
             return
-        _uncompressed(request)
-        length = request.content_length
-        if length is None:
-            raise LengthRequired("refusal.web.length")
-        if length > MAX_MULTIPART:
-            raise _pictures_too_large()
-        async with self._reserved(length):
+        async with self._room_for(request) as length:
             with _readable():
                 async with _patience(length):
-                    text, files, references = await _parts(request)
+                    text, found = await _parts(request, {*_FILES, _REFERENCES}, DrawBody.model_fields)
+            files = {name: data for name, data in found if name in _FILES}
+            if len(files) < sum(name in _FILES for name, _ in found):
+                raise BadInput("refusal.web.body", problem=f"{' / '.join(_FILES)}: given twice")
+            references = [data for name, data in found if name == _REFERENCES]
             yield Sent(_checked(text, DrawBody), files, references)
 
     @asynccontextmanager
@@ -347,6 +371,18 @@ class BodyReader:
         if any(sent.get(name) for name in (*_FILES, _REFERENCES)):
             raise Unsupported("refusal.web.picture_in_json")
         return _checked({n: value for n, value in sent.items() if n not in {*_FILES, _REFERENCES}}, DrawBody)
+
+    @asynccontextmanager
+    async def _room_for(self, request: web.Request) -> AsyncIterator[int]:
+        """Reserve memory for a multipart body while the block runs; yields its length in bytes."""
+        _uncompressed(request)
+        length = request.content_length
+        if length is None:
+            raise LengthRequired("refusal.web.length")
+        if length > MAX_MULTIPART:
+            raise _pictures_too_large()
+        async with self._reserved(length):
+            yield length
 
     @asynccontextmanager
     async def _reserved(self, size: int) -> AsyncIterator[None]:
@@ -443,41 +479,45 @@ def _text(value: object) -> object:
         return "9" * 50
 
 
-async def _parts(request: web.Request) -> tuple[dict[str, object], dict[str, bytes], list[bytes]]:
-    """Read the parts of a multipart body whose length is bounded: texts, files, references.
+async def _parts(
+    request: web.Request, files: Collection[str], texts: Collection[str] | None
+) -> tuple[dict[str, str], list[tuple[str, bytes]]]:
+    """Read the parts of a multipart body whose length is bounded: text fields, and files in order.
+
+    Args:
+        request: The request.
+        files: Names of the fields that hold files; several may have the same name.
+        texts: Names of the text fields; None for any.
 
     Raises ValueError and BadInput.
     """
-    text: dict[str, object] = {}
-    files: dict[str, bytes] = {}
-    references: list[bytes] = []
+    text: dict[str, str] = {}
+    found: list[tuple[str, bytes]] = []
     room = MAX_JSON
     reader = await request.multipart()
     for _ in range(_MAX_PARTS):
         part = await reader.next()
         if part is None:
-            return text, files, references
+            return text, found
         if not isinstance(part, BodyPartReader) or not part.name:
             raise BadInput("refusal.web.body", problem=f"{_MULTIPART}: a part without a name")
         name = part.name
-        if name in text or name in files:
+        if name in text:
             raise BadInput("refusal.web.body", problem=f"{shown(name)}: given twice")
-        if name in _FILES or name == _REFERENCES:
+        if name in files:
             data = await _bytes(part, MAX_PICTURE, _pictures_too_large())
             # Browsers send an unused file field as an empty file without a name.
-            if name == _REFERENCES and (data or part.filename):
-                references.append(data)
-            elif data or part.filename:
-                files[name] = data
+            if data or part.filename:
+                found.append((name, data))
             continue
-        if name not in DrawBody.model_fields:
+        if texts is not None and name not in texts:
             raise BadInput("refusal.web.body", problem=f"{shown(name)}: unknown field")
         value = await _bytes(part, room, BodyTooLarge("refusal.web.too_large", limit=MAX_JSON // 1024))
         room -= len(value)
         try:
             text[name] = value.decode()
         except UnicodeDecodeError:
-            raise BadInput("refusal.web.body", problem=f"{name}: no UTF-8") from None
+            raise BadInput("refusal.web.body", problem=f"{shown(name)}: no UTF-8") from None
     raise BadInput("refusal.web.body", problem=f"{_MULTIPART}: more than {_MAX_PARTS} parts")
 
 

@@ -27,7 +27,11 @@ from adapters.web.api import Api, ExportHandlers, PageHandlers
 from adapters.web.errors import ErrorMiddleware
 from adapters.web.feed_api import FeedHandlers
 from adapters.web.feed_streams import FeedStreams
+from adapters.web.following import JobFollower
 from adapters.web.identity import NAME
+from adapters.web.openai.errors import PREFIX as OPENAI_PREFIX
+from adapters.web.openai.errors import answer as openai_answer
+from adapters.web.openai.handlers import OpenAiApi
 from adapters.web.request_checks import EVERYWHERE, BodyReader, add_headers
 from adapters.web.routes import ROUTES, RouteTable
 from adapters.web.settings import WebSettings
@@ -322,16 +326,17 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     """
     table = RouteTable()
     access = AccessControl(settings, studio, token, table)
-    errors = ErrorMiddleware(studio, {A1111_PREFIX: error_form})
+    errors = ErrorMiddleware(studio, {A1111_PREFIX: error_form, OPENAI_PREFIX: openai_answer})
     app = web.Application(middlewares=[mark_busy, errors.middleware, access.middleware])
     app[ROUTES] = table
     streams, feed = EventStreams(), FeedStreams(studio, most_connections() * 3 // 4)
     app[STREAMS] = feed
     table.add(app, PageHandlers(studio, registry).routes())
-    table.add(app, Api(studio, streams, feed).routes())
+    follower, bodies = JobFollower(studio), BodyReader()
+    table.add(app, Api(studio, streams, feed, bodies).routes())
+    table.add(app, OpenAiApi(studio, bodies, follower, settings.public_url).routes())
     table.add(app, FeedHandlers(studio, feed).routes())
     table.add(app, ExportHandlers(studio).routes())
-    bodies = BodyReader()
     drawing = DrawingHandlers(studio, bodies)
     for handlers in (drawing, OptionHandlers(studio, bodies), ListingHandlers(studio, bodies)):
         table.add(app, handlers.routes())
@@ -344,6 +349,7 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
         streams.close()
         await drawing.close()
         await feed.close()
+        follower.close()
 
     app.on_startup.append(start)
     app.on_shutdown.append(close)

@@ -75,7 +75,7 @@ class DrawForm:
     ``NAME:WEIGHT``, several with commas between. ``sources`` are pictures that are still to be fetched from the platform;
     ``use`` says what they become; without it, the model decides. ``start`` names a stored picture in the place of
     ``image``: the number of its job, or ``JOB:PICTURE``, both from 1. ``expand`` asks for a longer prompt, which is shown
-    before it is drawn.
+    before it is drawn. ``mask_by_alpha``: the mask has no white part; what is fully transparent is drawn anew.
     """
 
     prompt: str
@@ -98,6 +98,7 @@ class DrawForm:
     expand: bool | None = None
     image: bytes | None = field(default=None, repr=False)
     mask: bytes | None = field(default=None, repr=False)
+    mask_by_alpha: bool = False
     references: tuple[bytes, ...] = field(default=(), repr=False)
     sources: tuple[PictureSource, ...] = ()
     use: PictureUse | None = None
@@ -348,6 +349,16 @@ def upscaled(width: int, height: int, profile: Profile) -> tuple[int, int] | Non
 def nearest_size(width: int, height: int, profile: Profile) -> tuple[int, int]:
     """Return the nearest size that is on the model's grid and within the limits of its sides."""
     return nearest_side(width, profile), nearest_side(height, profile)
+
+
+def fitted_size(width: int, height: int, profile: Profile) -> tuple[int, int]:
+    """Return a size that the model can draw, with about this ratio.
+
+    A size that is too large or too small is scaled first, so that its ratio is kept as far as the limits allow.
+    """
+    scale = min(1.0, profile.side.high / max(width, height, 1))
+    scale = max(scale, profile.side.low / max(min(width, height), 1))
+    return nearest_side(width * scale, profile), nearest_side(height * scale, profile)
 
 
 def nearest_side(side: float, profile: Profile) -> int:

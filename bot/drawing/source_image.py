@@ -104,11 +104,16 @@ def normalize_reference(data: bytes, number: int) -> NormalizedImage:
         raise BadInput(key, number=number, **refusal.params) from None
 
 
-def normalize_mask(data: bytes, image: bytes) -> NormalizedImage:
+def normalize_mask(data: bytes, image: bytes, *, by_alpha: bool = False) -> NormalizedImage:
     """Decode an image's mask and return it in grey, on a black background, in the size of the normalized image.
 
+    Args:
+        data: The mask's file.
+        image: The image's file.
+        by_alpha: The fully transparent part is drawn anew, as in OpenAI's API; otherwise the white one.
+
     Raises:
-        BadInput: The file is no image, its size differs from the image's, or it has no white area.
+        BadInput: The file is no image, its size differs from the image's, or nothing in it is to be drawn anew.
     """
     found, wanted = _opened(data, "mask"), _size(image)
     if found.size != wanted:
@@ -118,12 +123,25 @@ def normalize_mask(data: bytes, image: bytes) -> NormalizedImage:
             wanted="{}x{}".format(*wanted),
         )
     mask = found.picture
+    if by_alpha:
+        return _transparent_part(mask)
     if mask.has_transparency_data:
         rgba = mask.convert("RGBA")
         mask = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
     kept = _encoded(mask.convert("L"))
     if kept.white is None:
         raise BadInput("refusal.mask.black")
+    return kept
+
+
+def _transparent_part(mask: Image.Image) -> NormalizedImage:
+    """Return a mask that is white where a picture is fully transparent. Raises BadInput if it is nowhere."""
+    kept = None
+    if mask.has_transparency_data:
+        alpha = mask.convert("RGBA").getchannel("A")
+        kept = _encoded(alpha.point(lambda value: 0 if value else 255))
+    if kept is None or kept.white is None:
+        raise BadInput("refusal.mask.opaque")
     return kept
 
 
@@ -338,7 +356,7 @@ async def staged_sources(ctx: AppContext, form: DrawForm) -> AsyncIterator[Stage
             name, plain = await stage(lambda: normalize_image(image))
             source = SourceImage(name, plain.width, plain.height)
             if mask is not None:
-                mask_name, plain_mask = await stage(lambda: normalize_mask(mask, image))
+                mask_name, plain_mask = await stage(lambda: normalize_mask(mask, image, by_alpha=form.mask_by_alpha))
                 source = SourceImage(name, plain.width, plain.height, mask=mask_name, white=plain_mask.white)
         references = []
         for number, data in enumerate(form.references, 1):

@@ -243,6 +243,17 @@ async def get_picture(ctx: AppContext, actor: Actor, job_id: int, index: int) ->
     raise NotFound("refusal.picture.not_found")
 
 
+async def get_linked_picture(ctx: AppContext, job_id: int, index: int) -> tuple[Job, Picture]:
+    """Return anybody's picture, with its job, for a link that was checked before. Raises NotFound."""
+    async with ctx.db.read() as tx:
+        job = await jobs.get(tx, job_id)
+        if job is not None and not job.forgotten:
+            for found in await pictures.of_job(tx, job.id):
+                if found.index == index:
+                    return job, found
+    raise NotFound("refusal.picture.not_found")
+
+
 @dataclass(frozen=True, slots=True)
 class SentPicture:
     """A picture that a platform can show again without an upload.

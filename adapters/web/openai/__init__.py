@@ -1,0 +1,1 @@
+"""The OpenAI-compatible API of images, under ``/v1``."""
