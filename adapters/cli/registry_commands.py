@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import uuid
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from adapters.cli import environment
@@ -99,6 +100,20 @@ class IdleBacklog:
 
     def set_paused(self, on: bool) -> None:
         """The service reads the option."""
+
+    def order(self) -> Sequence[int]:
+        """Not known here."""
+        return ()
+
+    def newest(self) -> int:
+        """Not known here."""
+        return 0
+
+    def move_ahead(self, job_id: int) -> None:
+        """Jobs are moved on the owner's page alone."""
+
+    def move_behind(self, job_id: int, last_id: int) -> None:
+        """Jobs are moved on the owner's page alone."""
 
     def job_cancelled(self, job_id: int) -> None:
         """The service finds the row."""

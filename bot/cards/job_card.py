@@ -325,6 +325,8 @@ def in_line(locale: str, waiting: QueuePosition | None) -> str:
     """Return a waiting job's position and expected wait in words."""
     if waiting is None:
         return text(locale, "card.queued.soon")
+    if waiting.paused:
+        return text(locale, "card.queued.paused", position=waiting.position)
     key = "card.queued.next" if waiting.position <= 1 else "card.queued.position"
     if waiting.eta is None:
         return text(locale, key, position=waiting.position)

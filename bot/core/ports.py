@@ -159,10 +159,14 @@ class Eta:
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """A position in the queue (1 is next) and the expected wait until all pictures are drawn (None: unknown)."""
+    """A position in the queue (1 is next) and the expected wait until all pictures are drawn (None: unknown).
+
+    ``paused``: nothing is begun until an owner goes on.
+    """
 
     position: int
     eta: Eta | None
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +225,18 @@ class Backlog(QueuePositions, Protocol):
 
     def set_paused(self, on: bool) -> None:
         """Begin no new jobs while ``on``; requests still wait."""
+
+    def order(self) -> Sequence[int]:
+        """Return the ids of the waiting jobs in the order in which they would begin."""
+
+    def newest(self) -> int:
+        """Return the id of the newest job that waits; 0 while none does."""
+
+    def move_ahead(self, job_id: int) -> None:
+        """An owner moved a waiting job to the front: it begins before all others."""
+
+    def move_behind(self, job_id: int, last_id: int) -> None:
+        """An owner moved a waiting job to the back: it begins after the jobs with an id up to ``last_id``."""
 
     def job_cancelled(self, job_id: int) -> None:
         """The job was cancelled: it leaves the queue, or the engine within one step."""

@@ -106,6 +106,14 @@ class Dispatcher:
         self._metrics.jobs.labels("cancelled").inc()
         self._changed(job_id)
 
+    def set_paused(self, on: bool) -> None:
+        """Begin nothing new while ``on``; the cards of those who wait say so."""
+        if on is self._batcher.paused:
+            return
+        self._batcher.set_paused(on)
+        for job_id in list(self._queue):
+            self._changed(job_id)
+
     def stop(self) -> None:
         """Begin nothing more; ``run`` puts unfinished jobs back into the queue and returns."""
         self._stop.set()

@@ -196,9 +196,11 @@ class EtaEstimator:
             if self._version == self._queue.version:
                 return None
             # The job came after a long queue was read.
-            return QueuePosition(self._queue.approximate_position(job_id), None)
+            return QueuePosition(self._queue.approximate_position(job_id), None, paused=self._batcher.paused)
         drawing = self._seconds_in_flight(found.lane)
-        if found.seconds is None or drawing is None or self._batcher.paused:
+        if self._batcher.paused:
+            return QueuePosition(found.position, None, paused=True)
+        if found.seconds is None or drawing is None:
             return QueuePosition(found.position, None)
         expected = (found.seconds + drawing) * self._overhead.factor() + self._overhead.tail()
         now = self._clock.monotonic()

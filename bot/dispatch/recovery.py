@@ -18,7 +18,6 @@ from bot.core.preferences import Preferences
 from bot.delivery.message_sync import MessageSync
 from bot.delivery.service import Delivery
 from bot.dispatch.active_job import ActiveJobs
-from bot.dispatch.batcher import Batcher
 from bot.dispatch.completion import LOST
 from bot.dispatch.dispatcher import Dispatcher
 from bot.queue.job_queue import JobQueue
@@ -149,7 +148,6 @@ class ExternalChanges:
         db: Database,
         *,
         queue: JobQueue,
-        batcher: Batcher,
         active: ActiveJobs,
         dispatcher: Dispatcher,
         delivery: Delivery,
@@ -161,9 +159,8 @@ class ExternalChanges:
         """Args:
         db: An open database.
         queue: The waiting jobs that this process knows.
-        batcher: Told whether the service is paused.
         active: The jobs that are being drawn.
-        dispatcher: Gets new jobs and drops cancelled ones.
+        dispatcher: Gets new jobs, drops cancelled ones, and is told whether the service is paused.
         delivery: Looks for new messages after a change.
         owners: Read again after a change.
         preferences: Loaded again after a change.
@@ -172,7 +169,6 @@ class ExternalChanges:
         """
         self._db = db
         self._queue = queue
-        self._batcher = batcher
         self._active = active
         self._dispatcher = dispatcher
         self._delivery = delivery
@@ -208,7 +204,7 @@ class ExternalChanges:
         async with self._db.read() as tx:
             waiting = await jobs.waiting_ids(tx)
             paused = await people.get_service_state(tx) is ServiceState.PAUSE
-        self._batcher.set_paused(paused)
+        self._dispatcher.set_paused(paused)
         for job_id in sorted(known - waiting) + [i for i in begun if i not in waiting]:
             await self._cancel_if_gone(job_id)
         missing = sorted(waiting - known)

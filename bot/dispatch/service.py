@@ -38,7 +38,7 @@ from bot.privacy.exports import ExportWorker
 from bot.provenance.metadata import MetadataWriter
 from bot.queue.job_queue import JobQueue
 from bot.queue.timing import DurationEstimate, Overhead
-from bot.storage import people
+from bot.storage import people, queue_moves
 from bot.storage.database import Database
 from bot.storage.thumbnails import Thumbnails
 from engine.contract import Engine
@@ -178,7 +178,6 @@ class Dispatch:
         self._external = ExternalChanges(
             db,
             queue=self._queue,
-            batcher=self._batcher,
             active=active,
             dispatcher=self._dispatcher,
             delivery=self._delivery,
@@ -215,6 +214,7 @@ class Dispatch:
             self.set_paused(await people.get_service_state(tx) is ServiceState.PAUSE)
         for job in await recover(self._db, self._folder, self._sync, self._clock):
             self._dispatcher.enqueue(ticket_of(job), solo=job.attempts > 0)
+        await self._restore_moves()
         await self._delivery.scan()
         self._workers = workers
         for worker in workers:
@@ -271,7 +271,23 @@ class Dispatch:
 
     def set_paused(self, on: bool) -> None:
         """See ``Backlog``."""
-        self._batcher.set_paused(on)
+        self._dispatcher.set_paused(on)
+
+    def order(self) -> Sequence[int]:
+        """See ``Backlog``."""
+        return [item.ticket.job_id for _, item in self._queue.order() if not item.started]
+
+    def newest(self) -> int:
+        """See ``Backlog``."""
+        return self._queue.newest()
+
+    def move_ahead(self, job_id: int) -> None:
+        """See ``Backlog``."""
+        self._queue.move_ahead(job_id)
+
+    def move_behind(self, job_id: int, last_id: int) -> None:
+        """See ``Backlog``."""
+        self._queue.move_behind(job_id, last_id)
 
     def job_cancelled(self, job_id: int) -> None:
         """See ``Backlog``."""
@@ -305,6 +321,16 @@ class Dispatch:
     def seconds_left(self, job_id: int) -> float | None:
         """See ``Backlog``."""
         return self._eta.seconds_left(job_id)
+
+    async def _restore_moves(self) -> None:
+        """Move the waiting jobs that an owner moved before the last stop or kill, in the same order."""
+        async with self._db.read() as tx:
+            moves = await queue_moves.of_waiting(tx)
+        for move in moves:
+            if move.last_id is None:
+                self._queue.move_ahead(move.job_id)
+            else:
+                self._queue.move_behind(move.job_id, move.last_id)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:

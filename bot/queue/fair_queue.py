@@ -57,6 +57,7 @@ class WorkItem:
         later: Pictures that do not fit into this batch; they are queued again after it.
         started: An earlier batch has taken some of the job's pictures, so its row is running.
         solo: It was in a batch that was lost. It is drawn alone, so that no other job is lost with it again.
+        ahead: An owner moved it to the front: it begins before all others.
         charge: What it was charged; None while it waits.
     """
 
@@ -65,6 +66,7 @@ class WorkItem:
     later: tuple[int, ...] = ()
     started: bool = False
     solo: bool = False
+    ahead: bool = False
     charge: Charge | None = None
 
     def first(self, n: int) -> WorkItem:

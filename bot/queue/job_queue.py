@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import TypeVar
 
@@ -80,6 +80,18 @@ class JobQueue:
         self._on_change()
         return True
 
+    def move_ahead(self, job_id: int) -> bool:
+        """See ``Scheduler.move_ahead``."""
+        return self._moved(self._scheduler.move_ahead(job_id))
+
+    def move_behind(self, job_id: int, last_id: int | None = None) -> bool:
+        """See ``Scheduler.move_behind``."""
+        return self._moved(self._scheduler.move_behind(job_id, last_id))
+
+    def newest(self) -> int:
+        """See ``Scheduler.newest``."""
+        return self._scheduler.newest()
+
     def lead(self, fits: Fits, resident: Collection[str] = ()) -> WorkItem | None:
         """See ``Scheduler.lead``."""
         return self._scheduler.lead(fits, resident)
@@ -115,6 +127,11 @@ class JobQueue:
         """Something else has changed that decides which item is next."""
         self._changed.set()
 
+    def _moved(self, moved: bool) -> bool:
+        if moved:
+            self._on_change()
+        return moved
+
     def _on_change(self) -> None:
         self.version += 1
         self._changed.set()
@@ -122,6 +139,21 @@ class JobQueue:
             self._nonempty.set()
         else:
             self._nonempty.clear()
+
+
+@dataclass(slots=True)
+class _MovedBehind:
+    """An item that an owner moved to the back: it is out of the fair queue until those before it have begun.
+
+    Attributes:
+        item: The item.
+        last_id: Jobs with an id up to this go before it.
+        before: How many of them wait.
+    """
+
+    item: WorkItem
+    last_id: int
+    before: int
 
 
 class Scheduler:
@@ -141,17 +173,20 @@ class Scheduler:
         self._by_model: dict[tuple[Lane, str], OrderedDict[PersonQueue, None]] = {}
         self._passes: Counter[int] = Counter()
         self._since_aged = 0
+        # Jobs that an owner moved: to the front, the one that begins first first; and to the back.
+        self._ahead: OrderedDict[int, None] = OrderedDict()
+        self._behind: dict[int, _MovedBehind] = {}
 
     def __len__(self) -> int:
         """Return how many jobs wait."""
-        return len(self._by_job)
+        return len(self._by_job) + len(self._behind)
 
     def __contains__(self, job_id: int) -> bool:
-        return job_id in self._by_job
+        return job_id in self._by_job or job_id in self._behind
 
     def __iter__(self) -> Iterator[int]:
         """Iterate over the ids of the waiting jobs, in no order."""
-        return iter(self._by_job)
+        return chain(self._by_job, self._behind)
 
     def put(self, item: WorkItem, *, front: bool = False) -> None:
         """Add an item at the end, or at the ``front``, of its person's queue. Its job must not wait already."""
@@ -163,24 +198,59 @@ class Scheduler:
         if not queue.items:
             self._by_age[queue] = None
         queue.items[job_id] = item
-        if front:
+        if front or item.ahead:
             queue.items.move_to_end(job_id, last=False)
+        if item.ahead:
+            self._ahead[job_id] = None
+            self._ahead.move_to_end(job_id, last=False)
         self._by_job[job_id] = queue
+        self._count_before(job_id, 1)
         self._pictures[person] += len(item.indexes)
         self._reindex(person)
 
     def remove(self, job_id: int) -> WorkItem | None:
         """Remove a job; returns its item, or None when it did not wait."""
-        queue = self._by_job.pop(job_id, None)
-        self._passes.pop(job_id, None)
-        if queue is None:
-            return None
-        item = queue.items.pop(job_id)
-        self._subtract(queue.person, len(item.indexes))
+        item = self._take_out(job_id)
+        self._release()
         return item
+
+    def move_ahead(self, job_id: int) -> bool:
+        """Let a job begin before all others, also those that were moved ahead before; returns whether it waits."""
+        item = self._take_out(job_id)
+        if item is None:
+            return False
+        self.put(replace(item, ahead=True))
+        self._release()
+        return True
+
+    def move_behind(self, job_id: int, last_id: int | None = None) -> bool:
+        """Let a job begin after those that wait now; later ones have their turns beside it.
+
+        Args:
+            job_id: The job.
+            last_id: The newest job that goes before it; None: the newest that waits.
+
+        Returns:
+            Whether it waits.
+        """
+        item = self._take_out(job_id)
+        if item is None:
+            return False
+        if last_id is None:
+            last_id = self.newest()
+        before = sum(other <= last_id for other in self._by_job)
+        self._behind[job_id] = _MovedBehind(replace(item, ahead=False), last_id, before)
+        self._release()
+        return True
+
+    def newest(self) -> int:
+        """Return the id of the newest job that waits; 0 while none does."""
+        return max(self, default=0)
 
     def approximate_position(self, job_id: int) -> int:
         """Return about where a new job stands (1 is next): after the first item of each urgent queue, or at the end."""
+        if job_id in self._behind:
+            return len(self)
         urgent = self._lane(self._by_job[job_id]) is Lane.INTERACTIVE
         return len(self._lanes[Lane.INTERACTIVE]) if urgent else len(self)
 
@@ -192,6 +262,10 @@ class Scheduler:
             resident: The models on the device; empty where they are unknown. A model change costs something only where the
                 other model is none of them.
         """
+        if self._ahead:
+            # What is left of an earlier job may be first in its person's queue.
+            queue = self._by_job[next(iter(self._ahead))]
+            return queue.head if fits(queue.head, self._lane(queue)) else None
         if self._since_aged >= AGED_EVERY - 1 and self._by_age:
             oldest = next(iter(self._by_age))
             lane = self._lane(oldest)
@@ -254,7 +328,41 @@ class Scheduler:
 
     def order(self) -> Iterator[tuple[Lane, WorkItem]]:
         """Iterate over all items in the order in which they would begin if no others came. Takes O(n log n)."""
-        return chain.from_iterable(((lane, item) for item in self._lanes[lane].order()) for lane in Lane)
+        for job_id in self._ahead:
+            queue = self._by_job[job_id]
+            yield self._lane(queue), queue.items[job_id]
+        for lane in Lane:
+            for item in self._lanes[lane].order():
+                if item.ticket.job_id not in self._ahead:
+                    yield lane, item
+        for moved in self._behind.values():
+            yield Lane.BULK if moved.item.ticket.bulk else Lane.INTERACTIVE, moved.item
+
+    def _take_out(self, job_id: int) -> WorkItem | None:
+        """Remove a job, and leave those behind it where they are."""
+        if (moved := self._behind.pop(job_id, None)) is not None:
+            return moved.item
+        queue = self._by_job.pop(job_id, None)
+        self._passes.pop(job_id, None)
+        self._ahead.pop(job_id, None)
+        if queue is None:
+            return None
+        item = queue.items.pop(job_id)
+        self._subtract(queue.person, len(item.indexes))
+        self._count_before(job_id, -1)
+        return item
+
+    def _count_before(self, job_id: int, change: int) -> None:
+        for moved in self._behind.values():
+            if job_id <= moved.last_id:
+                moved.before += change
+
+    def _release(self) -> None:
+        """Put those into the fair queue that no job goes before any more."""
+        for job_id, moved in list(self._behind.items()):
+            if moved.before <= 0:
+                del self._behind[job_id]
+                self.put(moved.item)
 
     def _take_head(self, queue: PersonQueue, limit: int) -> WorkItem:
         """Charge for a queue's first item and take it out."""

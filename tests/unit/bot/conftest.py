@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +64,7 @@ class RecordingBacklog:
         self.posts = 0
         self.come_back: float | None = None
         self.asks = 0
+        self.moved: list[tuple[int, int | None]] = []
 
     def enqueue(self, ticket: Ticket) -> None:
         self.tickets.append(ticket)
@@ -82,6 +83,18 @@ class RecordingBacklog:
 
     def messages_added(self) -> None:
         self.posts += 1
+
+    def order(self) -> Sequence[int]:
+        return [ticket.job_id for ticket in self.tickets]
+
+    def newest(self) -> int:
+        return max((ticket.job_id for ticket in self.tickets), default=0)
+
+    def move_ahead(self, job_id: int) -> None:
+        self.moved.append((job_id, None))
+
+    def move_behind(self, job_id: int, last_id: int) -> None:
+        self.moved.append((job_id, last_id))
 
     def set_paused(self, on: bool) -> None:
         self.holds.append(on)

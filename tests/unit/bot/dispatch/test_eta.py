@@ -80,7 +80,7 @@ class World:
 def test_a_position_without_a_known_wait() -> None:
     world = World()
     world.queue.put(Ticket(1, 1, 2, KIND))
-    assert world.eta.position(1) == QueuePosition(1, None)
+    assert world.eta.position(1) == QueuePosition(1, None, paused=True)
     assert world.eta.position(2) is None
 
 

@@ -117,3 +117,84 @@ def test_nobody_waits_for_more_than_one_batch_of_each_other_person(loads: dict[i
     while len(queue):
         turns += [w.ticket.person_id for w in take(queue, 4)]
     assert set(turns[: len(loads)]) == set(loads)
+
+
+def test_a_job_that_was_moved_ahead_is_begun_first_also_the_rest_of_it() -> None:
+    queue = JobQueue()
+    for job_id, person in ((1, 1), (2, 1), (3, 2), (4, 3)):
+        queue.put(ticket(job_id, person, count=3 if job_id == 4 else 1, key=str(job_id)))
+    assert queue.move_ahead(2)
+    assert queue.move_ahead(4)
+    assert order(queue) == [4, 2, 1, 3]
+    (piece,) = take(queue, 2)
+    assert piece.ticket.job_id == 4
+    rest = piece.rest()
+    assert rest is not None
+    queue.put_front(rest)
+    begun = [w.ticket.job_id for _ in range(4) for w in take(queue, 8)]
+    assert begun[:2] == [4, 2]
+    assert sorted(begun[2:]) == [1, 3]
+
+
+def test_a_job_that_was_moved_behind_begins_after_those_that_waited_and_not_after_all_later_ones() -> None:
+    queue = JobQueue()
+    for job_id in (1, 2, 3):
+        queue.put(ticket(job_id, job_id, key=str(job_id)))
+    assert queue.newest() == 3
+    assert queue.move_behind(1)
+    assert order(queue) == [2, 3, 1]
+    assert 1 in queue
+    assert len(queue) == 3
+    queue.put(ticket(4, 4, key="4"))
+    begun = [w.ticket.job_id for _ in range(2) for w in take(queue, 8)]
+    assert begun == [2, 3] or begun == [2, 4]
+    queue.remove(3)
+    # From here on it has its turn beside those that came later.
+    assert set(order(queue)) == {1, 4} - set(begun)
+    assert not queue.move_behind(77)
+    assert not queue.move_ahead(77)
+
+
+def test_moved_jobs_can_be_moved_again_and_removed() -> None:
+    queue = JobQueue()
+    for job_id in (1, 2, 3):
+        queue.put(ticket(job_id, job_id, key=str(job_id)))
+    queue.move_behind(2)
+    queue.move_ahead(2)
+    assert order(queue) == [2, 1, 3]
+    queue.move_behind(2, last_id=1)
+    assert order(queue)[-1] == 2
+    assert queue.remove(1)
+    assert set(order(queue)) == {2, 3}, "nothing that goes before it waits any more"
+    queue.move_behind(3)
+    assert queue.remove(3)
+    assert order(queue) == [2]
+    assert queue.remove(2)
+    assert len(queue) == 0
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["ahead", "behind", "take", "remove", "put"]), st.integers(1, 12)), max_size=40)
+)
+def test_every_job_is_begun_once_however_it_is_moved(steps: list[tuple[str, int]]) -> None:
+    queue, waiting, begun = JobQueue(), set[int](), list[int]()
+    for what, job_id in steps:
+        match what:
+            case "put" if job_id not in begun:
+                queue.put(ticket(job_id, job_id % 3, key=str(job_id % 2)))
+                waiting.add(job_id)
+            case "ahead":
+                assert queue.move_ahead(job_id) is (job_id in waiting)
+            case "behind":
+                assert queue.move_behind(job_id) is (job_id in waiting)
+            case "remove":
+                assert queue.remove(job_id) is (job_id in waiting)
+                waiting.discard(job_id)
+            case "take":
+                taken = [w.ticket.job_id for w in take(queue, 1)]
+                assert bool(taken) is bool(waiting), "a job that waits can always be begun"
+                begun += taken
+                waiting -= set(taken)
+        assert set(queue) == waiting == set(order(queue))
+        assert len(queue) == len(waiting)
+    assert len(begun) == len(set(begun))
