@@ -80,7 +80,7 @@ class World:
 def test_a_position_without_a_known_wait() -> None:
     world = World()
     world.queue.put(Ticket(1, 1, 2, KIND))
-    assert world.eta.position(1) == QueuePosition(1, None, paused=True)
+    assert world.eta.position(1) == QueuePosition(1, None)
     assert world.eta.position(2) is None
 
 
@@ -121,7 +121,7 @@ def test_waits_are_unknown_while_the_service_is_paused() -> None:
     world = World(seconds=3.0)
     world.queue.put(Ticket(1, 1, 1, KIND))
     world.batcher.set_paused(True)
-    assert world.eta.position(1) == QueuePosition(1, None)
+    assert world.eta.position(1) == QueuePosition(1, None, paused=True)
 
 
 def test_urgent_work_does_not_wait_for_work_that_it_overtakes() -> None:

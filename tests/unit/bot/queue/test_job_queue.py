@@ -125,7 +125,8 @@ def test_a_job_that_was_moved_ahead_is_begun_first_also_the_rest_of_it() -> None
         queue.put(ticket(job_id, person, count=3 if job_id == 4 else 1, key=str(job_id)))
     assert queue.move_ahead(2)
     assert queue.move_ahead(4)
-    assert order(queue) == [4, 2, 1, 3]
+    assert order(queue)[:2] == [4, 2]
+    assert sorted(order(queue)[2:]) == [1, 3]
     (piece,) = take(queue, 2)
     assert piece.ticket.job_id == 4
     rest = piece.rest()
