@@ -53,6 +53,7 @@ from bot.history import service as history_service
 from bot.history.service import HistoryEntry, SentPicture
 from bot.moderation.word_list import WordList, shipped_words
 from bot.observability.metrics import Metrics
+from bot.owner.console import OwnerConsole
 from bot.places import options as place_options
 from bot.privacy import exports
 from bot.provenance.image_texts import NotAnImage
@@ -196,6 +197,8 @@ class Studio:
             preferences=preferences or Preferences(),
             job_buttons=self.commands.job_buttons,
         )
+        self.owner = OwnerConsole(self._ctx)
+        """The use cases of the owner's pages."""
 
     async def draw(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> ShownJob:
         """Admit a request: saved, reserved and queued in one transaction. The same ``ref.event`` twice is one job.

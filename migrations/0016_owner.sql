@@ -1,4 +1,5 @@
--- Jobs that an owner moved in the queue, so that a restart keeps their places, and what was drawn lately, for charts.
+-- Jobs that an owner moved in the queue, so that a restart keeps their places; reports of pictures, so that owners can
+-- answer them; and what was drawn lately, for charts.
 
 CREATE TABLE queue_moves (
     number      INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -6,6 +7,21 @@ CREATE TABLE queue_moves (
     -- It begins after the jobs with an id up to this; NULL: before all others.
     last_id     INTEGER
 ) STRICT;
+
+CREATE TABLE reports (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    job_id      INTEGER NOT NULL REFERENCES jobs (id),
+    -- The picture; -1: all pictures of the job.
+    "index"     INTEGER NOT NULL,
+    -- Who reported it.
+    account_id  INTEGER NOT NULL REFERENCES accounts (id),
+    at          REAL    NOT NULL,
+    answer      TEXT    NOT NULL DEFAULT '' CHECK (answer IN ('', 'hidden', 'dismissed')),
+    answered_by TEXT    NOT NULL DEFAULT '',
+    UNIQUE (job_id, "index", account_id)
+) STRICT;
+CREATE INDEX reports_open ON reports (id) WHERE answer = '';
+CREATE INDEX reports_by_account ON reports (account_id);
 
 -- One row for each quarter of an hour; rows of more than a week ago are removed.
 CREATE TABLE activity (

@@ -33,6 +33,9 @@ from adapters.web.openai.errors import PREFIX as OPENAI_PREFIX
 from adapters.web.openai.errors import answer as openai_answer
 from adapters.web.openai.handlers import OpenAiApi
 from adapters.web.request_checks import EVERYWHERE, BodyReader, add_headers
+from adapters.web.request_checks import EVERYWHERE, BodyReader, Guard, add_headers
+from adapters.web.owner import OwnerHandlers
+from adapters.web.request_checks import EVERYWHERE, Guard, add_headers
 from adapters.web.routes import ROUTES, RouteTable
 from adapters.web.settings import WebSettings
 from adapters.web.sse import EventStreams
@@ -340,6 +343,7 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     drawing = DrawingHandlers(studio, bodies)
     for handlers in (drawing, OptionHandlers(studio, bodies), ListingHandlers(studio, bodies)):
         table.add(app, handlers.routes())
+    table.add(app, OwnerHandlers(studio).routes())
     app.on_response_prepare.append(add_headers)
 
     async def start(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from bot.admin.service import EffectiveSettings
@@ -53,18 +53,39 @@ def undone_card(line: AuditLine, locale: str) -> Card:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ChangeWords:
+    """A change in words: whom it concerns, who made it, and what was there before and after; each may be empty."""
+
+    whom: str
+    who: str
+    before: str
+    after: str
+
+
+def change_words(line: AuditLine, locale: str) -> ChangeWords:
+    """Return a change in words."""
+    return ChangeWords(
+        _whom(line, locale), _who(line, locale), _value(line, line.before, locale), _value(line, line.after, locale)
+    )
+
+
+def _who(line: AuditLine, locale: str) -> str:
+    return text(locale, "change.operator") if line.who == "operator" else line.who
+
+
 def _label(line: AuditLine) -> str:
     return f"#{line.number} {line.action}"
 
 
 def _told(line: AuditLine, locale: str, now: float, *, everywhere: bool) -> str:
     ago = text(locale, "change.ago", age=durations.spoken(max(1.0, now - line.at), locale))
-    who = text(locale, "change.operator") if line.who == "operator" else line.who
-    said = f"{_value(line, line.before, locale)} → {_value(line, line.after, locale)}"
+    words = change_words(line, locale)
+    said = f"{words.before} → {words.after}"
     if line.undone:
         said = f"{text(locale, 'change.undone')} {said}"
     place = line.place if everywhere else ""
-    return " · ".join(part for part in (said, _whom(line, locale), who, place, ago) if part)
+    return " · ".join(part for part in (said, words.whom, words.who, place, ago) if part)
 
 
 def _whom(line: AuditLine, locale: str) -> str:

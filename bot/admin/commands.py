@@ -19,11 +19,10 @@ from bot.core.errors import NotAllowed, OverQuota
 from bot.core.jobs import ServiceState
 from bot.core.quotas import RuleTerms, Scope
 from bot.places import options as place_options
-from bot.places.options import parse_zone, set_option, set_place_option
+from bot.places.options import parse_zone, set_place_option
 from bot.quotas import changes as rule_changes
 from bot.quotas.rules.terms import parse_terms
 from bot.quotas.usage import TIMEZONE
-from bot.storage import people
 from bot.storage.database import Tx
 
 PRESETS: Mapping[str, str] = MappingProxyType({"club": "20/day at-once 2", "strict": "5/day at-once 1 count 1"})
@@ -113,13 +112,7 @@ async def _undo(ctx: AppContext, invocation: Invocation) -> Card:
 
 async def _service(ctx: AppContext, invocation: Invocation) -> Card:
     state = ServiceState(invocation.args["state"])
-    now = ctx.clock.now()
-    async with ctx.db.write() as tx:
-        if await people.get_service_state(tx) is not state:
-            value = None if state is ServiceState.RUN else state.value
-            by, action = changes.actor_label(invocation.actor), invocation.command.name
-            await set_option(tx, None, people.STATE, value, action=action, place=invocation.place, by=by, now=now)
-    ctx.backlog.set_paused(state is ServiceState.PAUSE)
+    await service.set_state(ctx, invocation.actor, state, invocation.place, action=invocation.command.name)
     return cards.service_card(state, invocation.actor.locale)
 
 

@@ -26,7 +26,7 @@ from bot.moderation import checks
 from bot.moderation import store as moderation_rows
 from bot.moderation.bans import BAN
 from bot.places import options as place_options
-from bot.places.options import OPTION
+from bot.places.options import OPTION, set_option
 from bot.privacy import deletion
 from bot.quotas.changes import CREDIT, QUOTA_RULE
 from bot.quotas.store import rules as rule_rows
@@ -126,6 +126,17 @@ async def _names(tx: Tx, platform: str, special: tuple[QuotaRule, ...]) -> dict[
     return names
 
 
+async def set_state(ctx: AppContext, actor: Actor, state: ServiceState, place: Place, *, action: str) -> None:
+    """Run, drain or pause the whole service. ``place`` is where the owner does it, ``action`` its name in the log."""
+    now = ctx.clock.now()
+    async with ctx.db.write() as tx:
+        if await people.get_service_state(tx) is not state:
+            value = None if state is ServiceState.RUN else state.value
+            by = changes.actor_label(actor)
+            await set_option(tx, None, people.STATE, value, action=action, place=place, by=by, now=now)
+    ctx.backlog.set_paused(state is ServiceState.PAUSE)
+
+
 KINDS: Mapping[str, Undoable] = MappingProxyType(
     {kind.name: kind for kind in (ACCESS, BAN, CREDIT, OPTION, OWNER, QUOTA_RULE)}
 )
@@ -136,11 +147,20 @@ SHOWN = 15
 """Number of changes that are listed, newest first."""
 
 
-async def list_changes(ctx: AppContext, place: Place) -> tuple[AuditLine, ...]:
-    """Return the last changes of a place, or in an owner's direct message of all places."""
+async def list_changes(
+    ctx: AppContext, place: Place, *, limit: int = SHOWN, before: int | None = None
+) -> tuple[AuditLine, ...]:
+    """Return the last changes of a place, or in an owner's direct message of all places.
+
+    Args:
+        ctx: The use cases' context.
+        place: The place.
+        limit: The most changes.
+        before: Only changes with a smaller number, of all places alone.
+    """
     async with ctx.db.read() as tx:
         if place.guild is None:
-            found = await audit_rows.recent(tx, SHOWN)
+            found = await audit_rows.recent(tx, limit, before)
         else:
             found = await audit_rows.of_place(tx, place.platform, place.guild, SHOWN)
         return tuple([await _line(tx, entry) for entry in found])

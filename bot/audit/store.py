@@ -60,9 +60,11 @@ async def undone(tx: aiosqlite.Connection, number: int) -> bool:
     return any(True for _ in rows)
 
 
-async def recent(tx: aiosqlite.Connection, limit: int = 50) -> tuple[AuditEntry, ...]:
-    """Return the last changes, newest first."""
-    return await _ENTRIES.select(tx, "ORDER BY id DESC LIMIT ?", (limit,))
+async def recent(tx: aiosqlite.Connection, limit: int = 50, before: int | None = None) -> tuple[AuditEntry, ...]:
+    """Return the last changes, newest first; only those before this number where one is given."""
+    return await _ENTRIES.select(
+        tx, "WHERE id < ? ORDER BY id DESC LIMIT ?", (2**62 if before is None else before, limit)
+    )
 
 
 async def of_place(tx: aiosqlite.Connection, platform: str, place: str, limit: int = 50) -> tuple[AuditEntry, ...]:

@@ -92,7 +92,7 @@ async def _report(ctx: AppContext, invocation: Invocation) -> CommandResult:
 
 
 async def _hide(ctx: AppContext, invocation: Invocation) -> CommandResult:
-    await reports.hide(ctx, invocation.pressed)
+    await reports.hide(ctx, invocation.actor, invocation.pressed)
     return CommandResult(notice=text(invocation.actor.locale, "studio.hide.done"))
 
 

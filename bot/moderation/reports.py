@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bot.audit import changes
+from bot.audit import store as audit_rows
+from bot.audit.store import AuditEntry
 from bot.context import AppContext
 from bot.core.cards import ButtonPress, Card
 from bot.core.errors import NotFound, Unavailable
@@ -14,6 +17,7 @@ from bot.core.pictures import Picture
 from bot.core.strictness import SPOILER
 from bot.moderation import cards as moderation_cards
 from bot.moderation import store as moderation_rows
+from bot.moderation.store import ReportAnswer
 from bot.storage import jobs, messages, people, pictures
 from bot.storage.database import Tx
 from bot.storage.sql import dump_card
@@ -74,7 +78,9 @@ async def report(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress
         found = await _pictures(tx, press)
         if job.place_id is None or job.request.private:
             raise NotFound("refusal.picture.not_found")
-        person = await people.remember(tx, actor, now=ctx.clock.now())
+        now = ctx.clock.now()
+        person = await people.remember(tx, actor, now=now)
+        await moderation_rows.add_report(tx, job.id, press.index, person.account_id, now=now)
         posted = await notify_admins(
             tx,
             ctx,
@@ -89,12 +95,46 @@ async def report(ctx: AppContext, actor: Actor, place: Place, press: ButtonPress
     ctx.backlog.messages_added()
 
 
-async def hide(ctx: AppContext, press: ButtonPress) -> None:
-    """Hide a picture, or all pictures of the job, behind a spoiler wherever they are shown. Raises NotFound."""
+async def hide(ctx: AppContext, actor: Actor, press: ButtonPress) -> None:
+    """Hide a picture, or all pictures of the job, behind a spoiler wherever they are shown; it answers their reports.
+
+    Raises NotFound.
+    """
+    by = changes.actor_label(actor)
     async with ctx.db.write() as tx:
         for picture in await _pictures(tx, press):
             await pictures.put_flag(tx, picture.id, SPOILER)
+        await moderation_rows.answer_reports(tx, press.job_id, press.index, ReportAnswer.HIDDEN, by=by)
+        await _log_answer(tx, await _job(tx, press), ReportAnswer.HIDDEN, by=by, now=ctx.clock.now())
     ctx.backlog.job_changed(press.job_id)
+
+
+async def dismiss(ctx: AppContext, actor: Actor, number: int) -> None:
+    """Answer a report, and others of the same pictures, without hiding anything. Raises NotFound."""
+    by = changes.actor_label(actor)
+    async with ctx.db.write() as tx:
+        found = await moderation_rows.get_report(tx, number)
+        job = None if found is None else await jobs.get(tx, found.job_id)
+        if found is None or job is None:
+            raise NotFound("refusal.report.not_found", number=number)
+        await moderation_rows.answer_reports(tx, job.id, found.index, ReportAnswer.DISMISSED, by=by)
+        await _log_answer(tx, job, ReportAnswer.DISMISSED, by=by, now=ctx.clock.now())
+
+
+async def _log_answer(tx: Tx, job: Job, answer: ReportAnswer, *, by: str, now: float) -> None:
+    place = None if job.place_id is None else await people.get_place(tx, job.place_id)
+    await audit_rows.add(
+        tx,
+        AuditEntry(
+            now,
+            by,
+            "report",
+            platform=None if place is None else place.platform,
+            place=None if place is None else place.guild,
+            before=f"#{job.id}",
+            after=answer.value,
+        ),
+    )
 
 
 async def _job(tx: Tx, press: ButtonPress) -> Job:

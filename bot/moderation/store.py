@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from bot.core.jobs import JobState
 from bot.core.messages import Address
@@ -153,6 +154,100 @@ async def put_strikes(tx: Tx, account_id: int, strikes: Strikes) -> None:
         "INSERT INTO strikes (account_id, count, last_at) VALUES (?, ?, ?)"
         " ON CONFLICT (account_id) DO UPDATE SET count = excluded.count, last_at = excluded.last_at",
         (account_id, strikes.count, strikes.last_at),
+    )
+
+
+class ReportAnswer(StrEnum):
+    """An owner's answer to a report. OPEN: there is none yet."""
+
+    OPEN = ""
+    HIDDEN = "hidden"
+    DISMISSED = "dismissed"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report of a picture, or of all pictures of a job.
+
+    Attributes:
+        id: Its number.
+        job_id: The job.
+        index: The picture, 0-based; -1 for all.
+        at: Unix seconds.
+        answer: An owner's answer.
+        answered_by: ``platform:user id``; empty without an answer.
+        platform: The platform of who reported it.
+        user_id: Their id there.
+        reporter: Their name; data.
+    """
+
+    id: int
+    job_id: int
+    index: int
+    at: float
+    answer: ReportAnswer
+    answered_by: str
+    platform: str
+    user_id: str
+    reporter: str
+
+
+_REPORTS = RowMapper(
+    Report,
+    columns={
+        "id": "r.id",
+        "job_id": "r.job_id",
+        "index": 'r."index"',
+        "at": "r.at",
+        "answer": "r.answer",
+        "answered_by": "r.answered_by",
+        "platform": "a.platform",
+        "user_id": "a.user_id",
+        "reporter": "a.name",
+    },
+)
+_FROM_REPORTS = " FROM reports r JOIN accounts a ON a.id = r.account_id"
+# The condition of the partial index reports_open.
+_UNANSWERED = "answer = ''"
+
+
+async def add_report(tx: Tx, job_id: int, index: int | None, account_id: int, *, now: float) -> None:
+    """Store a report; a repetition changes nothing. ``index`` None: all pictures of the job."""
+    await tx.execute_fetchall(
+        'INSERT INTO reports (job_id, "index", account_id, at) VALUES (?, ?, ?, ?)'
+        ' ON CONFLICT (job_id, "index", account_id) DO NOTHING',
+        (job_id, -1 if index is None else index, account_id, now),
+    )
+
+
+async def recent_reports(tx: Tx, *, limit: int) -> tuple[Report, ...]:
+    """Return the last reports: those without an answer first, then the newest first."""
+    columns = f"SELECT {_REPORTS.columns}{_FROM_REPORTS}"
+    unanswered = await _REPORTS.fetch(tx, f"{columns} WHERE r.{_UNANSWERED} ORDER BY r.id DESC LIMIT ?", (limit,))
+    rest = limit - len(unanswered)
+    answered = await _REPORTS.fetch(
+        tx, f"{columns} WHERE r.id < ? AND r.answer <> '' ORDER BY r.id DESC LIMIT ?", (2**62, rest)
+    )
+    return (*unanswered, *answered)
+
+
+async def get_report(tx: Tx, number: int) -> Report | None:
+    """Return a report by its number; None if there is none."""
+    return await _REPORTS.fetch_one(tx, f"SELECT {_REPORTS.columns}{_FROM_REPORTS} WHERE r.id = ?", (number,))
+
+
+async def count_reports(tx: Tx) -> int:
+    """Return how many reports have no answer."""
+    rows = await tx.execute_fetchall(f"SELECT count(*) FROM reports WHERE {_UNANSWERED}")  # noqa: S608 - a constant
+    return int(next(iter(rows))[0])
+
+
+async def answer_reports(tx: Tx, job_id: int, index: int | None, answer: ReportAnswer, *, by: str) -> None:
+    """Answer the reports of a picture, or of all pictures of a job (``index`` None or -1)."""
+    every = index is None or index < 0
+    await tx.execute_fetchall(
+        f'UPDATE reports SET answer = ?, answered_by = ? WHERE job_id = ? AND (? OR "index" = ?) AND {_UNANSWERED}',  # noqa: S608
+        (answer.value, by, job_id, every, index),
     )
 
 

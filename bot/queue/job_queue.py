@@ -313,8 +313,7 @@ class Scheduler:
         room = limit - len(taken[0].indexes)
         max_surplus = self._cost(lead.ticket) * limit
         while room > 0 and not lead.solo:
-            mates = islice(self._by_batch.get((lane, _batch_key(lead)), ()), LOOK_AHEAD)
-            mate = next((m for m in mates if self._lanes[lane].surplus(m) <= max_surplus), None)
+            mate = self._mate(QueueKey(lane, _batch_key(lead), lead.ticket.model), max_surplus)
             if mate is None:
                 break
             taken.append(self._take_head(mate, room))
@@ -363,6 +362,15 @@ class Scheduler:
             if moved.before <= 0:
                 del self._behind[job_id]
                 self.put(moved.item)
+
+    def _mate(self, key: QueueKey, max_surplus: float) -> PersonQueue | None:
+        """Return a queue whose first item can share a batch: first those that an owner moved to the front."""
+        for job_id in islice(self._ahead, LOOK_AHEAD):
+            queue = self._by_job[job_id]
+            if queue.key == key and queue.head.ticket.job_id == job_id:
+                return queue
+        mates = islice(self._by_batch.get((key.lane, key.batch), ()), LOOK_AHEAD)
+        return next((mate for mate in mates if self._lanes[key.lane].surplus(mate) <= max_surplus), None)
 
     def _take_head(self, queue: PersonQueue, limit: int) -> WorkItem:
         """Charge for a queue's first item and take it out."""

@@ -213,8 +213,15 @@ def _check_models(ctx: AppContext, terms: RuleTerms) -> None:
         raise BadInput("refusal.model.unknown", value=shown(unknown[0]), known=", ".join(known))
 
 
-async def set_operator_rule(db: Transactions, clock: Clock, rule: str, scope: Scope) -> RuleTerms:
-    """Set the owner's rule for a scope, a ceiling for the rules of places; returns its terms.
+def check_rule(ctx: AppContext, rule: str) -> None:
+    """Raise BadInput unless a rule can be read and its models are known."""
+    _check_models(ctx, parse_terms(rule))
+
+
+async def set_operator_rule(
+    db: Transactions, clock: Clock, rule: str, scope: Scope, *, by: str = OPERATOR
+) -> RuleTerms:
+    """Set the owner's rule for a scope, a ceiling for the rules of places; returns its terms. ``by``: who, in the log.
 
     Raises:
         BadInput: The rule can't be read, or the scope is incomplete.
@@ -223,7 +230,7 @@ async def set_operator_rule(db: Transactions, clock: Clock, rule: str, scope: Sc
     terms = parse_terms(rule)
     _check_operator_scope(scope)
     async with db.write() as tx:
-        await changes.change_rule(tx, scope, terms, by_owner=True, by=OPERATOR, now=clock.now(), action="quota set")
+        await changes.change_rule(tx, scope, terms, by_owner=True, by=by, now=clock.now(), action="quota set")
     return terms
 
 
@@ -231,6 +238,19 @@ async def list_rules(db: Transactions) -> tuple[QuotaRule, ...]:
     """Return every stored rule: the owner's first, then those of places."""
     async with db.read() as tx:
         return await rule_rows.all_rules(tx)
+
+
+async def remove_rule_of(db: Transactions, clock: Clock, scope: Scope, *, by_owner: bool, by: str) -> RuleTerms | None:
+    """Remove the rule of exactly this scope, an owner's or the place's own; returns its terms, None if there was none.
+
+    Raises:
+        BadInput: The scope is incomplete.
+    """
+    _check_operator_scope(scope)
+    async with db.write() as tx:
+        return await changes.change_rule(
+            tx, scope, None, by_owner=by_owner, by=by, now=clock.now(), action="quota reset"
+        )
 
 
 async def reset_operator_rules(db: Transactions, clock: Clock, scope: Scope) -> tuple[RuleTerms, ...]:

@@ -11,10 +11,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from bot.cards.i18n import text
-from bot.core.errors import Unavailable
+from bot.core.errors import NotFound, Unavailable
 from bot.core.jobs import JobState
+from bot.core.people import Actor
 from bot.dispatch.service import Dispatch
 from bot.observability.metrics import Metrics
+from bot.owner import queue as owner_queue
+from bot.owner.queue import QueueEnd
 from bot.storage import database, people
 from bot.storage.database import Database
 from engine.contract import Lane
@@ -242,3 +245,41 @@ async def test_predicted_waits_are_measured(make: Make) -> None:
 
     assert said() == 1
     assert bot.dispatch._dispatcher._calibration._open == {}
+
+
+async def test_moves_of_an_owner_survive_a_kill(make: Make) -> None:
+    engine = FakeEngine(auto_warm=False)
+    bot = await make(engine=engine)
+    ids = [(await bot.ask(user=str(n))).id for n in range(4)]
+    owner = Actor("web", "local", is_owner=True)
+    await owner_queue.move(bot.ctx, owner, ids[0], QueueEnd.BACK)
+    await owner_queue.move(bot.ctx, owner, ids[2], QueueEnd.FRONT)
+    await owner_queue.move(bot.ctx, owner, ids[3], QueueEnd.FRONT)
+    moved = [ids[3], ids[2], ids[1], ids[0]]
+    assert bot.dispatch.order() == moved
+    await bot.restart()
+    assert bot.dispatch.order() == moved
+    await engine.recover()
+    for job_id in ids:
+        await bot.delivered(job_id)
+    assert [int(recipe.id.partition(":")[0]) for recipe in engine.painted] == moved
+    with pytest.raises(NotFound):
+        await owner_queue.move(bot.ctx, owner, ids[0], QueueEnd.FRONT)
+    later = (await bot.ask(user="9")).id
+    await bot.delivered(later)
+
+
+async def test_people_who_wait_are_told_of_a_pause_also_by_another_process(make: Make) -> None:
+    gate = StepGate()
+    bot = await make(engine=FakeEngine(pause=gate))
+    await bot.ask(user="1")
+    waiting = await bot.ask(user="2")
+    await bot.until(lambda: gate.reached)
+    await bot.until(lambda: bot.chats.shown(waiting.id))
+    await written(bot, "INSERT INTO options (place_id, name, value) VALUES (0, 'state', '\"pause\"')")
+    said = text("en", "card.queued.paused", position=1)
+    await bot.until(lambda: [seen.card.status for seen in bot.chats.shown(waiting.id) if seen.card] == [said])
+    await written(bot, "DELETE FROM options WHERE name = 'state'")
+    await bot.until(lambda: [seen.card.status for seen in bot.chats.shown(waiting.id) if seen.card] != [said])
+    gate.open()
+    await bot.delivered(waiting.id)

@@ -18,13 +18,14 @@ from bot.core.quotas import Scope, Unit
 from bot.history import store as history_rows
 from bot.history.queries import parse_query
 from bot.moderation import store as moderation_rows
+from bot.owner import store as owner_rows
 from bot.privacy.store import deletion, exports
 from bot.privacy.store import deletion as retention_rows
 from bot.quotas.rules.limits import Measure, UsageKey
 from bot.quotas.store import ledger
 from bot.quotas.store import ledger as credits_
 from bot.quotas.store import rules as rule_rows
-from bot.storage import jobs, messages, people, pictures
+from bot.storage import jobs, messages, people, pictures, queue_moves
 from bot.storage import people as owners
 from bot.storage.database import Database, Tx
 from tests.fakes.job_rows import add_job
@@ -101,6 +102,20 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "messages of a job": lambda tx: messages.of_job(tx, 1),
     "wanted messages": messages.wanted,
     "begun messages": messages.sending,
+    "reports": lambda tx: moderation_rows.recent_reports(tx, limit=9),
+    "a report": lambda tx: moderation_rows.get_report(tx, 1),
+    "an answer to reports": lambda tx: moderation_rows.answer_reports(
+        tx, 1, None, moderation_rows.ReportAnswer.HIDDEN, by="o"
+    ),
+    "how many reports": moderation_rows.count_reports,
+    "moves of waiting jobs": queue_moves.of_waiting,
+    "queued jobs for an owner": lambda tx: owner_rows.jobs_in(tx, JobState.QUEUED, limit=9),
+    "some jobs for an owner": lambda tx: owner_rows.jobs_of(tx, [1, 2]),
+    "how many are held": lambda tx: owner_rows.count_in(tx, JobState.HELD),
+    "accounts of a person for an owner": lambda tx: owner_rows.accounts_of(tx, 1, now=1.0),
+    "bans of a person": lambda tx: owner_rows.bans_of(tx, 1, now=1.0),
+    "what a person has": lambda tx: owner_rows.totals_of(tx, 1),
+    "a page of changes": lambda tx: audit_rows.recent(tx, 9, 100),
     "a ban": lambda tx: moderation_rows.active_ban(tx, 1, 2, now=1.0),
     "bans of a place": lambda tx: moderation_rows.bans_of_place(tx, 2, now=1.0),
     "what a ban stops": lambda tx: moderation_rows.waiting_jobs(tx, "chat", "1", 2),

@@ -58,6 +58,7 @@ _NO_MESSAGES = f"{_UNWANTED} AND job_id IN (SELECT id FROM jobs WHERE person_id 
 
 _JOB = (
     "DELETE FROM favourites WHERE job_id = ?",
+    "DELETE FROM reports WHERE job_id = ?",
     # Its trigger deletes the job from the search index.
     "DELETE FROM pictures WHERE job_id = ?",
     f"{_WITHOUT_CONTENT} WHERE id = ?",
@@ -69,6 +70,12 @@ _NO_REFUSALS = (
     "UPDATE messages SET card = '', state = CASE state WHEN 'wanted' THEN 'gone' ELSE state END WHERE id IN"
     " (SELECT messages.id FROM accounts JOIN messages ON messages.event >= 'refused:' || accounts.id || ':'"
     " AND messages.event < 'refused:' || accounts.id || ';' WHERE accounts.person_id = ?)"
+)
+
+# Reports of the person's pictures, and those that the person has made.
+_NO_REPORTS = (
+    "DELETE FROM reports WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?1)"
+    " OR account_id IN (SELECT id FROM accounts WHERE person_id = ?1)"
 )
 
 _NO_NAME = "UPDATE people SET name = '' WHERE id = ?"
@@ -90,6 +97,7 @@ _ALL = (
     _NO_PROMPTS,
     _NO_MESSAGES,
     _NO_REFUSALS,
+    _NO_REPORTS,
     _NO_NAME,
     _NO_NEWCOMER,
     _NO_NAMES,
