@@ -54,6 +54,7 @@ from bot.history.service import HistoryEntry, SentPicture
 from bot.moderation.word_list import WordList, shipped_words
 from bot.observability.metrics import Metrics
 from bot.owner.console import OwnerConsole
+from bot.owner.ports import Surroundings
 from bot.places import options as place_options
 from bot.privacy import exports
 from bot.provenance.image_texts import NotAnImage
@@ -145,6 +146,7 @@ class Studio:
         styles: Mapping[str, Style] = BUILT_IN,
         preferences: Preferences | None = None,
         metrics: Metrics | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
         """Args:
         db: Where the rows are.
@@ -164,6 +166,7 @@ class Studio:
         styles: What ``--style`` may name, by name.
         preferences: What people and places have set; loaded by its owner.
         metrics: Counts commands; its own registry where it is not given.
+        surroundings: What the owner's pages show of the machine; nothing where it is not given.
         """
         self.commands = features.COMMANDS
         """Every command: surfaces make their menus, help and buttons of it."""
@@ -197,7 +200,7 @@ class Studio:
             preferences=preferences or Preferences(),
             job_buttons=self.commands.job_buttons,
         )
-        self.owner = OwnerConsole(self._ctx)
+        self.owner = OwnerConsole(self._ctx, engine, self.problems, surroundings)
         """The use cases of the owner's pages."""
 
     async def draw(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> ShownJob:

@@ -339,6 +339,35 @@ READY = frozenset({Phase.WARM, Phase.IDLE})
 
 
 @dataclass(frozen=True, slots=True)
+class ModelPlacement:
+    """What the memory plan decided for a model that was loaded; numbers are bytes.
+
+    Attributes:
+        model: Name of its profile.
+        on: The kind of device that it is drawn on: ``cuda``, ``mps`` or ``cpu``.
+        precision: Number format of its weights.
+        weights: What its weights hold of that device between two pictures.
+        host: What it keeps in main memory beside the device.
+        peak: What it takes of the device at most for one picture, weights included.
+        budget: What it may take of the device.
+        together: Pictures of its native size that fit together.
+        sentence: The plan in one English sentence.
+        reasons: Why, in short English sentences.
+    """
+
+    model: str
+    on: str
+    precision: str
+    weights: int
+    host: int
+    peak: int
+    budget: int
+    together: int
+    sentence: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EngineState:
     """What the engine is doing now.
 
@@ -360,6 +389,7 @@ class EngineState:
         warm_seconds: Seconds from when it was warm to its last picture.
         prompts_encoded: Prompts that went through a text encoder since then; the others were cached.
         resident: Names of the models that are on the device; requests for others mean a load.
+        placements: The memory plans of the models that were loaded since the device's process started.
     """
 
     phase: Phase
@@ -378,6 +408,7 @@ class EngineState:
     warm_seconds: float = 0.0
     prompts_encoded: int = 0
     resident: tuple[str, ...] = ()
+    placements: tuple[ModelPlacement, ...] = ()
 
     @property
     def without_load(self) -> frozenset[str]:

@@ -28,7 +28,7 @@ from engine.hub.needs import Need
 from engine.hub.progress import DownloadProgress, size
 from engine.spec import ModelSpec
 
-_QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_VERBOSITY": "error"}
+QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_VERBOSITY": "error"}
 _SHORT = 8
 """Shown digits of a commit."""
 
@@ -37,8 +37,8 @@ def main(args: argparse.Namespace) -> int:
     """List, fetch or remove. Returns 0; raises Refusal."""
     settings = environment.settings()
     # The hub's library reads its environment at import, which happens later.
-    os.environ.update({**environment.hub(), **_QUIET})
-    models = _Models.of(settings)
+    os.environ.update({**environment.hub(), **QUIET})
+    models = KnownModels.of(settings)
     try:
         match args.action:
             case "list":
@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Models:
+class KnownModels:
     """The models that are known here.
 
     Attributes:
@@ -76,7 +76,7 @@ class _Models:
     left_out: tuple[str, ...]
 
     @classmethod
-    def of(cls, settings: Settings) -> _Models:
+    def of(cls, settings: Settings) -> KnownModels:
         """Read the operator's file and the catalogue."""
         config = environment.engine_config(settings)
         own = models_file.read(Path(config.models_file), config.models_dir)
@@ -117,7 +117,7 @@ class _Models:
         raise NotFound("cli.model.unknown", name=name, names=", ".join(spec.profile.name for spec in self.specs))
 
 
-def _list(models: _Models) -> None:
+def _list(models: KnownModels) -> None:
     folder = models.config.models_dir
     width = max(len(spec.profile.name) for spec in models.specs)
     known = set()
@@ -125,7 +125,7 @@ def _list(models: _Models) -> None:
         known |= {need.repo for need in hub_needs.needs(spec)}
         mark = "*" if models.default is not None and spec.profile.name == models.default.profile.name else " "
         source = "" if spec.profile.name == DEMO else spec.transformer or spec.profile.source
-        facts = (spec.profile.title, source, _edits(spec.profile), _licence(spec.profile))
+        facts = (spec.profile.title, source, _edits(spec.profile), licence_of(spec.profile))
         line = f"{mark} {spec.profile.name:<{width}}  {_state(spec, folder)}  [{'; '.join(filter(None, facts))}]"
         print(line, flush=True)  # noqa: T201 - its output
     for repo in cache.repos(folder):
@@ -145,7 +145,7 @@ def _edits(profile: Profile) -> str:
     return text("cli.model.only_edits" if profile.needs_reference else "cli.model.edits", n=profile.references)
 
 
-def _licence(profile: Profile) -> str:
+def licence_of(profile: Profile) -> str:
     """Return the licence of a model's weights and what an operator should know of it."""
     terms = ", ".join(text(f"licence.{term}") for term in profile.licence_terms)
     return text("cli.model.licence", licence=profile.licence, terms=terms) if terms else profile.licence
@@ -163,13 +163,13 @@ def _state(spec: ModelSpec, folder: str) -> str:
     return text("cli.model.state.part", size=size(held)) if held else text("cli.model.state.absent")
 
 
-def _pull(models: _Models, name: str) -> None:
+def _pull(models: KnownModels, name: str) -> None:
     folder = models.config.models_dir
     running = lock.holder_of(models.settings.data_dir)
     changed = False
     needed = models.needs(name)
     if (spec := models.named(name)) is not None and spec.profile.licence_terms:
-        echo("cli.model.pull.licence", title=spec.profile.title, licence=_licence(spec.profile))
+        echo("cli.model.pull.licence", title=spec.profile.title, licence=licence_of(spec.profile))
     for need in needed:
         pulled = _fetched(need, folder)
         commit, before = pulled.revision[:_SHORT], pulled.before[:_SHORT]
@@ -233,7 +233,7 @@ class _Lines:
             print(line, file=sys.stderr, flush=True)  # noqa: T201 - its voice where there is no terminal
 
 
-def _remove(models: _Models, name: str) -> None:
+def _remove(models: KnownModels, name: str) -> None:
     folder = models.config.models_dir
     # A base model stays: other models use it, and it has its own name.
     doomed = list(dict.fromkeys(need.repo for need in models.needs(name) if need.own))

@@ -7,14 +7,18 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry
 
 from adapters.cli import environment, styles
 from adapters.cli.clock import SystemClock
 from adapters.cli.environment import AppSettings
+from adapters.cli.machine import LocalMachine
+from adapters.cli.model_library import DiskLibrary
 from adapters.cli.moderation import classifier, words
 from adapters.cli.output import refusal_of
+from adapters.cli.setting_list import all_settings
 from adapters.platform import PlatformContext, PlatformService
 from bot.access.claims import refresh_owners
 from bot.core.access import Owners
@@ -22,6 +26,7 @@ from bot.core.preferences import Preferences
 from bot.core.waits import ExponentialBackoff
 from bot.dispatch.service import Dispatch
 from bot.observability.metrics import Metrics
+from bot.owner.ports import Surroundings
 from bot.quotas.rules.terms import parse_terms
 from bot.storage import data_files
 from bot.storage.database import Database
@@ -159,6 +164,13 @@ async def opened(
             styles=(await asyncio.to_thread(styles.logged, settings.data_dir)).styles,
             preferences=preferences,
             metrics=metrics,
+            surroundings=Surroundings(
+                DiskLibrary(settings),
+                LocalMachine(),
+                await asyncio.to_thread(all_settings, app),
+                settings.keep_free,
+                version("easel"),
+            ),
         )
         context = PlatformContext(settings, studio, registry)
         services = [platform.build(context) for platform in app.enabled]

@@ -142,6 +142,22 @@ class NumberBody(_Body):
     number: Id
 
 
+class ModelBody(_Body):
+    """A model, a hub id or a file on a hub."""
+
+    name: Name
+
+
+class KeepBody(_Body):
+    """For how long pictures are kept, as it is typed."""
+
+    span: Name
+
+
+class EmptyBody(_Body):
+    """Nothing."""
+
+
 class OwnerHandlers:
     """Handlers that call the owner's console. Errors are raised as Refusals."""
 
@@ -164,6 +180,12 @@ class OwnerHandlers:
             "/api/owner/reports": self.reports,
             "/api/owner/reports/{number}/{index}.png": self.reported,
             "/api/owner/audit": self.audit,
+            "/api/owner/overview": self.overview,
+            "/api/owner/models": self.models,
+            "/api/owner/disk": self.disk,
+            "/api/owner/device": self.device,
+            "/api/owner/charts": self.charts,
+            "/api/owner/settings": self.settings,
         }
         posts = {
             "/api/owner/queue/cancel": self.cancel,
@@ -177,6 +199,10 @@ class OwnerHandlers:
             "/api/owner/newcomers/answer": self.answer,
             "/api/owner/reports/answer": self.answer_report,
             "/api/owner/audit/undo": self.undo,
+            "/api/owner/models/pull": self.pull,
+            "/api/owner/models/stop": self.stop_pull,
+            "/api/owner/models/remove": self.remove_model,
+            "/api/owner/disk/keep": self.keep,
         }
         return [
             *(Route("GET", path, handler, Role.OWNER) for path, handler in gets.items()),
@@ -314,6 +340,53 @@ class OwnerHandlers:
         """Undo a change."""
         body = await self._bodies.json(request, NumberBody)
         return _json({"undone": await self._owner.undo(actor_of(request), body.number)})
+
+    async def overview(self, request: web.Request) -> web.Response:
+        """Return how the service stands."""
+        return _json(await self._owner.overview(actor_of(request)))
+
+    async def models(self, request: web.Request) -> web.Response:
+        """Return the models and LoRAs, with a download that is under way."""
+        return _json(await self._owner.models(actor_of(request)))
+
+    async def pull(self, request: web.Request) -> web.Response:
+        """Begin to download a model."""
+        body = await self._bodies.json(request, ModelBody)
+        await self._owner.pull(actor_of(request), body.name)
+        return _json({})
+
+    async def stop_pull(self, request: web.Request) -> web.Response:
+        """Stop the download."""
+        await self._bodies.json(request, EmptyBody)
+        await self._owner.stop_pull(actor_of(request))
+        return _json({})
+
+    async def remove_model(self, request: web.Request) -> web.Response:
+        """Remove a model's files."""
+        body = await self._bodies.json(request, ModelBody)
+        return _json({"freed": await self._owner.remove_model(actor_of(request), body.name)})
+
+    async def disk(self, request: web.Request) -> web.Response:
+        """Return what takes room on the disk."""
+        return _json(await self._owner.disk(actor_of(request)))
+
+    async def keep(self, request: web.Request) -> web.Response:
+        """Set for how long pictures are kept."""
+        body = await self._bodies.json(request, KeepBody)
+        await self._owner.keep(actor_of(request), body.span)
+        return _json({})
+
+    async def device(self, request: web.Request) -> web.Response:
+        """Return the device, the machine, and how fast models draw."""
+        return _json(await self._owner.device(actor_of(request)))
+
+    async def charts(self, request: web.Request) -> web.Response:
+        """Return the last day in quarters of an hour."""
+        return _json(await self._owner.charts(actor_of(request)))
+
+    async def settings(self, request: web.Request) -> web.Response:
+        """Return the settings; never a secret."""
+        return _json({"settings": self._owner.settings(actor_of(request))})
 
 
 MOST_CHARS = 200

@@ -33,6 +33,7 @@ from bot.history.service import run_indexer
 from bot.maintenance.checks import ClockSetback, watch_integrity
 from bot.moderation.image_moderation import ImageModeration
 from bot.observability.metrics import Metrics
+from bot.owner.activity import ActivityRecorder
 from bot.privacy.deletion import RetentionWorker
 from bot.privacy.exports import ExportWorker
 from bot.provenance.metadata import MetadataWriter
@@ -173,6 +174,7 @@ class Dispatch:
         self._digest = AccessDigest(db, known, access or {}, bus=self._bus, clock=clock)
         self._retention = RetentionWorker(db, folder, clock, free_percent=keep_free)
         self._exports = ExportWorker(db, folder, self._surfaces, clock, self._bus)
+        self._activity = ActivityRecorder(db, metrics, self._queue, clock)
         self._workers: Sequence[RequestWorker] = ()
         self._setback = ClockSetback(db, clock)
         self._external = ExternalChanges(
@@ -344,12 +346,14 @@ class Dispatch:
                 tasks.create_task(run_indexer(self._db, self._clock), name="history"),
                 tasks.create_task(self._digest.run(), name="digest"),
                 tasks.create_task(watch_integrity(self._db, self._clock), name="integrity"),
+                tasks.create_task(self._activity.run(), name="activity"),
             ]
             background += [tasks.create_task(worker.run(), name=type(worker).__name__) for worker in self._workers]
             await self._dispatcher.run()
             for task in background:
                 task.cancel()
             await delivery
+        await self._activity.flush()
 
     async def _refresh_positions(self) -> None:
         """Show people who wait that their position has improved, and notice a clock that was set back."""

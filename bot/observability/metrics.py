@@ -43,6 +43,39 @@ class EtaResult:
     ratio: float
 
 
+@dataclass(frozen=True, slots=True)
+class ActivityTotals:
+    """What has ended since the service started.
+
+    Attributes:
+        pictures: Pictures that were drawn.
+        failed: Jobs that failed.
+        cancelled: Jobs that were cancelled.
+        within: Predicted waits that ended within their range.
+        early: Those that ended before it.
+        late: Those that ended after it.
+        busy: Seconds of the device.
+    """
+
+    pictures: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    within: int = 0
+    early: int = 0
+    late: int = 0
+    busy: float = 0.0
+
+
+def _sum(metric: Counter | Histogram, suffix: str = "_total", **labels: str) -> float:
+    """Return the sum of a metric's samples whose name has the suffix and that have these labels."""
+    return sum(
+        sample.value
+        for family in metric.collect()
+        for sample in family.samples
+        if sample.name.endswith(suffix) and labels.items() <= sample.labels.items()
+    )
+
+
 class Metrics:
     """The metrics of one service."""
 
@@ -99,6 +132,18 @@ class Metrics:
             registry=registry,
         )
         self._old = _OldNames(registry)
+
+    def totals(self) -> ActivityTotals:
+        """Return what has ended since the service started."""
+        return ActivityTotals(
+            pictures=int(_sum(self.pictures)),
+            failed=int(_sum(self.jobs, outcome="failed")),
+            cancelled=int(_sum(self.jobs, outcome="cancelled")),
+            within=int(_sum(self._predictions, outcome=EtaOutcome.WITHIN.value)),
+            early=int(_sum(self._predictions, outcome=EtaOutcome.EARLY.value)),
+            late=int(_sum(self._predictions, outcome=EtaOutcome.LATE.value)),
+            busy=_sum(self._image_seconds, "_sum"),
+        )
 
     @contextmanager
     def command(self, platform: str, name: str) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from bot.access.newcomers import AnswerResult
 from bot.admin import service as admin
@@ -15,13 +15,17 @@ from bot.core.people import Account, Actor
 from bot.core.pictures import PictureFile
 from bot.core.quotas import CreditKind, RuleTerms, Scope
 from bot.core.waits import shield
-from bot.owner import people, queue, quotas, records
+from bot.owner import activity, people, queue, quotas, records
+from bot.owner.activity import Charts
+from bot.owner.machine import DeviceView, DiskView, MachineView, ModelsView, Overview
 from bot.owner.people import PersonView, WaitingNewcomers
+from bot.owner.ports import NoLibrary, NoMachine, Setting, Surroundings
 from bot.owner.queue import QueueEnd, QueueView
 from bot.owner.quotas import RulesView, Why
 from bot.owner.records import ChangeLine, ReportLine
 from bot.owner.store import FoundPerson
 from bot.quotas.service import GivenCredits
+from engine.contract import Engine
 
 STATE_ACTION = "owner service"
 """Name in the audit log of a change of the service's state: that of the command."""
@@ -33,11 +37,23 @@ class OwnerConsole:
     A call that changes something is completed even if its caller is cancelled. Changes are in the audit log.
     """
 
-    def __init__(self, ctx: AppContext) -> None:
+    def __init__(
+        self,
+        ctx: AppContext,
+        engine: Engine,
+        problems: Callable[[], Awaitable[Sequence[str]]],
+        surroundings: Surroundings | None = None,
+    ) -> None:
         """Args:
         ctx: The use cases' context.
+        engine: The engine.
+        problems: Returns why the service is not ready, in English sentences.
+        surroundings: What the composition root knows; nothing by default.
         """
         self._ctx = ctx
+        self._problems = problems
+        self._around = surroundings or Surroundings(NoLibrary(), NoMachine())
+        self._machine = MachineView(engine, self._around)
 
     def _for(self, actor: Actor) -> AppContext:
         if not actor.is_owner:
@@ -132,3 +148,51 @@ class OwnerConsole:
     async def undo(self, actor: Actor, number: int) -> ChangeLine:
         """See ``bot.owner.records.undo``."""
         return await shield(records.undo(self._for(actor), actor, number, actor.locale))
+
+    async def overview(self, actor: Actor) -> Overview:
+        """See ``MachineView.overview``."""
+        return await self._machine.overview(self._for(actor), await self._problems())
+
+    async def models(self, actor: Actor) -> ModelsView:
+        """See ``MachineView.models``."""
+        return await self._machine.models(self._for(actor), actor.locale)
+
+    async def pull(self, actor: Actor, name: str) -> None:
+        """See ``ModelLibrary.pull``."""
+        ctx = self._for(actor)
+        await shield(self._machine.pull(name))
+        await shield(records.note(ctx, actor, "model pull", name))
+
+    async def stop_pull(self, actor: Actor) -> None:
+        """See ``ModelLibrary.stop_pull``."""
+        self._for(actor)
+        await shield(self._machine.stop_pull())
+
+    async def remove_model(self, actor: Actor, name: str) -> int:
+        """See ``MachineView.remove_model``."""
+        ctx = self._for(actor)
+        freed = await shield(self._machine.remove_model(ctx, name))
+        await shield(records.note(ctx, actor, "model remove", name))
+        return freed
+
+    async def disk(self, actor: Actor) -> DiskView:
+        """See ``MachineView.disk``."""
+        return await self._machine.disk(self._for(actor))
+
+    async def keep(self, actor: Actor, span: str) -> None:
+        """See ``MachineView.keep``."""
+        await shield(self._machine.keep(self._for(actor), actor, span))
+
+    async def device(self, actor: Actor) -> DeviceView:
+        """See ``MachineView.device``."""
+        return await self._machine.device(self._for(actor))
+
+    async def charts(self, actor: Actor) -> Charts:
+        """See ``bot.owner.activity.charts``."""
+        ctx = self._for(actor)
+        return await activity.charts(ctx.db, now=ctx.clock.now())
+
+    def settings(self, actor: Actor) -> Sequence[Setting]:
+        """Return the settings, as they were read at the start; never a secret."""
+        self._for(actor)
+        return self._around.settings

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from bot.admin import cards as admin_cards
 from bot.admin import service as admin
+from bot.audit import changes
+from bot.audit import store as audit_rows
 from bot.audit.changes import AuditLine
+from bot.audit.store import AuditEntry
 from bot.cards.job_card import file_of
 from bot.context import AppContext
 from bot.core.cards import ButtonPress
@@ -123,6 +126,14 @@ async def undo(ctx: AppContext, actor: Actor, number: int, locale: str) -> Chang
         BadInput: It was undone already, or changed again since.
     """
     return _words(await admin.undo(ctx, actor, everywhere(actor), number), locale)
+
+
+async def note(ctx: AppContext, actor: Actor, action: str, what: str) -> None:
+    """Write what an owner did to the audit log, where no row of the database changed."""
+    async with ctx.db.write() as tx:
+        await audit_rows.add(
+            tx, AuditEntry(ctx.clock.now(), changes.actor_label(actor), action, before="–", after=what)
+        )
 
 
 def _words(line: AuditLine, locale: str) -> ChangeLine:

@@ -307,3 +307,128 @@ _KNOWN_PLACES = RowMapper(KnownPlace, "places")
 async def places(tx: Tx, *, limit: int = 200) -> tuple[KnownPlace, ...]:
     """Return the servers and groups by name."""
     return await _KNOWN_PLACES.select(tx, "ORDER BY name COLLATE NOCASE, id LIMIT ?", (limit,))
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What happened in a quarter of an hour.
+
+    Attributes:
+        at: Its start, in Unix seconds.
+        pictures: Pictures that were drawn.
+        failed: Jobs that failed.
+        cancelled: Jobs that were cancelled.
+        within: Predicted waits that ended within their range.
+        early: Those that ended before it.
+        late: Those that ended after it.
+        waiting: The most jobs that waited.
+        busy: Seconds that the device drew.
+    """
+
+    at: int
+    pictures: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    within: int = 0
+    early: int = 0
+    late: int = 0
+    waiting: int = 0
+    busy: float = 0.0
+
+
+_ACTIVITY = RowMapper(Activity, "activity")
+_ADDED = ("pictures", "failed", "cancelled", "within", "early", "late", "busy")
+
+
+async def add_activity(tx: Tx, activity: Activity, *, kept_since: int) -> None:
+    """Add to a row, and remove rows that begin before ``kept_since``."""
+    sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in _ADDED)
+    await _ACTIVITY.insert(
+        tx, activity, f"ON CONFLICT (at) DO UPDATE SET {sums}, waiting = max(waiting, excluded.waiting)"
+    )
+    await tx.execute_fetchall("DELETE FROM activity WHERE at < ?", (kept_since,))
+
+
+async def activity_since(tx: Tx, at: int) -> tuple[Activity, ...]:
+    """Return the rows that begin at a time or later, oldest first."""
+    return await _ACTIVITY.select(tx, "WHERE at >= ? ORDER BY at", (at,))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpeed:
+    """How fast a model drew lately.
+
+    Attributes:
+        model: Its name.
+        pictures: How many pictures this is of.
+        seconds: Mean device seconds of a picture.
+        megapixels: Mean megapixels of a picture.
+        steps: Mean steps of a picture.
+    """
+
+    model: str
+    pictures: int
+    seconds: float
+    megapixels: float
+    steps: float
+
+
+_SPEEDS = RowMapper(ModelSpeed)
+_LATELY = 1000
+
+
+async def speeds(tx: Tx) -> tuple[ModelSpeed, ...]:
+    """Return how fast each model drew the last 1000 pictures, the one with most first."""
+    return await _SPEEDS.fetch(
+        tx,
+        "SELECT jobs.model AS model, count(*) AS pictures, avg(p.seconds) AS seconds,"
+        " avg(p.width * p.height) / 1e6 AS megapixels, avg(jobs.steps) AS steps"
+        " FROM (SELECT * FROM pictures WHERE id > (SELECT coalesce(max(id), 0) FROM pictures) - ?) p"
+        " JOIN jobs ON jobs.id = p.job_id GROUP BY jobs.model ORDER BY pictures DESC",
+        (_LATELY,),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPictures:
+    """The stored pictures: how many, their bytes, and when the oldest was drawn (Unix seconds; None without any)."""
+
+    count: int
+    bytes: int
+    oldest: float | None
+
+
+_STORED = RowMapper(StoredPictures)
+
+
+async def stored_pictures(tx: Tx) -> StoredPictures:
+    """Return the sum of all stored pictures. It reads every row."""
+    found = await _STORED.fetch(
+        tx,
+        "SELECT count(*) AS count, coalesce(sum(bytes), 0) AS bytes, min(created_at) AS oldest FROM pictures",
+    )
+    return found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceRetention:
+    """For how long pictures of a place are kept; ``name`` is empty for the whole service."""
+
+    platform: str
+    guild: str
+    name: str
+    days: float
+
+
+_RETENTION = RowMapper(PlaceRetention)
+
+
+async def retention(tx: Tx, option: str) -> tuple[PlaceRetention, ...]:
+    """Return the retention that places, and the whole service, have set under this option."""
+    return await _RETENTION.fetch(
+        tx,
+        "SELECT coalesce(p.platform, '') AS platform, coalesce(p.guild, '') AS guild,"
+        " coalesce(nullif(p.name, ''), p.guild, '') AS name, CAST(o.value AS REAL) AS days"
+        " FROM options o LEFT JOIN places p ON p.id = o.place_id WHERE o.name = ? ORDER BY o.place_id",
+        (option,),
+    )

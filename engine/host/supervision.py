@@ -7,7 +7,7 @@ import logging
 import time
 from dataclasses import dataclass, field, replace
 
-from engine.contract import READY, EngineError, EngineLost, EngineState, Phase
+from engine.contract import READY, EngineError, EngineLost, EngineState, ModelPlacement, Phase
 from engine.host import wire
 from engine.host.frames import WireError
 from engine.hub.progress import DownloadProgress
@@ -98,7 +98,7 @@ class EngineStatus:
     def lost(self, problem: str) -> None:
         """The process has ended and is started again."""
         self._settled.clear()
-        self.state = replace(self.state, phase=Phase.LOST, problem=problem, memory=0, resident=())
+        self.state = replace(self.state, phase=Phase.LOST, problem=problem, memory=0, resident=(), placements=())
 
     def restarted(self) -> None:
         """The process is started again now."""
@@ -167,6 +167,7 @@ class EngineStatus:
             plan=message.plan,
             revision=message.revision,
             memory=message.memory,
+            placements=self._placements(message),
             problem="",
             switch_seconds=message.seconds if self._loads else 0.0,
         )
@@ -175,7 +176,13 @@ class EngineStatus:
         how = logging.INFO if message.seconds else logging.DEBUG  # another model that was on the device already
         log.log(how, "%s is warm on %s in %s %s", message.model, self.state.device, message.precision, message.plan)
 
+    def _placements(self, message: wire.Warm) -> tuple[ModelPlacement, ...]:
+        """Return the placements with that of the model that is warm now."""
+        if message.placement is None:
+            return self.state.placements
+        return (*(one for one in self.state.placements if one.model != message.model), message.placement)
+
     def _end(self, phase: Phase, error: EngineError) -> None:
         self.error = error
-        self.state = replace(self.state, phase=phase, problem=str(error), memory=0, resident=())
+        self.state = replace(self.state, phase=phase, problem=str(error), memory=0, resident=(), placements=())
         self._settled.set()

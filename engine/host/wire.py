@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from engine.contract import EngineConfig, Image, Lane, Preview, Recipe, TextTask
+from engine.contract import EngineConfig, Image, Lane, ModelPlacement, Preview, Recipe, TextTask
 from engine.host.frames import Codec
 from engine.spec import LoraSpec, ModelSpec
 
@@ -120,6 +120,7 @@ class Warm:
         seconds: How long loading it took.
         pixels: Pixels of the warm-up picture; 0 if none was drawn.
         step_seconds: How long its last step took.
+        placement: What the plan decided; None where there is none.
     """
 
     model: str
@@ -130,6 +131,7 @@ class Warm:
     seconds: float
     pixels: int = 0
     step_seconds: float = 0.0
+    placement: ModelPlacement | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,7 +218,13 @@ class _LoadReporter:
     def on_loaded(self, loaded: LoadedModel, seconds: float) -> None:
         self._changing = False
         self._last = wire.Warm(
-            loaded.spec.profile.name, loaded.precision, loaded.plan, loaded.revision, self._loader.memory(), seconds
+            loaded.spec.profile.name,
+            loaded.precision,
+            loaded.plan,
+            loaded.revision,
+            self._loader.memory(),
+            seconds,
+            placement=None if loaded.memory is None else loaded.memory.placement(loaded.spec.profile.name),
         )
         if self._announced:
             self._send(self._last)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from engine.contract import ModelPlacement
+
 GIB = 2**30
 
 CUDA, MPS, CPU = "cuda", "mps", "cpu"
@@ -185,6 +187,22 @@ class ModelMemory:
     packed: int = 0
     weights: int = 0
     controls: int = 0
+
+    def placement(self, model: str) -> ModelPlacement:
+        """Return what the plan decided for the model of this name."""
+        made = self.plan
+        return ModelPlacement(
+            model,
+            made.on,
+            made.precision,
+            self.weights + self.controls,
+            made.host_bytes,
+            made.device_bytes,
+            made.budget,
+            made.batch,
+            made.sentence,
+            made.reasons,
+        )
 
     def held(self, on: str) -> int:
         """Bytes of the memory of ``on`` (``cuda``, ``mps`` or ``cpu``) that it holds between two pictures."""

@@ -73,7 +73,7 @@ async def test_the_queue_is_listed_moved_and_cancelled(held: WebHarness) -> None
 async def test_a_private_prompt_is_shown_to_nobody_else(held: WebHarness) -> None:
     card = await held.ask("a secret apple --private")
     queue = await got(held, QUEUE)
-    (line,) = [*queue["drawing"], *queue["waiting"]]
+    (line,) = queue["drawing"] or queue["waiting"]
     assert line["job"]["id"] == card["job_id"]
     assert line["job"]["private"]
     assert line["job"]["prompt"] == ""
@@ -217,3 +217,47 @@ def test_what_has_no_form_in_json_is_a_fault() -> None:
     with pytest.raises(TypeError, match="object"):
         plain(object())
     assert isinstance(web.json_response(plain({"a": (1, None)})), web.Response)
+
+
+async def test_the_overview_and_the_machine(app: WebHarness) -> None:
+    await app.drawn()
+    overview = await got(app, "/api/owner/overview")
+    assert (overview["state"], overview["waiting"], overview["newcomers"], overview["reports"]) == ("run", 0, 0, 0)
+    assert overview["engine"]["phase"] == "warm"
+    assert overview["problems"] == []
+    device = await got(app, "/api/owner/device")
+    (speed,) = device["speeds"]
+    assert (speed["model"], speed["pictures"]) == ("demo", 1)
+    disk = await got(app, "/api/owner/disk")
+    assert disk["pictures"]["count"] == 1
+    assert disk["database"] > 0
+    assert disk["total"] >= disk["free"] > 0
+    assert disk["days"] is None
+    await done(app, "/api/owner/disk/keep", {"span": "90 days"})
+    assert (await got(app, "/api/owner/disk"))["days"] == 90
+    status, answer = await app.post("/api/owner/disk/keep", {"span": "1 hour"})
+    assert (status, error_of(answer)[0]) == (400, "refusal.keep.short")
+    assert (await got(app, "/api/owner/settings")) == {"settings": []}
+
+
+async def test_charts_have_the_last_day_in_quarters_of_an_hour(app: WebHarness) -> None:
+    await app.drawn(count="2")
+    await app.dispatch._activity.flush()
+    await app.dispatch._activity.flush()
+    charts = await got(app, "/api/owner/charts")
+    assert (charts["slot"], len(charts["rows"])) == (900, 96)
+    assert sum(row["pictures"] for row in charts["rows"]) == 2
+    assert [row["at"] for row in charts["rows"]] == sorted(row["at"] for row in charts["rows"])
+
+
+async def test_models_are_listed_and_without_a_library_not_downloaded(app: WebHarness) -> None:
+    models = await got(app, "/api/owner/models")
+    assert [one["name"] for one in models["served"]] == ["demo"]
+    assert models["served"][0]["who"] == ["everyone"]
+    for what in ("pull", "remove"):
+        name = "z-image" if what == "remove" else "demo"
+        status, answer = await app.post(f"/api/owner/models/{what}", {"name": name})
+        assert (status, error_of(answer)[0]) == (503, "unavailable.models")
+    status, answer = await app.post("/api/owner/models/remove", {"name": "demo"})
+    assert (status, error_of(answer)[0]) == (403, "refusal.models.served")
+    assert await done(app, "/api/owner/models/stop", {}) == {}
