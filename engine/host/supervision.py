@@ -178,9 +178,8 @@ class EngineStatus:
 
     def _placements(self, message: wire.Warm) -> tuple[ModelPlacement, ...]:
         """Return the placements with that of the model that is warm now."""
-        if message.placement is None:
-            return self.state.placements
-        return (*(one for one in self.state.placements if one.model != message.model), message.placement)
+        others = (one for one in self.state.placements if one.model != message.model)
+        return (*others, *message.placements) if message.placements else self.state.placements
 
     def _end(self, phase: Phase, error: EngineError) -> None:
         self.error = error

@@ -120,7 +120,7 @@ class Warm:
         seconds: How long loading it took.
         pixels: Pixels of the warm-up picture; 0 if none was drawn.
         step_seconds: How long its last step took.
-        placement: What the plan decided; None where there is none.
+        placements: What the plan decided for it; empty where there is no plan.
     """
 
     model: str
@@ -131,7 +131,7 @@ class Warm:
     seconds: float
     pixels: int = 0
     step_seconds: float = 0.0
-    placement: ModelPlacement | None = None
+    placements: tuple[ModelPlacement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,7 +224,7 @@ class _LoadReporter:
             loaded.revision,
             self._loader.memory(),
             seconds,
-            placement=None if loaded.memory is None else loaded.memory.placement(loaded.spec.profile.name),
+            placements=() if loaded.memory is None else (loaded.memory.placement(loaded.spec.profile.name),),
         )
         if self._announced:
             self._send(self._last)
