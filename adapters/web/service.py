@@ -32,10 +32,8 @@ from adapters.web.identity import NAME
 from adapters.web.openai.errors import PREFIX as OPENAI_PREFIX
 from adapters.web.openai.errors import answer as openai_answer
 from adapters.web.openai.handlers import OpenAiApi
-from adapters.web.request_checks import EVERYWHERE, BodyReader, add_headers
-from adapters.web.request_checks import EVERYWHERE, BodyReader, Guard, add_headers
 from adapters.web.owner import OwnerHandlers
-from adapters.web.request_checks import EVERYWHERE, BodyReader, Guard, add_headers
+from adapters.web.request_checks import EVERYWHERE, BodyReader, add_headers
 from adapters.web.routes import ROUTES, RouteTable
 from adapters.web.settings import WebSettings
 from adapters.web.sse import EventStreams
