@@ -56,7 +56,7 @@ from bot.observability.metrics import Metrics
 from bot.owner.console import OwnerConsole
 from bot.owner.ports import Surroundings
 from bot.places import options as place_options
-from bot.privacy import exports
+from bot.privacy import exports, undoable_deletion
 from bot.provenance.image_texts import NotAnImage
 from bot.provenance.reading import read_parameters
 from bot.quotas import cards as quota_cards
@@ -106,6 +106,14 @@ class JobSnapshot:
     card: Card
     waiting: QueuePosition | None
     progress: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class UndoableDeletion:
+    """A deletion that can be undone by its token until a moment, in Unix seconds."""
+
+    token: str
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -502,6 +510,35 @@ class Studio:
             self._ctx, actor, before=before, limit=limit, query=sought, kind=kind, starred=starred
         )
         return Feed(tuple(self._card(entry) for entry in page.entries), page.older)
+
+    async def delete_jobs(self, actor: Actor, job_ids: Sequence[int], key: str) -> UndoableDeletion:
+        """Delete the actor's jobs: they are hidden at once, and the deletion can be undone for a while.
+
+        The same ``key`` again is the same deletion. Raises NotFound, and BadInput for a job that is not ended.
+        """
+        deletion = await shield(undoable_deletion.delete_jobs(self._ctx, actor, job_ids, key))
+        return UndoableDeletion(deletion.token, deletion.due_at)
+
+    async def undo_deletion(self, actor: Actor, token: str) -> tuple[int, ...]:
+        """Show the jobs of a deletion again; return them. Raises NotFound if it can't be undone any more."""
+        return await shield(undoable_deletion.undo_deletion(self._ctx, actor, token))
+
+    async def pictures_of(
+        self, actor: Actor, wanted: Sequence[tuple[int, int]]
+    ) -> tuple[tuple[PictureFile, JobDetails], ...]:
+        """Return these of the actor's pictures (job and index), with how they were requested. Raises NotFound for any other."""
+        entries = await history_service.own_entries(self._ctx, actor, dict.fromkeys(job_id for job_id, _ in wanted))
+        files = {
+            (entry.job.id, picture.index): (
+                job_card.file_of(entry.job, picture, self._ctx.pictures),
+                self._details(entry, None, None),
+            )
+            for entry in entries
+            for picture in entry.pictures
+        }
+        if any(one not in files for one in wanted):
+            raise NotFound("refusal.picture.not_found")
+        return tuple(files[one] for one in dict.fromkeys(wanted))
 
     def changed_jobs(self) -> AbstractContextManager[AsyncIterator[tuple[int, ...]]]:
         """Return a context whose iterator gives the ids of changed jobs, of everybody; see ``Live.subscribe_all``."""

@@ -127,6 +127,9 @@ class IdleBacklog:
     def access_requested(self) -> None:
         """The service finds the row."""
 
+    def deletion_added(self) -> None:
+        """The service finds the row."""
+
     def position(self, job_id: int) -> QueuePosition | None:  # noqa: ARG002 - the port's
         """Not known here."""
         return None

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 from aiohttp import web
+from pydantic import Field
 
 from adapters.web.api import MAX_ID, MAX_PAGE, number_of, query_of
 from adapters.web.feed_streams import FeedStreams
 from adapters.web.identity import actor_of
-from adapters.web.render import card_json
+from adapters.web.render import card_json, moment
+from adapters.web.request_checks import Body, BodyReader, Key
 from adapters.web.routes import Role, Route
-from bot.core.errors import BadInput, NotFound
+from adapters.web.zip_stream import send_zip
+from bot.core.errors import BadInput, NotFound, Unavailable
 from bot.studio import THUMBNAIL_SIDES, Studio
 
 KIND = re.compile(r"[a-z]{0,16}", re.ASCII)
@@ -21,17 +25,53 @@ IMMUTABLE = "private, max-age=31536000, immutable"
 """``Cache-Control`` of what has another address when it changes: a browser keeps it for a year, a shared cache does not."""
 
 
+MOST_ZIPS = 8
+"""Most ZIPs that are sent at the same time; the disk serves everything else too."""
+
+ZIP_WAIT_SECONDS = 10.0
+"""Seconds after which a client may ask for a ZIP again where too many are sent."""
+
+ZIP_NAME = "easel-pictures.zip"
+
+
+class DeleteBody(Body):
+    """Jobs to delete."""
+
+    key: Key
+    jobs: Annotated[list[Annotated[int, Field(ge=1, le=MAX_ID)]], Field(min_length=1, max_length=200)]
+
+
+class UndoBody(Body):
+    """The token of a deletion."""
+
+    undo: Annotated[str, Field(max_length=64)]
+
+
+class ZipBody(Body):
+    """Pictures, each as its job and its index."""
+
+    pictures: Annotated[
+        list[Annotated[list[Annotated[int, Field(ge=0, le=MAX_ID)]], Field(min_length=2, max_length=2)]],
+        Field(min_length=1, max_length=500),
+    ]
+
+
 class FeedHandlers:
     """Handlers of the feed. Errors are raised as Refusals."""
 
-    def __init__(self, studio: Studio, streams: FeedStreams) -> None:
+    def __init__(self, studio: Studio, streams: FeedStreams, bodies: BodyReader) -> None:
         self._studio = studio
         self._streams = streams
+        self._bodies = bodies
+        self._zips = 0
 
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
             Route("GET", "/api/feed", self.feed, Role.MEMBER),
+            Route("POST", "/api/delete", self.delete, Role.MEMBER),
+            Route("POST", "/api/undo", self.undo, Role.MEMBER),
+            Route("POST", "/api/zip", self.zip, Role.MEMBER),
             Route("GET", "/jobs/{job}/{source}.png", self.source, Role.MEMBER),
             Route("GET", "/thumbs/{digest}-{side}.webp", self.thumbnail, Role.MEMBER),
         ]
@@ -58,6 +98,32 @@ class FeedHandlers:
             starred=request.query.get("starred") == "1",
         )
         return web.json_response({"cards": [card_json(card) for card in page.cards], "older": page.older, "at": at})
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Delete jobs: they are gone at once, and come back with the answer's ``undo`` for as long as it says."""
+        body = await self._bodies.json(request, DeleteBody)
+        deletion = await self._studio.delete_jobs(actor_of(request), body.jobs, body.key)
+        return web.json_response({"undo": deletion.token, "until": moment(deletion.until)})
+
+    async def undo(self, request: web.Request) -> web.Response:
+        """Undo a deletion; answers the cards of its jobs."""
+        body = await self._bodies.json(request, UndoBody)
+        actor = actor_of(request)
+        cards = [await self._studio.card(actor, job) for job in await self._studio.undo_deletion(actor, body.undo)]
+        return web.json_response({"cards": [card_json(card) for card in cards]})
+
+    async def zip(self, request: web.Request) -> web.StreamResponse:
+        """Return the files of pictures with how they were drawn, as a ZIP that is made while it is sent."""
+        body = await self._bodies.json(request, ZipBody)
+        wanted = [(job, index) for job, index in body.pictures]
+        pictures = await self._studio.pictures_of(actor_of(request), wanted)
+        if self._zips >= MOST_ZIPS:
+            raise Unavailable("unavailable.web.zips", wait=ZIP_WAIT_SECONDS)
+        self._zips += 1
+        try:
+            return await send_zip(request, ZIP_NAME, pictures)
+        finally:
+            self._zips -= 1
 
     async def source(self, request: web.Request) -> web.StreamResponse:
         """Return a picture that a job starts from or refers to: ``start``, ``mask``, or the number of a reference."""

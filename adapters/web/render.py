@@ -70,21 +70,33 @@ def _details(card: Card) -> Json:
         )
     details = card.details
     return {
-        "created_at": _moment(details.created_at),
+        "created_at": moment(details.created_at),
         "kind": details.kind,
         "platform": details.platform,
-        "started_at": None if details.started_at is None else _moment(details.started_at),
+        "started_at": None if details.started_at is None else moment(details.started_at),
         "step": details.step,
         "steps": details.steps,
         "seconds_left": None if details.seconds_left is None else round(details.seconds_left, 1),
         "parent": None if details.parent is None else _parent(details.parent),
-        "recipe": _recipe(card.job_id, details),
+        "recipe": recipe_json(card.job_id, details),
     }
 
 
-def _recipe(job_id: int, details: JobDetails) -> Json:
-    """Return what the form needs to draw the request again; the seed is text."""
+def recipe_json(job_id: int | None, details: JobDetails) -> Json:
+    """Return what the form needs to draw the request again; the seed is text.
+
+    Args:
+        job_id: Its job, whose source pictures have addresses; None leaves these out.
+        details: The job's details.
+    """
     request = details.request
+    sources: Json = {}
+    if job_id is not None:
+        sources = {
+            "start": f"/jobs/{job_id}/start.png" if request.image else None,
+            "mask": f"/jobs/{job_id}/mask.png" if request.mask else None,
+            "references": [f"/jobs/{job_id}/{number}.png" for number in range(len(request.references))],
+        }
     return {
         "prompt": request.typed,
         "negative": details.negative,
@@ -103,9 +115,7 @@ def _recipe(job_id: int, details: JobDetails) -> Json:
         "control": request.control,
         "control_weight": request.control_weight,
         "variation": request.variation,
-        "start": f"/jobs/{job_id}/start.png" if request.image else None,
-        "mask": f"/jobs/{job_id}/mask.png" if request.mask else None,
-        "references": [f"/jobs/{job_id}/{number}.png" for number in range(len(request.references))],
+        **sources,
     }
 
 
@@ -118,7 +128,7 @@ def thumbnail_url(digest: str, side: int) -> str | None:
     return f"/thumbs/{digest}-{side}.webp" if digest else None
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
     """Return a time in ISO 8601, UTC, with milliseconds."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

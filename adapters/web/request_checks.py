@@ -178,11 +178,13 @@ Form = TypeVar("Form", bound=BaseModel)
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,64}$")]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """A JSON body: unknown fields are refused, and types are not converted."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class DrawBody(_Body):
+class DrawBody(Body):
     """The text fields of a request as typed. ``key`` is its idempotency key."""
 
     key: Key
@@ -203,7 +205,7 @@ class DrawBody(_Body):
     lora: str | None = None
 
 
-class PressBody(_Body):
+class PressBody(Body):
     """A button of a card."""
 
     key: Key

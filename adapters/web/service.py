@@ -336,7 +336,7 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     follower, bodies = JobFollower(studio), BodyReader()
     table.add(app, Api(studio, streams, feed, bodies).routes())
     table.add(app, OpenAiApi(studio, bodies, follower, settings.public_url).routes())
-    table.add(app, FeedHandlers(studio, feed).routes())
+    table.add(app, FeedHandlers(studio, feed, bodies).routes())
     table.add(app, ExportHandlers(studio).routes())
     drawing = DrawingHandlers(studio, bodies)
     for handlers in (drawing, OptionHandlers(studio, bodies), ListingHandlers(studio, bodies)):

@@ -67,8 +67,15 @@ class Job:
     """It was deleted, or its person has deleted their data: its prompt and its pictures are gone."""
     pressed: str = ""
     """The button of its parent's card that made it, such as ``vary:0``; empty if none did."""
+    deletion_id: int | None = None
+    """The deletion that will delete it unless that is undone; None where there is none."""
     kind: str = "draw"
     """``draw``, ``edit``, ``start`` (from a picture), or the action of ``pressed``, such as ``vary``."""
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether it is deleted, or about to be: nobody sees it."""
+        return self.forgotten or self.deletion_id is not None
 
     @property
     def parent_index(self) -> int:

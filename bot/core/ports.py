@@ -250,6 +250,9 @@ class Backlog(QueuePositions, Protocol):
     def access_requested(self) -> None:
         """A newcomer waits for an owner's answer, or the owners have changed."""
 
+    def deletion_added(self) -> None:
+        """A deletion that can be undone was committed."""
+
     def load(self) -> QueueLoad:
         """Return how much there is to draw, of everybody."""
 

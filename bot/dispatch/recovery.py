@@ -22,7 +22,7 @@ from bot.dispatch.completion import LOST
 from bot.dispatch.dispatcher import Dispatcher
 from bot.queue.job_queue import JobQueue
 from bot.quotas.store import ledger
-from bot.storage import data_files, inputs, jobs, messages, orphans, people, pictures
+from bot.storage import data_files, inputs, jobs, messages, orphans, people, pictures, thumbnails
 from bot.storage import preferences as preference_rows
 from bot.storage.database import Database, Tx
 from bot.storage.orphans import OrphanScan
@@ -56,7 +56,7 @@ async def recover(db: Database, folder: Path, sync: MessageSync, clock: Clock) -
         await messages.reset_opening(tx)
         interrupted = await messages.sending(tx)
         stale = await messages.stale_cards(tx)
-        known = await pictures.all_paths(tx)
+        known, digests = await pictures.all_paths(tx), await pictures.all_digests(tx)
         waiting = await jobs.in_state(tx, JobState.QUEUED)
         # File times are the disk's, so they are compared with the machine's clock.
         arrived = await orphans.note_arrival(tx, found, inputs=bool(sources.whole), now=time.time())
@@ -69,6 +69,7 @@ async def recover(db: Database, folder: Path, sync: MessageSync, clock: Clock) -
             moved = await asyncio.to_thread(orphans.quarantine, inputs.data_folder(folder), aside, now)
         except OSError as e:
             raise Unavailable("unavailable.pictures.unwritable", path=str(inputs.data_folder(folder))) from e
+    await asyncio.to_thread(thumbnails.remove_unknown, folder, digests)
     for message in interrupted:
         await sync.recover_interrupted(message)
     sync.mark_maybe_final(message.id for message in stale)

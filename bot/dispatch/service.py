@@ -36,6 +36,7 @@ from bot.observability.metrics import Metrics
 from bot.owner.activity import ActivityRecorder
 from bot.privacy.deletion import RetentionWorker
 from bot.privacy.exports import ExportWorker
+from bot.privacy.undoable_deletion import DeletionWorker
 from bot.provenance.metadata import MetadataWriter
 from bot.queue.job_queue import JobQueue
 from bot.queue.timing import DurationEstimate, Overhead
@@ -172,7 +173,8 @@ class Dispatch:
         )
         self._delivery = Delivery(db, self._surfaces, self._sync, clock)
         self._digest = AccessDigest(db, known, access or {}, bus=self._bus, clock=clock)
-        self._retention = RetentionWorker(db, folder, clock, free_percent=keep_free)
+        self._retention = RetentionWorker(db, folder, clock, bus=self._bus, free_percent=keep_free)
+        self._deletions = DeletionWorker(db, folder, clock, self._bus)
         self._exports = ExportWorker(db, folder, self._surfaces, clock, self._bus)
         self._activity = ActivityRecorder(db, metrics, self._queue, clock)
         self._workers: Sequence[RequestWorker] = ()
@@ -307,6 +309,10 @@ class Dispatch:
         """See ``Backlog``."""
         self._digest.wake()
 
+    def deletion_added(self) -> None:
+        """See ``Backlog``."""
+        self._deletions.wake()
+
     def position(self, job_id: int) -> QueuePosition | None:
         """See ``Backlog``."""
         return self._eta.position(job_id)
@@ -341,6 +347,7 @@ class Dispatch:
                 tasks.create_task(self._refresh_positions(), name="positions"),
                 tasks.create_task(self._external.run(), name="external changes"),
                 tasks.create_task(self._retention.run(), name="retention"),
+                tasks.create_task(self._deletions.run(), name="deletions"),
                 tasks.create_task(self._exports.run(), name="exports"),
                 tasks.create_task(self.thumbnails.run(), name="thumbnails"),
                 tasks.create_task(run_indexer(self._db, self._clock), name="history"),

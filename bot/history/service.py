@@ -153,7 +153,7 @@ async def get_entry(ctx: AppContext, actor: Actor, job_id: int) -> HistoryEntry:
 async def entries_of(ctx: AppContext, job_ids: Collection[int]) -> tuple[HistoryEntry, ...]:
     """Return these jobs, whoever's they are, as their authors see them; missing and deleted ones are left out."""
     async with ctx.db.read() as tx:
-        found = [job for job in await jobs.of_ids(tx, tuple(job_ids)) if not job.forgotten]
+        found = [job for job in await jobs.of_ids(tx, tuple(job_ids)) if not job.is_hidden]
         by_person: dict[int, list[Job]] = {}
         for job in found:
             by_person.setdefault(job.person_id, []).append(job)
@@ -209,6 +209,17 @@ def _parent_of(job: Job) -> tuple[int, int] | None:
     if match is not None:
         return int(match[1]), int(match[2])
     return None if job.parent_id is None else (job.parent_id, job.parent_index)
+
+
+async def own_entries(ctx: AppContext, actor: Actor, job_ids: Collection[int]) -> tuple[HistoryEntry, ...]:
+    """Return those of these jobs that are the actor's."""
+    async with ctx.db.read() as tx:
+        person = await people.find(tx, actor.platform, actor.user_id)
+        if person is None:
+            return ()
+        found = await jobs.of_ids(tx, tuple(job_ids))
+        own = [job for job in found if job.person_id == person.id and not job.is_hidden]
+        return (await _page(tx, person.id, own, len(own))).entries
 
 
 async def owners_of(ctx: AppContext, job_ids: Collection[int]) -> dict[int, int]:

@@ -76,7 +76,8 @@ async def find_jobs(
         return ()
     rows = await tx.execute_fetchall(
         "SELECT rowid FROM found WHERE found MATCH ? AND rowid >= ? AND rowid < ?"
-        " AND (? = '' OR EXISTS (SELECT 1 FROM jobs WHERE id = found.rowid AND kind = ?)) ORDER BY rowid DESC LIMIT ?",
+        " AND EXISTS (SELECT 1 FROM jobs WHERE id = found.rowid AND deletion_id IS NULL AND (? = '' OR kind = ?))"
+        " ORDER BY rowid DESC LIMIT ?",
         (_match(accounts, query), low, min(high, before or _NEWEST), kind, kind, limit),
     )
     return tuple(row[0] for row in rows)
@@ -261,7 +262,7 @@ async def own_starred(
     """Return the ids of a person's own jobs with favourites of theirs, newest first; see ``find_jobs``."""
     rows = await tx.execute_fetchall(
         "SELECT DISTINCT f.job_id FROM favourites f CROSS JOIN jobs j ON j.id = f.job_id"
-        " WHERE f.person_id = ?1 AND f.job_id < ?2 AND j.person_id = ?1 AND (?3 = '' OR j.kind = ?3)"
+        " WHERE f.person_id = ?1 AND f.job_id < ?2 AND j.person_id = ?1 AND j.deletion_id IS NULL AND (?3 = '' OR j.kind = ?3)"
         " ORDER BY f.job_id DESC LIMIT ?4",
         (person_id, _NEWEST if before is None else before, kind, limit),
     )
@@ -274,7 +275,7 @@ async def favourites_page(
     """Return the ids of jobs with favourites of a person, newest first. Of ``query``, only its time span counts."""
     rows = await tx.execute_fetchall(
         "SELECT DISTINCT f.job_id FROM favourites f JOIN jobs j ON j.id = f.job_id"
-        " WHERE f.person_id = ? AND f.job_id < ? AND j.created_at >= ? AND j.created_at < ?"
+        " WHERE f.person_id = ? AND f.job_id < ? AND j.deletion_id IS NULL AND j.created_at >= ? AND j.created_at < ?"
         " ORDER BY f.job_id DESC LIMIT ?",
         (
             person_id,

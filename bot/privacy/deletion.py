@@ -15,6 +15,7 @@ from bot.audit.store import AuditEntry
 from bot.context import AppContext
 from bot.core.durations import is_for_good, parse_span
 from bot.core.errors import BadInput, NotFound, Unavailable
+from bot.core.events import EventBus, JobChanged
 from bot.core.jobs import JobState
 from bot.core.people import Actor, Place
 from bot.core.ports import Clock
@@ -22,10 +23,10 @@ from bot.drawing import store as drafts
 from bot.maintenance.checks import CONFIRMED_AFTER, ClockTrust, TrustedTime
 from bot.places.options import set_option
 from bot.privacy.store import deletion, exports
-from bot.privacy.store.deletion import Forgotten, Losses, OldPicture
+from bot.privacy.store.deletion import DeletedFiles, Forgotten, Losses, OldPicture
 from bot.quotas.store import ledger
-from bot.storage import data_files, inputs, jobs, orphans, people, preferences
-from bot.storage.database import Database, Tx
+from bot.storage import data_files, inputs, jobs, orphans, people, preferences, thumbnails
+from bot.storage.database import Database, Transactions, Tx
 
 DAYS = "keep_days"
 """Option of a place or of the whole service: retention in days; unlimited if not set."""
@@ -95,9 +96,15 @@ async def forget(ctx: AppContext, actor: Actor) -> Losses:
 
 
 async def _remove_files(ctx: AppContext, removed: Forgotten) -> None:
-    await data_files.remove_pictures(ctx.pictures, removed.pictures)
     await exports.remove_files(ctx.pictures, removed.exports)
-    await deletion.remove_source_files(ctx.db, ctx.pictures, removed.inputs)
+    await remove_files(ctx.db, ctx.pictures, removed)
+
+
+async def remove_files(db: Transactions, pictures: Path, removed: DeletedFiles | Forgotten) -> None:
+    """Remove the files of deleted rows. After a crash before this, the next start removes them."""
+    await data_files.remove_pictures(pictures, removed.pictures)
+    await thumbnails.remove(pictures, removed.digests)
+    await deletion.remove_source_files(db, pictures, removed.inputs)
 
 
 async def delete_job(ctx: AppContext, actor: Actor, place: Place, job_id: int) -> None:
@@ -131,8 +138,7 @@ async def delete_job(ctx: AppContext, actor: Actor, place: Place, job_id: int) -
             )
     ctx.backlog.job_changed(job_id)
     ctx.backlog.messages_added()
-    await data_files.remove_pictures(ctx.pictures, removed.pictures)
-    await deletion.remove_source_files(ctx.db, ctx.pictures, removed.inputs)
+    await remove_files(ctx.db, ctx.pictures, removed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,18 +200,27 @@ class RetentionWorker:
     """Sweeps pictures and drafts of requests, at the start and every hour. Rows are deleted before their files."""
 
     def __init__(
-        self, db: Database, folder: Path, clock: Clock, *, free_percent: float = 0.0, disk: Disk = data_files.disk_usage
+        self,
+        db: Database,
+        folder: Path,
+        clock: Clock,
+        *,
+        bus: EventBus | None = None,
+        free_percent: float = 0.0,
+        disk: Disk = data_files.disk_usage,
     ) -> None:
         """Args:
         db: The database.
         folder: The pictures folder.
         clock: Time source.
+        bus: Told which jobs have lost their pictures; nobody is told without it.
         free_percent: Share of the disk to keep free, 0 to 100; 0: no limit.
         disk: Measures the disk.
         """
         self._db = db
         self._folder = folder
         self._clock = clock
+        self._bus = bus or EventBus()
         self._free_percent = free_percent
         self._disk = disk
         self._clock_trust = ClockTrust(db, clock)
@@ -329,8 +344,9 @@ class RetentionWorker:
             removed = await deletion.delete_pictures(
                 tx, self._folder.name, list(dict.fromkeys(old.job_id for old in over))
             )
-        await data_files.remove_pictures(self._folder, removed.pictures)
-        await deletion.remove_source_files(self._db, self._folder, removed.inputs)
+        await remove_files(self._db, self._folder, removed)
+        for job_id in removed.jobs:
+            self._bus.publish(JobChanged(job_id))
         return len(removed.pictures)
 
 

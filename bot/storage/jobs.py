@@ -229,7 +229,7 @@ async def of_person(
         pictured: Only jobs with pictures.
         kind: Only jobs of this kind; empty for all.
     """
-    where = "WHERE person_id = ? AND id < ? AND NOT forgotten"
+    where = "WHERE person_id = ? AND id < ? AND NOT forgotten AND deletion_id IS NULL"
     values: list[int | str] = [person_id, 2**62 if before is None else before]
     if kind:
         where += " AND kind = ?"
@@ -274,9 +274,9 @@ async def first_since(tx: Tx, person_id: int, moment: float) -> int | None:
 
 
 async def get_own(tx: Tx, actor: Actor, job_id: int) -> Job:
-    """Return a job of the actor. Raises NotFound, also if it is another person's."""
+    """Return a job of the actor. Raises NotFound, also if it is another person's or about to be deleted."""
     job = await get(tx, job_id)
-    if job is None or not await is_own(tx, actor, job):
+    if job is None or job.deletion_id is not None or not await is_own(tx, actor, job):
         raise NotFound("refusal.job.not_found")
     return job
 
@@ -285,7 +285,7 @@ async def last_prompts(tx: Tx, actor: Actor, *, limit: int) -> tuple[tuple[int, 
     """Return the prompts, as typed, of somebody's last ``limit`` jobs, newest first, each with the last job that has it."""
     rows = await tx.execute_fetchall(
         "SELECT max(id) AS newest, typed FROM (SELECT id, typed FROM jobs WHERE person_id ="
-        " (SELECT person_id FROM accounts WHERE platform = ? AND user_id = ?) AND typed <> '' AND NOT forgotten"
+        " (SELECT person_id FROM accounts WHERE platform = ? AND user_id = ?) AND typed <> '' AND NOT forgotten AND deletion_id IS NULL"
         " ORDER BY id DESC LIMIT ?) GROUP BY typed ORDER BY newest DESC",
         (actor.platform, actor.user_id, limit),
     )
@@ -296,10 +296,10 @@ async def get_visible(tx: Tx, actor: Actor, place: Place, job_id: int) -> Job:
     """Return a job that the actor may see: their own, or a public one that was shown in this chat.
 
     Raises:
-        NotFound: There is none, the actor may not see it, or its author has deleted their data.
+        NotFound: There is none, the actor may not see it, or its author has deleted it or their data.
     """
     job = await get(tx, job_id)
-    if job is None:
+    if job is None or job.deletion_id is not None:
         raise NotFound("refusal.job.not_found")
     if not await is_own(tx, actor, job) and (
         job.request.private or not await messages.was_shown_in(tx, job.id, place.platform, place.channel)

@@ -97,7 +97,7 @@ async def own_among(tx: Tx, person_id: int, picture_of: Collection[tuple[int, in
     """
     marks = ", ".join("?" * len(picture_of))
     rows = await tx.execute_fetchall(
-        f"SELECT id FROM jobs WHERE id IN ({marks}) AND person_id = ? AND NOT forgotten",  # noqa: S608 - question marks
+        f"SELECT id FROM jobs WHERE id IN ({marks}) AND person_id = ? AND NOT forgotten AND deletion_id IS NULL",  # noqa: S608 - question marks
         (*(job_id for job_id, _ in picture_of), person_id),
     )
     own = await of_jobs(tx, [int(row[0]) for row in rows])
@@ -108,7 +108,7 @@ async def own_among(tx: Tx, person_id: int, picture_of: Collection[tuple[int, in
 async def find_own(tx: Tx, platform: str, user_id: str, digest: str) -> str | None:
     """Return the path of a picture with this digest among those of an account's person, or None."""
     rows = await tx.execute_fetchall(
-        "SELECT p.path FROM pictures p JOIN jobs j ON j.id = p.job_id WHERE p.digest = ? AND j.person_id ="
+        "SELECT p.path FROM pictures p JOIN jobs j ON j.id = p.job_id WHERE p.digest = ? AND j.deletion_id IS NULL AND j.person_id ="
         " (SELECT person_id FROM accounts WHERE platform = ? AND user_id = ?) LIMIT 1",
         (digest, platform, user_id),
     )
@@ -121,11 +121,16 @@ async def last_of(tx: Tx, actor: Actor, place: Place) -> Picture | None:
     return await _PICTURES.select_one(
         tx,
         "WHERE job_id = (SELECT id FROM jobs WHERE person_id ="
-        " (SELECT person_id FROM accounts WHERE platform = ? AND user_id = ?) AND NOT forgotten AND channel = ?"
+        " (SELECT person_id FROM accounts WHERE platform = ? AND user_id = ?) AND NOT forgotten AND deletion_id IS NULL AND channel = ?"
         " AND (? OR NOT private) AND EXISTS (SELECT 1 FROM pictures WHERE job_id = jobs.id) ORDER BY id DESC LIMIT 1)"
         ' ORDER BY "index" LIMIT 1',
         (actor.platform, actor.user_id, "" if alone else place.channel, alone),
     )
+
+
+async def all_digests(tx: Tx) -> frozenset[str]:
+    """Return the digests of all pictures."""
+    return frozenset(row[0] for row in await tx.execute_fetchall("SELECT digest FROM pictures"))
 
 
 async def all_paths(tx: Tx) -> frozenset[str]:

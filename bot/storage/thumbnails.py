@@ -139,7 +139,22 @@ class Thumbnails:
                 return None
             return made
 
-    async def remove(self, digests: Collection[str]) -> None:
-        """Remove the thumbnails of deleted pictures. A failure is logged; the next start removes the file."""
-        names = [name_of(digest, side) for digest in digests if data_files.DIGEST.fullmatch(digest) for side in SIDES]
-        await asyncio.to_thread(data_files.unlink, [self.folder / name for name in names])
+
+async def remove(pictures: Path, digests: Collection[str]) -> None:
+    """Remove the thumbnails of deleted pictures. A failure is logged; the next start removes the file.
+
+    Args:
+        pictures: The pictures folder.
+        digests: Their digests; another picture with the same content gets its thumbnails again when it is asked for.
+    """
+    folder = pictures.parent / data_files.THUMBNAILS
+    names = [name_of(digest, side) for digest in digests if data_files.DIGEST.fullmatch(digest) for side in SIDES]
+    await asyncio.to_thread(data_files.unlink, [folder / name for name in names])
+
+
+def remove_unknown(pictures: Path, digests: Collection[str]) -> int:
+    """Remove thumbnails of other pictures than these, and partial files; return how many. Blocks: run in a thread."""
+    found = data_files.list_files(pictures.parent / data_files.THUMBNAILS, data_files.THUMBNAIL_NAME)
+    unknown = [path for path, _ in found if path.suffix != ".webp" or path.name.partition("-")[0] not in digests]
+    data_files.unlink(unknown)
+    return len(unknown)

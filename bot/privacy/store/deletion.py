@@ -16,9 +16,14 @@ from bot.storage.sql import TUPLE, RowMapper, dump_card
 
 _PATHS = "SELECT path FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
 
+_DIGESTS = "SELECT digest FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
+
 _SHOWN = (
     "SELECT DISTINCT job_id FROM messages WHERE unwanted = 1 AND job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
 )
+
+_NEWEST = "SELECT id FROM jobs WHERE person_id = ? ORDER BY id DESC LIMIT 500"
+"""The jobs that an open page may show."""
 
 _NO_FAVOURITES = "DELETE FROM favourites WHERE person_id = ?"
 
@@ -132,12 +137,14 @@ class Forgotten:
 
     Attributes:
         pictures: Files in the pictures folder.
+        digests: Name the pictures' thumbnails.
         inputs: Source files of the jobs, relative to the data folder; other jobs may need them too.
         exports: Ids of the exports whose files must be removed.
-        jobs: Jobs that messages still show.
+        jobs: Jobs that messages or pages may still show.
     """
 
     pictures: tuple[str, ...]
+    digests: tuple[str, ...]
     inputs: tuple[str, ...]
     exports: tuple[int, ...]
     jobs: tuple[int, ...]
@@ -163,6 +170,7 @@ async def forget(tx: Tx, person_id: int) -> Forgotten:
     The ledger, the credits and the rows of jobs stay, without content. It is idempotent.
     """
     paths = await _column(tx, _PATHS, person_id)
+    digests = await _column(tx, _DIGESTS, person_id)
     named = await _SOURCES.select(tx, "WHERE person_id = ?", (person_id,))
     exports = await tx.execute_fetchall("SELECT id FROM exports WHERE person_id = ?", (person_id,))
     for requests in (_PICTURE_REQUESTS, _PROMPT_DRAFTS):
@@ -170,12 +178,13 @@ async def forget(tx: Tx, person_id: int) -> Forgotten:
     for statement in _ALL:
         await tx.execute_fetchall(statement, (person_id,))
     await _cancel_notices(tx, person_id)
-    shown = await _column(tx, _SHOWN, person_id)
+    shown, newest = await _column(tx, _SHOWN, person_id), await _column(tx, _NEWEST, person_id)
     return Forgotten(
         tuple(str(path) for path in paths),
+        tuple(str(digest) for digest in digests),
         tuple(dict.fromkeys(name for sources in named for name in sources.names)),
         tuple(row[0] for row in exports),
-        tuple(int(str(job)) for job in shown),
+        tuple({*(int(str(job)) for job in shown), *(int(str(job)) for job in newest)}),
     )
 
 
@@ -202,12 +211,13 @@ async def delete_job(tx: Tx, job_id: int) -> DeletedFiles:
     Prompts that are written from its prompt are dropped, and their cards say so. The ledger and the row of the job stay,
     without content. It is idempotent.
     """
-    paths = await tx.execute_fetchall("SELECT path FROM pictures WHERE job_id = ?", (job_id,))
+    rows = list(await tx.execute_fetchall("SELECT path, digest FROM pictures WHERE job_id = ?", (job_id,)))
     sources = await _SOURCES.select_one(tx, "WHERE id = ?", (job_id,))
     await _delete_incomplete(tx, _PROMPT_DRAFTS_OF_JOB, job_id)
     for statement in _JOB:
         await tx.execute_fetchall(statement, (job_id,))
-    return DeletedFiles(tuple(str(row[0]) for row in paths), () if sources is None else sources.names)
+    names = () if sources is None else sources.names
+    return DeletedFiles(tuple(str(row[0]) for row in rows), names, tuple(str(row[1]) for row in rows), (job_id,))
 
 
 async def _cancel_notices(tx: Tx, person_id: int) -> None:
@@ -263,10 +273,19 @@ _OLD = RowMapper(
 
 @dataclass(frozen=True, slots=True)
 class DeletedFiles:
-    """Files of deleted rows: in the pictures folder, and source files (relative to the data folder)."""
+    """Files of deleted rows.
+
+    Attributes:
+        pictures: In the pictures folder.
+        inputs: Source files, relative to the data folder.
+        digests: Name the pictures' thumbnails.
+        jobs: The jobs that have lost their pictures.
+    """
 
     pictures: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+    jobs: tuple[int, ...] = ()
 
 
 async def old_pictures(
@@ -314,12 +333,15 @@ async def delete_pictures(tx: Tx, folder: str, job_ids: Collection[int]) -> Dele
     )
     busy = {job_id for job_id, path in rows if f"{folder}/{path}" in needed}
     going = sorted({job_id for job_id, _ in rows} - busy)
-    sources: list[str] = []
+    sources, digests = list[str](), list[str]()
     for job_id in going:
+        named = await tx.execute_fetchall("SELECT digest FROM pictures WHERE job_id = ?", (job_id,))
+        digests += [str(row[0]) for row in named]
         await tx.execute_fetchall("DELETE FROM pictures WHERE job_id = ?", (job_id,))
         sources += await _take_sources(tx, job_id)
     own = {name: None for name in sources if name.startswith(f"{inputs.FOLDER}/") and name != inputs.DELETED}
-    return DeletedFiles(tuple(path for job_id, path in rows if job_id not in busy), tuple(own))
+    paths = tuple(path for job_id, path in rows if job_id not in busy)
+    return DeletedFiles(paths, tuple(own), tuple(digests), tuple(going))
 
 
 async def _take_sources(tx: Tx, job_id: int) -> tuple[str, ...]:

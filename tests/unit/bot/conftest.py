@@ -102,6 +102,9 @@ class RecordingBacklog:
     def access_requested(self) -> None:
         self.asks += 1
 
+    def deletion_added(self) -> None:
+        pass
+
     def position(self, job_id: int) -> QueuePosition | None:
         ids = [t.job_id for t in self.tickets if t.job_id not in self.forgotten]
         return QueuePosition(ids.index(job_id) + 1, None) if job_id in ids else None
