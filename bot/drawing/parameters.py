@@ -108,7 +108,11 @@ class _Fitting:
         read = self._read
         if not read.width or not read.height:
             return None
-        size = nearest_size(read.width, read.height, self._profile)
+        # A picture that is too large or too small keeps its ratio.
+        low, high = self._profile.side.low, self._profile.side.high
+        scale = min(1.0, high / max(read.width, read.height))
+        scale = max(scale, min(low / min(read.width, read.height), high / max(read.width, read.height)))
+        size = nearest_size(round(read.width * scale), round(read.height * scale), self._profile)
         if size != (read.width, read.height):
             self._note("size", size=f"{read.width}x{read.height}", nearest="{}x{}".format(*size))
         return size

@@ -74,6 +74,20 @@ def test_what_belongs_to_a_model_that_is_not_here_is_left_out() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("size", "nearest"),
+    [
+        ((512, 768), (336, 512)),
+        ((2048, 1024), (512, 256)),
+        ((32, 48), (64, 96)),
+        ((8, 4000), (64, 512)),
+        ((100_000, 1), (512, 64)),
+    ],
+)
+def test_sizes_keep_their_ratio_where_it_fits(size: tuple[int, int], nearest: tuple[int, int]) -> None:
+    assert fitted(width=size[0], height=size[1]).size == nearest
+
+
 def test_values_out_of_range_are_fitted_with_a_note() -> None:
     found = fitted(prompt="a cat", model="sdxl", steps=150, guidance=0.5, seed=2**64 - 1, sampler="LMS")
     assert (found.steps, found.guidance, found.seed, found.sampler) == (100, 1.0, None, "")
