@@ -2,21 +2,23 @@
 
 import { useEffect, useState } from "./preact.js";
 
-/** What an address names: {view, job, index, asked}. Pictures count from 1 there, and from 0 here. */
+/** What an address names: {view, job, index, asked}, where a picture names no view. Pictures count from 1 there, and from 0 here. */
 export function parse(hash) {
   const [path, query = ""] = hash.replace(/^#/, "").split("?");
   const [view, job, number] = path.split("/");
   if (view === "job" && /^\d+$/.test(job ?? "")) {
-    return { view: "feed", job: Number(job), index: /^\d+$/.test(number ?? "") ? Number(number) - 1 : null, asked: "" };
+    const index = /^[1-9]\d*$/.test(number ?? "") ? Number(number) - 1 : null;
+    // Below a picture stays what was there.
+    return index === null ? { view: "feed", job: Number(job), index, asked: "" } : { job: Number(job), index };
   }
   return { view: view === "grid" ? "grid" : "feed", job: null, index: null, asked: view === "grid" ? query : "" };
 }
 
 /** In a component: the address, looked at again when it changes. */
 export function useAddress() {
-  const [at, setAt] = useState(() => parse(location.hash));
+  const [at, setAt] = useState(() => ({ view: "feed", asked: "", ...parse(location.hash) }));
   useEffect(() => {
-    const changed = () => setAt(parse(location.hash));
+    const changed = () => setAt((before) => ({ view: before.view, asked: before.asked, ...parse(location.hash) }));
     addEventListener("hashchange", changed);
     return () => removeEventListener("hashchange", changed);
   }, []);

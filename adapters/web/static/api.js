@@ -64,5 +64,31 @@ export const events = (ids) => new EventSource(address(`/api/events?${new URLSea
 /** One page of the person's jobs, newest first: `{cards, older}`; `asked` may hold before, limit, q, kind and starred. */
 export function feed(asked = {}) {
   const given = Object.entries(asked).filter(([, value]) => value !== undefined && value !== null && value !== "");
-  return ask(`/api/history?${new URLSearchParams(given)}`);
+  return ask(`/api/feed?${new URLSearchParams(given)}`);
+}
+
+/** Delete jobs: `{undo, until}`; until then they can be taken back. */
+export const deleteJobs = (jobs, key) => send("/api/delete", { jobs, key });
+export const undoDeletion = (undo) => send("/api/undo", { undo });
+export const quota = () => ask("/api/quota");
+
+/** The parameters in a picture's file: `{form, notes, tool}`; `tool` is null where it has none. */
+export function parameters(file) {
+  const body = new FormData();
+  body.append("file", file);
+  return ask("/api/parameters", { method: "POST", body });
+}
+
+/** Pictures, [[job, index], ...], with their metadata as one ZIP: a Blob. */
+export async function zip(pictures) {
+  let answer;
+  try {
+    answer = await fetch(address("/api/zip"), { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ pictures }) });
+    if (answer.ok) return await answer.blob();
+  } catch (cause) {
+    throw new Away("no answer", { cause });
+  }
+  const body = await answer.json().catch(() => null);
+  if (typeof body?.error?.text !== "string") throw new Away(`status ${answer.status}`);
+  throw new Refused(answer.status, String(body.error.key), body.error.text);
 }

@@ -1,10 +1,12 @@
 /** The composer: a prompt, Draw, and chips for everything else. What was typed goes out as it is; the service checks it. */
 
 import { Away, Refused } from "./api.js";
+import { BatchButton } from "./batch.js";
 import { draft, useDraft } from "./draft.js";
 import { Count, Loras, Model, Size, Style } from "./fields.js";
 import { More } from "./more.js";
 import { Icon, FieldError, invalid, openAround } from "./parts.js";
+import { takePicture } from "./parameters.js";
 import { Pictures } from "./pictures.js";
 import { html, useLayoutEffect, useRef, useState } from "./preact.js";
 import { store, useStore } from "./store.js";
@@ -103,9 +105,16 @@ function refused(error, sent) {
 function given(files, target) {
   const onReferences = document.getElementById("references-field")?.contains(target) || !document.getElementById("image-field");
   const joins = draft.references.length || (files.length > 1 && draft.room > draft.references.length);
+  // On the field itself it is clear what the picture is for; elsewhere its file may say how to draw it again.
+  if (!onReferences && !joins && !document.getElementById("image-field")?.contains(target)) return takePicture(files[0]);
   if (onReferences || joins) draft.addReferences(files);
   else draft.setStart(files[0]);
-  const control = document.getElementById("image") ?? document.getElementById("references");
+  return openPictures();
+}
+
+/** Show the pictures of the request. */
+export function openPictures() {
+  const control = document.getElementById("image-remove") ?? document.getElementById("image") ?? document.getElementById("references");
   if (control) openAround(control);
 }
 
@@ -188,6 +197,7 @@ export function Composer({ onDrawn }) {
         ${models.length > 1 && html`<${Model} />`}
         ${loras.length > 0 && html`<${Loras} />`}
         <${More} />
+        <${BatchButton} />
       </div>
       <p id="hint" class="unseen">${t("hint")}</p>
     </form>`;

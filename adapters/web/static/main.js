@@ -2,6 +2,7 @@
 
 import { useAddress } from "./address.js";
 import { info } from "./api.js";
+import { BatchDialog } from "./batch.js";
 import { Composer } from "./composer.js";
 import { draft } from "./draft.js";
 import { Empty } from "./empty.js";
@@ -9,8 +10,11 @@ import { Feed } from "./feed.js";
 import { Grid } from "./grid.js";
 import { Banner, Header } from "./header.js";
 import { Keys, focusRow, useKeys } from "./keys.js";
+import { Mask } from "./mask.js";
+import { Parameters } from "./parameters.js";
 import { Action } from "./parts.js";
 import { html, render, useEffect, useState } from "./preact.js";
+import { SelectionBar } from "./selection.js";
 import { store, useStore } from "./store.js";
 import { t, use } from "./texts.js";
 import { Viewer } from "./viewer.js";
@@ -48,15 +52,16 @@ function Said() {
 }
 
 function App() {
-  const { view, job, index } = useAddress();
+  const { view, job, index, asked } = useAddress();
   const [help, setHelp] = useState(false);
   useKeys(() => setHelp(true));
   useTitle();
   useEffect(() => {
-    if (job === null) return;
+    // The viewer fetches what it shows.
+    if (job === null || index !== null) return;
     store.reach(job).then((card) => {
-      if (!card) store.say(t("job.missing", { job }), "problem");
-      else if (index === null) requestAnimationFrame(() => focusRow(job));
+      if (card) requestAnimationFrame(() => focusRow(job));
+      else store.say(t("job.missing", { job }), "problem");
     });
   }, [job, index]);
   const drawn = () => {
@@ -72,9 +77,13 @@ function App() {
     <${Header} view=${view} help=${() => setHelp(true)} />
     <${Banner} />
     <div class="dock"><${Composer} onDrawn=${drawn} /></div>
-    <main class="wall">${view === "grid" ? html`<${Grid} />` : html`<${Feed} empty=${html`<${Empty} />`} />`}</main>
+    <main class="wall">${view === "grid" ? html`<${Grid} hash=${asked} />` : html`<${Feed} empty=${html`<${Empty} />`} />`}</main>
+    <${SelectionBar} />
     <${Said} />
     <${Viewer} at=${index === null ? null : { job, index }} close=${() => history.replaceState(null, "", `#job/${job}`) || dispatchEvent(new HashChangeEvent("hashchange"))} />
+    <${Mask} />
+    <${Parameters} />
+    <${BatchDialog} />
     <${Keys} open=${help} close=${() => setHelp(false)} />`;
 }
 

@@ -2,6 +2,7 @@
 
 import { referencesAbout, useDraft } from "./draft.js";
 import { Chip, FieldError, Icon, invalid } from "./parts.js";
+import { MaskButton } from "./mask.js";
 import { html, useRef } from "./preact.js";
 import { store } from "./store.js";
 import { t } from "./texts.js";
@@ -55,6 +56,7 @@ function Start() {
             <button type="button" id="image-remove" class="plain bare" aria-label=${t("image.remove")} title=${t("image.remove")} onClick=${remove}><${Icon} name="close" /></button>
           </div>`
         : html`<${Zone} id="image" words=${t("image.drop")} disabled=${references.length > 0} onFiles=${([file]) => file && draft.setStart(file)} />`}
+      ${start && html`<${MaskButton} />`}
       <p id="image-about" class="about">${about}</p>
       <${FieldError} of="image" />
       ${start && controls.length > 0 &&

@@ -61,7 +61,7 @@ function Picture({ card, picture, position, tab, say }) {
   const enlarge = store.enlarge(card);
   return html`
     <figure class=${open ? "picture" : "picture covered"} style=${{ "--ratio": picture.width / picture.height, "--most": `${picture.height * enlarge}px` }}>
-      <button class="picture-open" type="button" tabindex=${tab} aria-label=${t(open ? "picture.open" : "picture.covered", words)}
+      <button class="picture-open" type="button" tabindex=${tab} data-picture=${`${card.job_id}/${picture.index}`} aria-label=${t(open ? "picture.open" : "picture.covered", words)}
         onClick=${() => (open ? openViewer(card.job_id, picture.index) : setOpen(true))}>
         <img class=${enlarge > 1 ? "small" : ""} width=${picture.width} height=${picture.height} alt=${picture.alt} decoding="async" loading="lazy"
           src=${enlarge > 1 ? picture.url : (picture.medium ?? picture.url)} />

@@ -37,6 +37,9 @@ class Store {
   /** Requests that were not answered yet: {key, form, files, refused}. */
   outbox = [];
 
+  /** Jobs that were here and are gone. */
+  removed = new Set();
+
   /** Numbers of selected jobs. */
   selected = new Set();
 
@@ -150,6 +153,7 @@ class Store {
       const before = this.cards.get(id);
       // An answer that was long under way: what has ended has ended.
       if (id === null || (before?.final && !card.final)) continue;
+      this.removed.delete(id);
       // The place of pictures that don't come is kept, so that nothing moves.
       if (before?.coming && card.final && !card.pictures.length) card.place = before.coming;
       else if (before?.place) card.place = before.place;
@@ -190,6 +194,7 @@ class Store {
   /** A job is not there any more. */
   gone(id) {
     this.#stream.forget(id);
+    this.removed.add(id);
     if (!this.cards.delete(id)) return;
     this.fresh.delete(id);
     this.selected.delete(id);

@@ -1,61 +1,419 @@
-/** A picture large, in a dialog: Esc closes, arrow keys turn to the other pictures of the feed. */
+/** A picture large, in a dialog of its own: zoom, swipe and arrows through all pictures, its actions, its facts, its lineage. */
 
-import { Icon } from "./parts.js";
-import { html, useEffect, useRef, useState } from "./preact.js";
+import { Refused, job as fetchJob } from "./api.js";
+import { Divider, beforeOf } from "./compare.js";
+import { addReference, fillComposer, focusPrompt } from "./composer.js";
+import { openMask } from "./mask.js";
+import { Action, Copy, Icon } from "./parts.js";
+import { html, useCallback, useEffect, useLayoutEffect, useRef, useState } from "./preact.js";
+import { buttonsOf, editPicture, pressed, startFrom } from "./row.js";
+import { removeJobs } from "./selection.js";
 import { store, useStore } from "./store.js";
-import { t } from "./texts.js";
+import { announce, t } from "./texts.js";
+import { Zoom } from "./zoom.js";
 
-/** Open a picture; its address becomes the page's. */
-export function openViewer(jobId, index) {
-  location.hash = `#job/${jobId}/${index + 1}`;
+const MIDDLE = 50;
+const NUDGE = 60;
+const MADE = 12;
+/** Keys and the buttons that they press. */
+const KEYS = { v: "vary", u: "upscale", s: "seed", r: "reroll" };
+
+/** The feed, as the viewer turns through it. */
+const FEED = { cards: () => store.list(), more: () => store.loadOlder() };
+
+let through = FEED;
+/** The address from which this page has opened the viewer; null where the viewer was opened by an address. */
+let entered = null;
+/** Addresses of covered pictures that somebody has uncovered: for as long as the page is open. */
+const uncovered = new Set();
+/** Cards of jobs that the feed has not reached. */
+const aside = new Map();
+
+/**
+ * Open a picture; its address becomes the page's. `list` is what arrows turn through, newest first: {cards(), more()},
+ * where `more` fetches older ones and resolves with whether there were any; without it, the feed.
+ */
+export function openViewer(jobId, index, list = FEED) {
+  through = list;
+  entered ??= location.hash;
+  location.hash = address(jobId, index);
 }
 
-/** The dialog. `at`: {job, index}, or null while it is closed; `close` leaves it. */
+function address(jobId, index) {
+  return `#job/${jobId}/${index + 1}`;
+}
+
+// In the place of the address that is there: turning pages must not fill the browser's history.
+function replace(hash) {
+  history.replaceState(null, "", hash);
+  dispatchEvent(new HashChangeEvent("hashchange"));
+}
+
+// Back to where the viewer was opened, also where other pictures were gone to since.
+function leave(close) {
+  if (entered === null) return close();
+  const before = entered;
+  addEventListener("hashchange", () => location.hash === before || replace(before || location.pathname + location.search), { once: true });
+  return history.back();
+}
+
+/** In a component: a job's card; null while it is fetched, undefined where there is none. */
+export function useCard(id) {
+  const known = useStore(`card:${id}`, (store) => store.get(id));
+  const [missing, setMissing] = useState(null);
+  const [, again] = useState(0);
+  useEffect(() => {
+    if (id === undefined || id === null || known || aside.has(id)) return;
+    fetchJob(id).then(
+      ({ card }) => {
+        aside.set(id, card);
+        again((count) => count + 1);
+      },
+      (error) => {
+        store.failed(error);
+        if (error instanceof Refused) setMissing(id);
+      },
+    );
+  }, [id, known]);
+  return known ?? aside.get(id) ?? (missing === id ? undefined : null);
+}
+
+function all() {
+  return through.cards().flatMap((card) => (store.get(card.job_id) ?? card).pictures.map(({ index }) => ({ job: card.job_id, index })));
+}
+
+// The next picture in a direction; null at the end.
+async function next({ job, index }, by) {
+  const find = () => {
+    const list = all();
+    const here = list.findIndex((one) => one.job === job && one.index === index);
+    if (here >= 0) return list[here + by] ?? null;
+    // An older picture than those here, by its own address.
+    return by < 0 ? (list.findLast((one) => one.job > job) ?? null) : (list.find((one) => one.job < job) ?? null);
+  };
+  return find() ?? (by > 0 && (await through.more()) ? find() : null);
+}
+
+/** Zoom for the stage, made anew for each picture, and what it tells. */
+function useZoom(picture, turn) {
+  const [stage, box] = [useRef(), useRef()];
+  const zoom = useRef(null);
+  const [scale, setScale] = useState(1);
+  const latest = useRef(turn);
+  latest.current = turn;
+  useLayoutEffect(() => {
+    if (!picture) {
+      zoom.current = null;
+      return;
+    }
+    zoom.current ??= new Zoom(stage.current, box.current, {
+      changed: ({ scale: now, x }) => {
+        setScale(now);
+        stage.current.style.setProperty("--zoom", String(now));
+        stage.current.style.setProperty("--pan", `${x}px`);
+      },
+      swiped: (by) => latest.current(by),
+      // As in other viewers, a click beside the picture closes.
+      tapped: ({ target }) => target === stage.current && stage.current.closest("dialog").close(),
+    });
+  }, [Boolean(picture)]);
+  useLayoutEffect(() => zoom.current?.reset(), [picture?.url]);
+  return { stage, box, zoom, scale };
+}
+
+function Picture({ card, picture, before, at, stage, box, move, uncover, covered }) {
+  const enlarge = store.enlarge(card);
+  const style = { "--width": `${picture.width * Math.max(1, 1.5 * enlarge)}px`, "--ratio": picture.width / picture.height };
+  const small = enlarge > 1 ? "small" : "";
+  return html`
+    <div ref=${stage} class=${before ? "stage comparing" : "stage"} style=${{ "--at": at / 100 }}>
+      <div ref=${box} class=${covered ? "sheet-of covered" : "sheet-of"} style=${style}>
+        ${picture.medium && !covered && html`<img class="soft" alt="" src=${picture.medium} />`}
+        ${before && html`<img class=${`earlier ${small}`} alt="" src=${before} draggable=${false} />`}
+        <img id="viewer-picture" key=${picture.url} class=${`later ${small}`} width=${picture.width} height=${picture.height} alt=${covered ? "" : picture.alt} src=${picture.url} draggable=${false} />
+      </div>
+      ${covered && html`<button type="button" class="uncover" id="viewer-uncover" onClick=${uncover}>${t("picture.uncover")}</button>`}
+      ${before && html`<${Divider} at=${at} move=${move} />`}
+    </div>`;
+}
+
+/** A small picture that leads to another job. */
+function Relative({ job, index, thumb, spoiler, label, go }) {
+  return html`<button type="button" class=${spoiler ? "relative covered" : "relative"} title=${label} aria-label=${label} data-relative=${`${job}/${index}`} onClick=${() => go({ job, index })}>
+    ${thumb && html`<img alt="" src=${thumb} width="64" height="64" decoding="async" />`}
+  </button>`;
+}
+
+/** What a picture was made from, and what was made from it. */
+function Lineage({ card, picture, parentCard, go }) {
+  const { parent, kind } = card;
+  const children = useStore("list", (store) =>
+    store.list().filter((one) => one.parent?.job_id === card.job_id && one.parent.index === picture.index && one.pictures.length).slice(0, MADE),
+  );
+  if (!parent && !children.length) return null;
+  const origin = parentCard?.pictures.find(({ index }) => index === parent?.index);
+  const covered = parent && (!parentCard || (origin?.spoiler && !uncovered.has(origin.url)));
+  const from = parent && (t(`lineage.${kind}`, { job: parent.job_id }) || t("lineage.draw", { job: parent.job_id }));
+  return html`
+    <section class="lineage" aria-label=${t("lineage")}>
+      ${parent && html`<div class="lineage-line"><${Relative} job=${parent.job_id} index=${parent.index} thumb=${parent.thumb ?? origin?.url} spoiler=${covered} label=${from} go=${go} /><p>${from}</p></div>`}
+      ${children.length > 0 && html`<h3>${t("lineage.made")}</h3>
+        <div class="lineage-made">${children.map(({ job_id: job, pictures: [first], prompt }) => html`<${Relative} key=${job} job=${job} index=${first.index} thumb=${first.thumb ?? first.url}
+          spoiler=${first.spoiler && !uncovered.has(first.url)} label=${t("lineage.child", { job, prompt })} go=${go} />`)}</div>`}
+    </section>`;
+}
+
+/** All that is known of a picture, fetched when it is unfolded. */
+function Facts({ card, picture }) {
+  const [found, setFound] = useState(null);
+  useEffect(() => setFound(null), [picture.url]);
+  const button = card.buttons.flat().find(({ action, index }) => action === "info" && (index === picture.index || index === null));
+  const unfold = async (event) => {
+    if (!event.currentTarget.open || found || !button) return;
+    try {
+      setFound((await store.press(button.id)).card);
+    } catch (error) {
+      store.failed(error);
+    }
+  };
+  const list = (facts) => html`<dl class="facts">${facts.map(({ label, value }) => html`<div key=${label}><dt>${label}</dt><dd>${value}</dd></div>`)}</dl>`;
+  const named = new Set(card.facts.map(({ label }) => label));
+  const more = found?.facts.filter(({ label }) => !named.has(label)) ?? [];
+  return html`
+    ${list(card.facts.filter(({ label }) => label !== t("seed")))}
+    ${card.notes.length > 0 && html`<ul class="facts-notes">${card.notes.map((note) => html`<li key=${note}>${note}</li>`)}</ul>`}
+    ${button && html`<details class="more-facts" key=${picture.url} onToggle=${unfold}><summary>${t("viewer.all_facts")}</summary>
+      ${found && list(more)}
+      ${found?.prompt && html`<pre class="line-of">${found.prompt}</pre><${Copy} text=${found.prompt} label=${t("viewer.copy_line")} said=${t("viewer.line_copied")} />`}
+    </details>`}`;
+}
+
+/** What can be done with a picture, in groups. */
+function Actions({ card, picture, act }) {
+  const reroll = card.buttons.flat().find(({ action }) => action === "reroll");
+  const { models } = store.about;
+  const [starts, masks] = ["image", "mask"].map((can) => models.some((model) => model.can.includes(can)));
+  const refers = models.some((model) => model.can.includes("edit"));
+  const { length } = card.pictures;
+  const group = (label, ...buttons) => html`<div class="acts" role="group" aria-label=${label}>${buttons}</div>`;
+  const one = (name, icon, label, rest = {}) => html`<${Action} key=${name} icon=${icon} label=${label} data-act=${name} onClick=${() => act(name)} ...${rest} />`;
+  return html`
+    ${group(
+      t("viewer.make"),
+      buttonsOf(card, picture.index).map(({ action, icon, label }) => one(action, icon, label)),
+      reroll && one("reroll", "reroll", reroll.label),
+    )}
+    ${group(
+      t("viewer.work"),
+      one("edit", "pencil", t("edit_this")),
+      masks && one("mask", "brush", t("change_part")),
+      starts && one("start", "image", t("start_from")),
+      refers && one("reference", "plus", t("as_reference")),
+    )}
+    ${card.recipe && group(
+      t("viewer.reuse"),
+      one("reuse", "copy", t("reuse.all")),
+      one("prompt", "pencil", t("reuse.prompt")),
+      one("remix", "reroll", t("reuse.remix")),
+    )}
+    ${group(
+      t("viewer.keep"),
+      picture.seed !== null && html`<${Copy} key="seed" text=${picture.seed} label=${t("copy_seed")} said=${t("copied", { seed: picture.seed })} />`,
+      html`<a key="download" class="plain" href=${picture.download} download data-act="download"><${Icon} name="download" /><span>${t("download")}</span></a>`,
+      one("delete", "bin", t(length > 1 ? "viewer.delete" : "viewer.delete.one", { n: length }), { danger: true }),
+    )}`;
+}
+
+function Panel({ card, picture, position, parentCard, act, go, said }) {
+  const count = card.pictures.length;
+  const date = card.created_at && new Date(card.created_at).toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+  return html`
+    <aside id="viewer-panel" class="panel" aria-label=${t("viewer.about")}>
+      <p class="panel-top">${[t("job.number", { job: card.job_id }), count > 1 && t("viewer.position", { index: position + 1, count }), picture.seed !== null && t("viewer.seed", { seed: picture.seed }), date].filter(Boolean).join(" · ")}</p>
+      <h2 id="viewer-caption" class="panel-prompt">${card.prompt}</h2>
+      ${said && html`<p class=${said.isError ? "error" : "error notice"}>${said.sentence}</p>`}
+      <${Actions} card=${card} picture=${picture} act=${act} />
+      <${Lineage} card=${card} picture=${picture} parentCard=${parentCard} go=${go} />
+      <${Facts} card=${card} picture=${picture} />
+    </aside>`;
+}
+
+function Bar({ card, picture, scale, zoom, compares, comparing, act, panel }) {
+  const percent = Math.round(scale * 100);
+  const star = picture.star && html`<${Action} icon="star" bare id="viewer-star" label=${t(picture.favourite ? "star.off" : "star.on")} pressed=${picture.favourite} onClick=${() => act("star")} />`;
+  const quick = buttonsOf(card, picture.index).filter(({ action }) => ["vary", "upscale"].includes(action));
+  return html`
+    <div class="viewer-bar" role="toolbar" aria-label=${t("viewer.tools")}>
+      ${star}
+      ${quick.map(({ action, icon, label }) => html`<${Action} key=${action} icon=${icon} bare label=${label} data-quick=${action} onClick=${() => act(action)} />`)}
+      <span class="bar-gap" aria-hidden="true"></span>
+      <${Action} icon="minus" bare id="viewer-out" label=${t("zoom.out")} onClick=${() => zoom.current.step(-1)} />
+      <button type="button" id="viewer-scale" class="plain scale" aria-label=${t("zoom.reset", { percent })} title=${t("zoom.reset", { percent })} onClick=${() => zoom.current.reset()}>${percent} %</button>
+      <${Action} icon="plus" bare id="viewer-in" label=${t("zoom.in")} onClick=${() => zoom.current.step(1)} />
+      <span class="bar-gap" aria-hidden="true"></span>
+      ${compares && html`<${Action} icon="compare" bare id="viewer-compare" label=${t("compare")} pressed=${comparing} onClick=${() => act("compare")} />`}
+      <a id="viewer-download" class="plain bare" href=${picture.download} download aria-label=${t("download")} title=${t("download")}><${Icon} name="download" /></a>
+      <${Action} icon="info" bare id="viewer-info" label=${t("viewer.about")} pressed=${panel} aria-controls="viewer-panel" onClick=${() => act("info")} />
+    </div>`;
+}
+
+const WIDE = matchMedia("(min-width: 64rem)");
+
+/** The dialog. `at`: {job, index}, or null while it is closed; `close` leaves it where nothing is to be gone back to. */
 export function Viewer({ at, close }) {
   const dialog = useRef();
-  const [open, setOpen] = useState(null);
-  const card = useStore(`card:${at?.job}`, (store) => at && store.get(at.job));
-  useEffect(() => setOpen(null), [at?.job, at?.index]);
+  const opened = useRef(null);
+  const seen = useRef(null);
+  const composing = useRef(false);
+  const [, uncover] = useState(0);
+  const [said, setSaid] = useState(null);
+  const [panel, setPanel] = useState(WIDE.matches);
+  const [comparing, setComparing] = useState(false);
+  const [divided, setDivided] = useState(MIDDLE);
+  const card = useCard(at?.job);
   const position = card?.pictures.findIndex(({ index }) => index === at.index) ?? -1;
   const picture = card?.pictures[position];
+  const parentCard = useCard(picture ? card.parent?.job_id : null);
+
+  const go = (to) => to && replace(address(to.job, to.index));
+  const turn = async (by) => {
+    const to = await next(at, by);
+    if (to) go(to);
+    else announce(t(by > 0 ? "viewer.last" : "viewer.first"));
+  };
+  const { stage, box, zoom, scale } = useZoom(picture, turn);
+
   useEffect(() => {
     const { current } = dialog;
-    if (picture && !current.open) current.showModal();
-    if (!picture && current.open) current.close();
+    if (picture && !current.open) {
+      // Rows that come meanwhile wait behind their pill, so that nothing moves under the dialog.
+      store.reading(true);
+      opened.current = document.activeElement;
+      composing.current = false;
+      current.showModal();
+      current.focus();
+    }
+    if (!at && current.open) current.close();
+    if (at && card === undefined) {
+      store.say(t("job.missing", { job: at.job }), "problem");
+      close();
+    }
+    if (picture) seen.current = at;
+    setSaid(null);
+    setDivided(MIDDLE);
+  }, [at?.job, at?.index, Boolean(picture), card === undefined]);
+
+  // The neighbours are fetched while one is looked at.
+  useEffect(() => {
+    if (!picture) return;
+    const list = all();
+    const here = list.findIndex((one) => one.job === at.job && one.index === at.index);
+    for (const one of [list[here + 1], list[here - 1]]) {
+      const near = one && store.get(one.job)?.pictures.find(({ index }) => index === one.index);
+      if (near) new Image().src = near.url;
+    }
   }, [picture?.url]);
-  const all = picture ? store.list().flatMap((one) => one.pictures.map(({ index }) => ({ job: one.job_id, index }))) : [];
-  const turn = (by) => {
-    const now = all.findIndex(({ job, index }) => job === at.job && index === at.index);
-    const next = all[now + by];
-    if (next) history.replaceState(null, "", `#job/${next.job}/${next.index + 1}`), dispatchEvent(new HashChangeEvent("hashchange"));
+
+  const closed = () => {
+    if (at) leave(close);
+    entered = null;
+    const { job, index } = seen.current ?? {};
+    const first = opened.current;
+    if (composing.current) return;
+    // Back to where it was opened, or to the picture that was seen last.
+    const shown = document.querySelector(`[data-picture="${job}/${index}"]`);
+    const back = shown && !first?.matches?.(`[data-picture="${job}/${index}"]`) ? shown : first;
+    setTimeout(() => {
+      if (!back?.isConnected) return;
+      back.focus({ preventScroll: true });
+      back.scrollIntoView?.({ block: "nearest" });
+    });
   };
-  const pressed = (event) => {
-    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!by) return;
+
+  const before = picture && beforeOf(card);
+  const origin = parentCard?.pictures.find(({ index }) => index === card?.parent?.index);
+  const covered = Boolean(picture?.spoiler) && !uncovered.has(picture.url);
+  const beforeIsOpen = !card?.parent || (parentCard !== null && (!origin?.spoiler || uncovered.has(origin.url)));
+  const compares = Boolean(before) && !covered && beforeIsOpen;
+  const compared = compares && comparing;
+
+  const say = (sentence, isError = false) => {
+    setSaid({ sentence, isError });
+    announce(sentence);
+  };
+  // What goes on in the composer is done there.
+  const compose = async (work) => {
+    composing.current = true;
+    dialog.current.close();
+    await work;
+    setTimeout(focusPrompt, NUDGE);
+  };
+  const acts = {
+    star: () => store.star(at.job, at.index),
+    compare: () => setComparing(!comparing),
+    info: () => setPanel(!panel),
+    edit: () => compose(editPicture(card, picture)),
+    start: () => compose(startFrom(card, picture)),
+    reference: () => compose(addReference(picture.url, `easel-${card.job_id}-${picture.index + 1}.png`)),
+    reuse: () => compose(fillComposer({ ...card.recipe, seed: picture.seed ?? card.recipe.seed, count: 1 })),
+    prompt: () => compose(fillComposer({ prompt: card.recipe?.prompt ?? card.prompt })),
+    remix: () => compose(fillComposer({ ...card.recipe, seed: "" })),
+    mask: async () => {
+      const name = `easel-${card.job_id}-${picture.index + 1}.png`;
+      if (await openMask({ source: picture.url, name })) compose(null);
+    },
+    delete: async () => {
+      const to = (await next({ job: at.job, index: card.pictures.at(-1).index }, 1)) ?? (await next({ job: at.job, index: card.pictures[0].index }, -1));
+      if (!(await removeJobs([at.job]))) return;
+      if (to) go(to);
+      else dialog.current.close();
+    },
+  };
+  const act = (name) => {
+    if (acts[name]) return acts[name]();
+    const button = card.buttons.flat().find((one) => one.action === name && (one.index === at.index || one.index === null));
+    return button && pressed(button.id, say);
+  };
+
+  const keyed = (event) => {
+    const { key, target } = event;
+    if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, textarea, select")) return;
+    const zoomed = scale > 1;
+    const keys = {
+      ArrowLeft: () => (zoomed && event.shiftKey ? zoom.current.pan(NUDGE, 0) : turn(-1)),
+      ArrowRight: () => (zoomed && event.shiftKey ? zoom.current.pan(-NUDGE, 0) : turn(1)),
+      ArrowUp: () => zoomed && zoom.current.pan(0, NUDGE),
+      ArrowDown: () => zoomed && zoom.current.pan(0, -NUDGE),
+      "+": () => zoom.current.step(1),
+      "=": () => zoom.current.step(1),
+      "-": () => zoom.current.step(-1),
+      0: () => zoom.current.reset(),
+      i: () => act("info"),
+      c: () => compares && act("compare"),
+      e: () => act("edit"),
+      f: () => act("star"),
+      m: () => act("mask"),
+      d: () => document.getElementById("viewer-download").click(),
+      Delete: () => act("delete"),
+    };
+    const done = keys[key] ?? (key in KEYS ? () => act(KEYS[key]) : null);
+    // In the panel, arrows scroll.
+    if (!done || (["ArrowUp", "ArrowDown"].includes(key) && (!zoomed || target.closest(".panel")))) return;
     event.preventDefault();
-    turn(by);
+    done();
   };
-  // The dialog covers everything: what is not the picture or a control is outside.
-  const clicked = (event) => event.target.closest("img, figcaption, button") || dialog.current.close();
-  const covered = picture?.spoiler && open !== picture.url;
-  const said = picture && [
-    card.pictures.length > 1 ? t("viewer.position", { index: position + 1, count: card.pictures.length }) : "",
-    picture.seed === null ? "" : t("viewer.seed", { seed: picture.seed }),
-  ].filter(Boolean).join(" · ");
-  const style = picture && { "--width": `${picture.width * Math.max(1, 1.5 * store.enlarge(card))}px`, "--ratio": picture.width / picture.height };
+  const move = useCallback((to) => setDivided(to), []);
+  const round = (id, icon, label, onClick) => html`<button id=${id} class="round" type="button" aria-label=${label} title=${label} onClick=${onClick}><${Icon} name=${icon} /></button>`;
   return html`
-    <dialog ref=${dialog} id="viewer" class="viewer" aria-label=${t("viewer")} onClose=${close} onKeyDown=${pressed} onClick=${clicked}>
-      ${picture &&
-      html`<figure>
-          <img id="viewer-picture" class=${covered ? "covered" : ""} style=${style} width=${picture.width} height=${picture.height} alt=${picture.alt} src=${picture.url} onClick=${() => setOpen(picture.url)} />
-          <figcaption>
-            <span id="viewer-caption" class="viewer-caption">${card.prompt}</span>
-            <span id="viewer-position" class="viewer-position">${said}</span>
-            <a id="viewer-download" class="round" href=${picture.download} download aria-label=${t("download")} title=${t("download")}><${Icon} name="download" /></a>
-          </figcaption>
-        </figure>
-        <button id="viewer-previous" class="round" type="button" aria-label=${t("viewer.previous")} title=${t("viewer.previous")} onClick=${() => turn(-1)}><${Icon} name="previous" /></button>
-        <button id="viewer-next" class="round" type="button" aria-label=${t("viewer.next")} title=${t("viewer.next")} onClick=${() => turn(1)}><${Icon} name="next" /></button>`}
-      <button id="viewer-close" class="round" type="button" aria-label=${t("viewer.close")} title=${t("viewer.close")} onClick=${() => dialog.current.close()}><${Icon} name="close" /></button>
+    <dialog ref=${dialog} id="viewer" class=${panel ? "viewer with-panel" : "viewer"} tabindex="-1" aria-label=${t("viewer")} onClose=${closed} onKeyDown=${keyed}>
+      ${picture && html`
+        <${Picture} card=${card} picture=${picture} before=${compared ? before : null} at=${divided} move=${move} stage=${stage} box=${box} covered=${covered}
+          uncover=${() => (uncovered.add(picture.url), dialog.current.focus(), uncover((count) => count + 1))} />
+        ${round("viewer-previous", "previous", t("viewer.previous"), () => turn(-1))}
+        ${round("viewer-next", "next", t("viewer.next"), () => turn(1))}
+        <${Bar} card=${card} picture=${picture} scale=${scale} zoom=${zoom} compares=${compares} comparing=${compared} act=${act} panel=${panel} />
+        ${!panel && said && html`<p class=${said.isError ? "viewer-said error" : "viewer-said"}>${said.sentence}</p>`}
+        ${panel && html`<${Panel} ...${{ card, picture, position, parentCard, act, go, said }} />`}`}
+      ${round("viewer-close", "close", t("viewer.close"), () => dialog.current.close())}
     </dialog>`;
 }

@@ -19,8 +19,10 @@ PAGE = STATIC / "index.html"
 # A key, also where one of two is chosen: t("star.on") and t(on ? "star.off" : "star.on").
 SAID = re.compile(r"\bt\(([^()]*)")
 KEY = re.compile(r'"([a-z0-9_.]+)"')
-# Put together from the name of a preset or a view.
+KINDS = ("draw", "reroll", "seed", "vary", "upscale", "edit", "start")
+# Put together from the name of a preset, a view, or a kind of requests.
 CHOSEN = {
+    *(f"{about}.{kind}" for about in ("kind", "lineage") for kind in KINDS),
     *(f"size.{name}" for name in (*demo().presets, "like")),
     "feed",
     "grid",
@@ -73,7 +75,7 @@ def test_the_markup_holds_no_words_of_its_own() -> None:
 
 
 def test_nothing_is_put_in_as_markup_and_nothing_comes_from_elsewhere() -> None:
-    for path in [*SCRIPTS, PAGE, STATIC / "easel.css"]:
+    for path in [*SCRIPTS, PAGE, *STATIC.glob("*.css")]:
         source = path.read_text(encoding="utf-8")
         for never in (
             "innerHTML",
