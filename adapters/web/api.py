@@ -8,7 +8,6 @@ import re
 from collections.abc import AsyncGenerator
 from html import escape
 from importlib.metadata import version
-from pathlib import Path
 
 from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -21,6 +20,7 @@ from adapters.web.request_checks import MAX_JSON, MAX_MULTIPART, MAX_PICTURE, Bo
 from adapters.web.routes import Role, Route
 from adapters.web.settings import LIMITS
 from adapters.web.sse import EventStreams
+from adapters.web.static_files import StaticFiles
 from bot.core.cards import ButtonPress, Card
 from bot.core.errors import BadInput, NotFound
 from bot.core.people import Actor
@@ -36,8 +36,6 @@ MAX_ID = 2**63 - 1
 
 READY_SECONDS = 4.0
 """Seconds until a check counts as failed; probes usually wait five."""
-
-STATIC = Path(__file__).parent / "static"
 
 
 class Api:
@@ -241,8 +239,7 @@ class PageHandlers:
     def __init__(self, studio: Studio, registry: CollectorRegistry) -> None:
         self._studio = studio
         self._registry = registry
-        # The files at the start, by name: no path is ever built from a request.
-        self._files = {path.name: path for path in STATIC.iterdir()}
+        self._files = StaticFiles()
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -255,20 +252,17 @@ class PageHandlers:
             Route("GET", "/metrics", self.metrics, Role.OWNER),
         ]
 
-    async def page(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - aiohttp's signature
+    async def page(self, request: web.Request) -> web.StreamResponse:
         """Return the page."""
-        return web.FileResponse(STATIC / "index.html")
+        return self._files.answer(request, "index.html")
 
     async def static(self, request: web.Request) -> web.StreamResponse:
         """Return one of the page's scripts, styles or pictures. Raises NotFound."""
-        file = self._files.get(request.match_info["name"])
-        if file is None:
-            raise NotFound("refusal.web.not_found")
-        return web.FileResponse(file)
+        return self._files.answer(request, request.match_info["name"])
 
-    async def icon(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - aiohttp's signature
+    async def icon(self, request: web.Request) -> web.StreamResponse:
         """Return the icon, which browsers request here in any case."""
-        return web.FileResponse(STATIC / "icon.svg")
+        return self._files.answer(request, "icon.svg")
 
     async def alive(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
         """Answer 200 while the process is up."""

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from adapters.web.api import STATIC
 from adapters.web.identity import actor_of
 from adapters.web.request_checks import BodyReader, Key
 from adapters.web.routes import Role, Route
+from adapters.web.static_files import StaticFiles
 from bot.core.access import FEW, AccessDecision
 from bot.core.errors import BadInput, NotFound
 from bot.core.jobs import ServiceState
@@ -165,6 +165,7 @@ class OwnerHandlers:
         self._studio = studio
         self._owner = studio.owner
         self._bodies = BodyReader()
+        self._files = StaticFiles()
 
     def routes(self) -> list[Route]:
         """Return the routes; each is the owner's."""
@@ -209,9 +210,9 @@ class OwnerHandlers:
             *(Route("POST", path, handler, Role.OWNER) for path, handler in posts.items()),
         ]
 
-    async def page(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - aiohttp's signature
+    async def page(self, request: web.Request) -> web.StreamResponse:
         """Return the page."""
-        return web.FileResponse(STATIC / "owner.html")
+        return self._files.answer(request, "owner.html")
 
     async def info(self, request: web.Request) -> web.Response:
         """Return the texts of the pages in the actor's language."""

@@ -37,6 +37,7 @@ from adapters.web.request_checks import EVERYWHERE, BodyReader, add_headers
 from adapters.web.routes import ROUTES, RouteTable
 from adapters.web.settings import WebSettings
 from adapters.web.sse import EventStreams
+from adapters.web.static_files import compress
 from bot.core.errors import BadInput
 from bot.settings import Settings
 from bot.studio import Studio
@@ -328,7 +329,7 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     table = RouteTable()
     access = AccessControl(settings, studio, token, table)
     errors = ErrorMiddleware(studio, {A1111_PREFIX: error_form, OPENAI_PREFIX: openai_answer})
-    app = web.Application(middlewares=[mark_busy, errors.middleware, access.middleware])
+    app = web.Application(middlewares=[mark_busy, compress, errors.middleware, access.middleware])
     app[ROUTES] = table
     streams, feed = EventStreams(), FeedStreams(studio, most_connections() * 3 // 4)
     app[STREAMS] = feed

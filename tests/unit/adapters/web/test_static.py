@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from adapters.web.api import STATIC
+from adapters.web.static_files import STATIC
 from bot.cards import i18n
 from bot.features import COMMANDS
 from engine.families.z_image.spec import demo
