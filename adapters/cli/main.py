@@ -124,6 +124,8 @@ def _parser() -> _Parser:
     _key(add("key", "Create, list or revoke API keys.", "key"))
     claim = add("claim", "Print a code; the person who sends it to the bot becomes its owner.", "serve")
     claim.set_defaults(command="claim")
+    mcp = add("mcp", "Let language models draw: the MCP server on standard input and output.", "mcp")
+    mcp.add_argument("--url", metavar="URL", help="address of a running service, such as http://127.0.0.1:7860")
     add("migrate", "Bring the database to this version (serve does so by itself).", "migrate")
     _backup(
         add(

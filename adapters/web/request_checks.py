@@ -18,7 +18,7 @@ from yarl import URL
 
 from adapters.web.errors import BodyTooLarge, LengthRequired, RequestTimeout, Unsupported
 from adapters.web.render import shown
-from adapters.web.settings import WebSettings
+from adapters.web.settings import EVERYWHERE, WebSettings
 from bot.core.errors import BadInput, NotAllowed, Unavailable
 from bot.core.requests import MAX_PICTURE_BYTES, MAX_PICTURES_BYTES, DrawForm
 
@@ -35,9 +35,6 @@ HEADERS = {
 
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 """Names of this machine for itself."""
-
-EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not listened on
-"""Wildcard addresses, which are no host names."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 """Methods of requests that change nothing."""
@@ -287,7 +284,7 @@ class BodyReader:
         """
         if request.content_type != _MULTIPART:
             raise Unsupported("refusal.web.body", problem=f"Content-Type: {_MULTIPART}")
-        async with self._room_for(request) as length:
+        async with self.room_for(request, MAX_MULTIPART, _pictures_too_large()) as length:
             with _readable():
                 async with _patience(length):
                     fields, found = await _parts(request, files, None)
@@ -307,13 +304,8 @@ class BodyReader:
         """
         if request.content_type != _JSON:
             raise Unsupported("refusal.web.body", problem=f"Content-Type: {_JSON}")
-        _uncompressed(request)
-        length = request.content_length
-        if length is None:
-            raise LengthRequired("refusal.web.length")
-        if length > MAX_LARGE_JSON:
-            raise BodyTooLarge("refusal.web.too_large", limit=MAX_LARGE_JSON // 1024)
-        async with self._reserved(length):
+        too_large = BodyTooLarge("refusal.web.too_large", limit=MAX_LARGE_JSON // 1024)
+        async with self.room_for(request, MAX_LARGE_JSON, too_large) as length:
             with _readable():
                 async with _patience(length):
                     sent = await request.clone(client_max_size=MAX_LARGE_JSON).read()
@@ -332,7 +324,7 @@ class BodyReader:
         if request.content_type != _MULTIPART:
             yield Sent(await self._draw_json(request))
             return
-        async with self._room_for(request) as length:
+        async with self.room_for(request, MAX_MULTIPART, _pictures_too_large()) as length:
             with _readable():
                 async with _patience(length):
                     text, found = await _parts(request, {*_FILES, _REFERENCES}, DrawBody.model_fields)
@@ -375,14 +367,26 @@ class BodyReader:
         return _checked({n: value for n, value in sent.items() if n not in {*_FILES, _REFERENCES}}, DrawBody)
 
     @asynccontextmanager
-    async def _room_for(self, request: web.Request) -> AsyncIterator[int]:
-        """Reserve memory for a multipart body while the block runs; yields its length in bytes."""
+    async def room_for(self, request: web.Request, most: int, too_large: BodyTooLarge) -> AsyncIterator[int]:
+        """Reserve memory for a body while the block runs; yields its length in bytes.
+
+        Args:
+            request: The request.
+            most: Most bytes.
+            too_large: The error for a longer body.
+
+        Raises:
+            BodyTooLarge: ``too_large``.
+            LengthRequired: The body has no length.
+            Unsupported: It is compressed.
+            Unavailable: Too many bytes of other uploads are in memory.
+        """
         _uncompressed(request)
         length = request.content_length
         if length is None:
             raise LengthRequired("refusal.web.length")
-        if length > MAX_MULTIPART:
-            raise _pictures_too_large()
+        if length > most:
+            raise too_large
         async with self._reserved(length):
             yield length
 

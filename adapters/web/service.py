@@ -29,11 +29,12 @@ from adapters.web.feed_api import FeedHandlers
 from adapters.web.feed_streams import FeedStreams
 from adapters.web.following import JobFollower
 from adapters.web.identity import NAME
+from adapters.web.mcp.bridge import McpHandlers
 from adapters.web.openai.errors import PREFIX as OPENAI_PREFIX
 from adapters.web.openai.errors import answer as openai_answer
 from adapters.web.openai.handlers import OpenAiApi
 from adapters.web.owner import OwnerHandlers
-from adapters.web.request_checks import EVERYWHERE, BodyReader, add_headers
+from adapters.web.request_checks import BodyReader, add_headers
 from adapters.web.routes import ROUTES, RouteTable
 from adapters.web.settings import WebSettings
 from adapters.web.sse import EventStreams
@@ -340,17 +341,20 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     table.add(app, FeedHandlers(studio, feed, bodies).routes())
     table.add(app, ExportHandlers(studio).routes())
     drawing = DrawingHandlers(studio, bodies)
-    for handlers in (drawing, OptionHandlers(studio, bodies), ListingHandlers(studio, bodies)):
+    mcp = McpHandlers(studio, bodies)
+    for handlers in (drawing, OptionHandlers(studio, bodies), ListingHandlers(studio, bodies), mcp):
         table.add(app, handlers.routes())
     table.add(app, OwnerHandlers(studio).routes())
     app.on_response_prepare.append(add_headers)
 
     async def start(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature
         feed.start()
+        await mcp.start()
 
     async def close(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature
         streams.close()
-        await drawing.close()
+        drawing.close()
+        await mcp.close()
         await feed.close()
         follower.close()
 
@@ -401,8 +405,7 @@ class WebService(PlatformService):
         except OSError as error:
             reason = error.strerror or str(error)
             raise BadInput("cli.port.in_use", host=settings.host, port=str(settings.port), reason=reason) from None
-        host = "127.0.0.1" if settings.host in EVERYWHERE else settings.host
-        self.url = f"{settings.scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}/"
+        self.url = f"{settings.local_url}/"
         if settings.exposed:
             self.link = str(URL(settings.public_link or self.url).with_query(token=token))
 

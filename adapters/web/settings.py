@@ -22,6 +22,9 @@ LIMITS = PlatformLimits(max_count=16)
 TOKEN_FILE = "web-token"  # noqa: S105 - a file's name
 """Where a generated token is kept in the data folder, readable by its owner alone (0600)."""
 
+EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not listened on
+"""Wildcard addresses, which are no host names."""
+
 _HOST = re.compile(r"([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)\.?(?::\d{1,5})?", re.ASCII)
 
 
@@ -113,6 +116,12 @@ class WebSettings(PlatformSettings):
     def address(self) -> str:
         """Host and port that the page listens on."""
         return f"{self.host}:{self.port}"
+
+    @property
+    def local_url(self) -> str:
+        """Address of the page for programs on this machine, without a slash at its end."""
+        host = "127.0.0.1" if self.host in EVERYWHERE else self.host
+        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def exposed(self) -> bool:

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from aiohttp import web
@@ -55,6 +55,7 @@ class _OpenJob:
         card: Its latest card.
         begun: Event loop time at which drawing began; None before.
         interrupted: A client has ended it.
+        previews: Ends the previews that are made of it; None while none are.
     """
 
     actor: Actor
@@ -64,6 +65,7 @@ class _OpenJob:
     card: Card
     begun: float | None = None
     interrupted: bool = False
+    previews: asyncio.TimerHandle | None = None
 
     @property
     def steps(self) -> int:
@@ -79,7 +81,6 @@ class DrawingHandlers:
         self._bodies = bodies
         self._open: list[_OpenJob] = []
         self._closing = asyncio.Event()
-        self._previews: dict[int, _PreviewDemand] = {}
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -91,12 +92,9 @@ class DrawingHandlers:
             Route("POST", "/sdapi/v1/skip", self.interrupt, Role.MEMBER),
         ]
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Answer the requests that are open; their jobs go on."""
         self._closing.set()
-        for demand in self._previews.values():
-            demand.task.cancel()
-        await asyncio.gather(*(demand.task for demand in self._previews.values()), return_exceptions=True)
 
     async def txt2img(self, request: web.Request) -> web.Response:
         """Draw from a prompt, and answer with the pictures."""
@@ -132,6 +130,7 @@ class DrawingHandlers:
             yield job
         finally:
             self._open.remove(job)
+            self._leave_previews(job)
 
     async def _finish(self, job: _OpenJob) -> None:
         """Wait for the job's final card. Raises Unavailable when the service stops before; the job goes on."""
@@ -196,12 +195,11 @@ class DrawingHandlers:
 
     async def _preview(self, job: _OpenJob) -> str | None:
         """Return the latest preview of a job in base64, and have previews made for a while."""
-        demand = self._previews.get(job.job_id)
-        if demand is None or demand.task.done():
-            demand = _PreviewDemand()
-            demand.task = asyncio.create_task(self._keep_previews(job, demand), name=f"previews of job {job.job_id}")
-            self._previews[job.job_id] = demand
-        demand.until = asyncio.get_running_loop().time() + PREVIEW_SECONDS
+        if job.previews is None:
+            self._studio.view_previews(job.job_id)
+        else:
+            job.previews.cancel()
+        job.previews = asyncio.get_running_loop().call_later(PREVIEW_SECONDS, self._leave_previews, job)
         for index in range(job.body.count):
             try:
                 seen = await self._studio.preview(job.actor, job.job_id, index)
@@ -211,37 +209,11 @@ class DrawingHandlers:
                 return base64.b64encode(seen.data).decode("ascii")
         return None
 
-    async def _keep_previews(self, job: _OpenJob, demand: _PreviewDemand) -> None:
-        """Watch a job with previews until no client has asked for one for PREVIEW_SECONDS, or it ends."""
-        loop = asyncio.get_running_loop()
-        demand.until = loop.time() + PREVIEW_SECONDS
-        try:
-            async with aclosing(self._studio.watch(job.actor, job.job_id, previews=True)) as cards:
-                while (left := demand.until - loop.time()) > 0:
-                    async with asyncio.timeout(left):
-                        if await anext(cards, None) is None:
-                            return
-        except TimeoutError:
-            if demand.until > loop.time():
-                log.debug("previews of job %d are still wanted; the next request begins them again", job.job_id)
-        except Refusal:
-            pass  # the job is gone
-        finally:
-            if self._previews.get(job.job_id) is demand:
-                del self._previews[job.job_id]
-
-
-@dataclass(eq=False, slots=True)
-class _PreviewDemand:
-    """Previews of a job that clients ask for.
-
-    Attributes:
-        until: Event loop time until which they are made.
-        task: Watches the job.
-    """
-
-    until: float = 0.0
-    task: asyncio.Task[None] = field(init=False)
+    def _leave_previews(self, job: _OpenJob) -> None:
+        if job.previews is not None:
+            job.previews.cancel()
+            job.previews = None
+            self._studio.leave_previews(job.job_id)
 
 
 def header_of(notes: Sequence[str]) -> str:

@@ -285,7 +285,7 @@ async def test_progress_with_a_preview_and_interrupt(held: WebHarness) -> None:
     await held.until(lambda: held.gate.reached)
     _, answer = await held.get("/sdapi/v1/progress", params={"skip_current_image": "true"})
     assert answer["state"]["job_count"] == 1
-    assert not held.watched() or answer["current_image"] is None
+    assert answer.get("current_image") is None
     while answer["current_image"] is None:
         _, answer = await held.get("/sdapi/v1/progress")
         if answer["progress"] < 0.5:

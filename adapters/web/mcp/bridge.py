@@ -1,0 +1,211 @@
+"""``/mcp``: the protocol's server, an ASGI application, inside the page's own server."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import hdrs, web
+
+from adapters.web.errors import BodyTooLarge
+from adapters.web.identity import actor_of, place_of
+from adapters.web.mcp.tools import Caller, Tools
+from adapters.web.request_checks import BodyReader
+from adapters.web.routes import Role, Route
+from bot.core.errors import Unavailable
+from bot.studio import Studio
+
+if TYPE_CHECKING:
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+PATH = "/mcp"
+
+MAX_BODY = 16 * 2**20
+"""Most bytes of a message: a picture to change, in base64."""
+
+WATCH_SECONDS = 0.5
+"""Seconds between two looks whether a client has left."""
+
+CALLER = "easel.caller"
+"""Key of the caller in the scope of a request."""
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Application = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+"""An ASGI application."""
+
+
+def is_installed() -> bool:
+    """Whether the package ``mcp`` is there: the extra ``mcp``."""
+    return importlib.util.find_spec("mcp") is not None
+
+
+class McpHandlers:
+    """Handler of ``/mcp``. Its requests are of whoever signs in or brings a key, as everywhere.
+
+    Messages stand alone: no session is kept between them, so that a restart breaks none, and none can be taken over.
+    """
+
+    def __init__(self, studio: Studio, bodies: BodyReader) -> None:
+        self._tools = Tools(studio)
+        self._bodies = bodies
+        self._manager: StreamableHTTPSessionManager | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+
+    def routes(self) -> list[Route]:
+        """Return the routes. There is no GET: the server sends nothing that was not asked for."""
+        return [Route("POST", PATH, self.message, Role.MEMBER)]
+
+    async def start(self) -> None:
+        """Start the protocol's server, if its package is installed."""
+        if not is_installed():
+            return
+        # The package is optional.
+        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager  # noqa: PLC0415 - see above
+
+        from adapters.web.mcp.server import make_server  # noqa: PLC0415 - see above
+
+        server = make_server(self._tools, lambda ctx: _caller_in(ctx.request))
+        self._manager = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=MAX_BODY)
+        started = asyncio.Event()
+        # In a task of its own: the package's task group has to be left by the task that has entered it.
+        self._running = asyncio.create_task(self._run(self._manager, started), name="mcp")
+        waiting = asyncio.ensure_future(started.wait())
+        await asyncio.wait({waiting, self._running}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if self._running.done():
+            await self._running
+
+    async def _run(self, manager: StreamableHTTPSessionManager, started: asyncio.Event) -> None:
+        async with manager.run():
+            started.set()
+            await self._stop.wait()
+
+    async def close(self) -> None:
+        """End the calls that are open. Their jobs go on, and are in the history."""
+        self._tools.stop()
+        self._stop.set()
+        if self._running is not None:
+            await self._running
+        await self._tools.close()
+
+    async def message(self, request: web.Request) -> web.StreamResponse:
+        """Pass a message to the protocol's server.
+
+        Raises:
+            Unavailable: The package is not installed, or too many bytes of other uploads are in memory.
+            LengthRequired: The message has no length.
+            BodyTooLarge: It has more than MAX_BODY bytes.
+        """
+        if self._manager is None:
+            raise Unavailable("unavailable.mcp.missing")
+        caller = Caller(actor_of(request), place_of(request), str(request.url.origin()))
+        too_large = BodyTooLarge("refusal.web.too_large", limit=MAX_BODY // 1024)
+        # A message stays in memory until it is answered.
+        async with self._bodies.room_for(request, MAX_BODY, too_large):
+            return await Bridge(request, {CALLER: caller}, self._stop).answer(self._manager.handle_request)
+
+
+def _caller_in(request: Any) -> Caller:
+    caller = request.scope[CALLER]
+    assert isinstance(caller, Caller)
+    return caller
+
+
+class Bridge:
+    """One aiohttp request as an ASGI application sees it."""
+
+    def __init__(self, request: web.Request, extra: Scope, stop: asyncio.Event) -> None:
+        """Args:
+        request: The request.
+        extra: Further entries of the scope.
+        stop: Ends the request when it is set.
+        """
+        self._stop = stop
+        self._request = request
+        self._extra = extra
+        self._response: web.StreamResponse | None = None
+        self._body_read = False
+
+    async def answer(self, application: Application) -> web.StreamResponse:
+        """Run the application until it has answered, the client has left, or ``stop`` is set.
+
+        Returns the response, which is sent.
+
+        Raises:
+            ConnectionResetError: The client has left before there was a response.
+            Unavailable: The service has stopped before there was one.
+        """
+        calling = asyncio.create_task(_call(application, self._scope(), self._receive, self._send), name="mcp message")
+        leaving = asyncio.create_task(self._left(), name="client of mcp")
+        stopping = asyncio.create_task(self._stop.wait(), name="stop of mcp")
+        tasks = (calling, leaving, stopping)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if calling.done():
+                await calling
+            elif self._response is None and not leaving.done():
+                raise Unavailable("unavailable.mcp.stopping")
+            elif self._request.transport is not None:
+                # A response that only ended would look complete.
+                self._request.transport.abort()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if self._response is None:
+            raise ConnectionResetError
+        return self._response
+
+    async def _left(self) -> None:
+        """Return once the client has left."""
+        while self._request.transport is not None and not self._request.transport.is_closing():  # noqa: ASYNC110 - aiohttp has no event for it
+            await asyncio.sleep(WATCH_SECONDS)
+
+    def _scope(self) -> Scope:
+        request = self._request
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": f"{request.version.major}.{request.version.minor}",
+            "method": request.method,
+            "scheme": request.scheme,
+            "path": request.path,
+            "raw_path": request.rel_url.raw_path.encode("ascii"),
+            "query_string": request.query_string.encode(),
+            "root_path": "",
+            "headers": [(name.lower(), value) for name, value in request.raw_headers],
+            "client": tuple(peer[:2]) if isinstance(peer, tuple) else None,
+            "server": None,
+            **self._extra,
+        }
+
+    async def _receive(self) -> Message:
+        if self._body_read:
+            await self._left()
+            return {"type": "http.disconnect"}
+        chunk = await self._request.content.readany()
+        self._body_read = self._request.content.at_eof()
+        return {"type": "http.request", "body": chunk, "more_body": not self._body_read}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._response = web.StreamResponse(status=message["status"])
+            for name, value in message.get("headers", ()):
+                if name.lower() != hdrs.CONNECTION.lower().encode():
+                    self._response.headers.add(name.decode("latin-1"), value.decode("latin-1"))
+            await self._response.prepare(self._request)
+        elif message["type"] == "http.response.body":
+            assert self._response is not None
+            if body := message.get("body", b""):
+                await self._response.write(body)
+            if not message.get("more_body", False):
+                await self._response.write_eof()
+
+
+async def _call(application: Application, *arguments: Any) -> None:
+    await application(*arguments)

@@ -1,0 +1,112 @@
+"""Programs of others against real services: A1111's client, and MCP over standard streams and HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+import webuiapi
+from mcp.client.client import Client
+from mcp.client.stdio import StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+from mcp_types import CallToolResult, ImageContent, TextContent
+
+from tests.e2e.conftest import Typed
+from tests.e2e.service import Service, easel, environment
+
+pytestmark = pytest.mark.slow
+
+
+@asynccontextmanager
+async def over_stdio(folder: Path, env: Mapping[str, str], *args: str) -> AsyncIterator[Client]:
+    """`easel mcp` as a client's child process."""
+    command = ["-m", "adapters.cli.main", "mcp", *args]
+    server = StdioServerParameters(command=sys.executable, args=command, env=environment(env), cwd=str(folder))
+    async with Client(server, read_timeout_seconds=100) as client:
+        yield client
+
+
+def words(result: CallToolResult) -> str:
+    return "\n".join(one.text for one in result.content if isinstance(one, TextContent))
+
+
+async def drawn(client: Client) -> CallToolResult:
+    """Draw, with at least one report of progress."""
+    reports: list[float] = []
+
+    async def report(progress: float, total: float | None, message: str | None) -> None:
+        reports.append(progress)
+
+    result = await client.call_tool("draw", {"prompt": "a red apple", "seed": 7}, progress_callback=report)
+    assert not result.is_error, words(result)
+    assert reports
+    assert sum(isinstance(one, ImageContent) for one in result.content) == 1
+    return result
+
+
+async def test_mcp_without_a_service_draws_in_its_own_process(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    async with over_stdio(tmp_path, {"EASEL_DATA_DIR": str(data), "EASEL_WEB_PORT": "0"}) as client:
+        assert {tool.name for tool in (await client.list_tools()).tools} == {"draw", "edit", "history"}
+        result = await drawn(client)
+        assert result.structured_content is not None
+        original = Path(result.structured_content["pictures"][0]["address"].removeprefix("file://"))
+        assert original.is_relative_to(data)
+        assert await asyncio.to_thread(original.is_file)
+        history = await client.call_tool("history", {})
+        assert words(history).startswith("1: a red apple")
+
+
+async def test_programs_of_one_service(module_service: Service) -> None:
+    service = module_service
+
+    def a1111() -> None:
+        api = webuiapi.WebUIApi(port=service.port, sampler="Euler", steps=4)
+        result = api.txt2img(prompt="a red apple", seed=7, cfg_scale=0, width=192, height=192)
+        assert result.image.size == (192, 192)
+        assert result.info["all_seeds"] == [7]
+        assert result.image.info["parameters"] == result.info["infotexts"][0]
+        assert result.info["notes"] == []
+
+    await asyncio.to_thread(a1111)
+    # It finds the running service by the lock of its data folder.
+    async with over_stdio(service.folder, service.env) as client:
+        result = await drawn(client)
+        assert f"{service.url}/pictures/2/0.png" in words(result)
+        assert (await client.call_tool("draw", {"prompt": ""})).is_error
+    made = easel("key", "create", "--name", "model", "--quota", "1/day", cwd=service.folder, env=service.env)
+    key = made.stdout.splitlines()[-1]
+    # By address and key: another person, whose quota it is.
+    env = {"EASEL_API_KEY": key, "EASEL_DATA_DIR": str(service.folder / "elsewhere")}
+    async with over_stdio(service.folder, env, "--url", service.url) as client:
+        assert words(await client.call_tool("history", {})) == "There is nothing."
+        await drawn(client)
+        refused = await client.call_tool("draw", {"prompt": "a red apple"})
+        assert refused.is_error
+        assert "1" in words(refused)
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=60) as http,
+        Client(streamable_http_client(f"{service.url}/mcp", http_client=http)) as client,
+    ):
+        assert words(await client.call_tool("history", {})).startswith("3: a red apple")
+
+    def with_a_key() -> None:
+        api = webuiapi.WebUIApi(port=service.port, username="anybody", password=key)
+        with pytest.raises(RuntimeError) as refused:
+            api.txt2img(prompt="a red apple", steps=4, cfg_scale=0, width=192, height=192)
+        assert refused.value.args[0] == 429
+
+    await asyncio.to_thread(with_a_key)
+
+
+def test_mcp_says_why_it_can_not_start(typed: Typed) -> None:
+    code, out, err = typed("mcp", "--url", "http://127.0.0.1:9")
+    assert (code, out) == (1, "")
+    assert "http://127.0.0.1:9" in err
+    code, _, err = typed("mcp", "--url", "http://127.0.0.1:9", lang="zh_CN.UTF-8")
+    assert (code, "无法连接" in err) == (1, True)
