@@ -62,7 +62,8 @@ function useCards(hash) {
   const asked = useMemo(() => wanted(hash), [hash]);
   const [, again] = useReducer((count) => count + 1, 0);
   const found = useRef(null);
-  const every = useStore("list", (store) => store.list());
+  const ids = useStore("list", (store) => store.ids);
+  const revision = useStore("pictures", (store) => store.revision);
   const ready = useStore("list", (store) => store.ready);
   useLayoutEffect(() => {
     found.current = asked ? new Found(asked, again) : null;
@@ -70,10 +71,13 @@ function useCards(hash) {
     again();
   }, [asked]);
   const { current } = found;
-  if (!asked) return { cards: every, older: store.older, ready, refused: "", list: { cards: () => store.list(), more: () => store.loadOlder() } };
   // Deleted meanwhile: what the store had and has no more.
-  const shown = () => (found.current?.cards ?? []).filter(({ job_id: id }) => !store.removed.has(id)).map((card) => store.get(card.job_id) ?? card);
-  return { cards: shown(), older: current?.older ?? true, ready: Boolean(current) && (!current.loading || current.cards.length > 0), refused: current?.refused ?? "", list: { cards: shown, more: () => found.current.more() } };
+  const shown = () =>
+    asked ? (found.current?.cards ?? []).filter(({ job_id: id }) => !store.removed.has(id)).map((card) => store.get(card.job_id) ?? card) : store.list();
+  // Laid out again only when pictures came, went or changed: scrolling must cost nothing.
+  const cards = useMemo(shown, [asked, current?.cards, ids, revision]);
+  if (!asked) return { cards, older: store.older, ready, refused: "", list: { cards: shown, more: () => store.loadOlder() } };
+  return { cards, older: current?.older ?? true, ready: Boolean(current) && (!current.loading || cards.length > 0), refused: current?.refused ?? "", list: { cards: shown, more: () => found.current.more() } };
 }
 
 const dayOf = (card) => (card.created_at ? new Date(card.created_at).toDateString() : "");
@@ -181,6 +185,11 @@ function useWindow(box, step) {
   return from;
 }
 
+/** Move the focus to the tile that Tab would lead to. */
+export function focusGrid() {
+  document.querySelector('.grid-tiles [data-at][tabindex="0"]')?.focus();
+}
+
 /** `hash`: what is asked for, as the page's address has it behind `#grid?`. */
 export function Grid({ hash = "" }) {
   const { cards, older, ready, refused, list } = useCards(hash);
@@ -189,7 +198,7 @@ export function Grid({ hash = "" }) {
   const [current, setCurrent] = useState(0);
   const focusing = useRef(false);
   const { columns, side } = useColumns(box);
-  const { rows, tiles, height } = useMemo(() => laidOut(cards, columns, side), [cards.length, cards, columns, side]);
+  const { rows, tiles, height } = useMemo(() => laidOut(cards, columns, side), [cards, columns, side]);
   const from = useWindow(box, side + GAP);
   const beyond = innerHeight * BEYOND;
   const first = firstBelow(rows, from - beyond);

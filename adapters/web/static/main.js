@@ -7,7 +7,7 @@ import { Composer } from "./composer.js";
 import { draft } from "./draft.js";
 import { Empty } from "./empty.js";
 import { Feed } from "./feed.js";
-import { Grid } from "./grid.js";
+import { Grid, focusGrid } from "./grid.js";
 import { Banner, Header } from "./header.js";
 import { Keys, focusRow, useKeys } from "./keys.js";
 import { Mask } from "./mask.js";
@@ -72,7 +72,7 @@ function App() {
     scrollTo({ top: 0 });
   };
   return html`
-    <a class="skip" href="#feed" onClick=${(event) => (event.preventDefault(), focusRow(store.current ?? store.ids[0]))}>${t("skip.feed")}</a>
+    <a class="skip" href=${`#${view}`} onClick=${(event) => (event.preventDefault(), view === "grid" ? focusGrid() : focusRow(store.current ?? store.ids[0]))}>${t("skip.feed")}</a>
     <a class="skip" href="#prompt" onClick=${(event) => (event.preventDefault(), document.getElementById("prompt").focus())}>${t("skip.prompt")}</a>
     <${Header} view=${view} help=${() => setHelp(true)} />
     <${Banner} />

@@ -6,6 +6,11 @@ import { html, useLayoutEffect, useReducer } from "./preact.js";
 import { store } from "./store.js";
 import { announce, t } from "./texts.js";
 
+/** Most jobs of one deletion, and most pictures of one ZIP, as the service takes them. */
+const MOST_DELETED = 200;
+const MOST_ZIPPED = 500;
+const KEPT_MS = 60000;
+
 const key = (job, index) => `${job}/${index}`;
 
 /** Pictures by job and index. Jobs that are selected in the feed (`store.selected`) count with all their pictures. */
@@ -108,20 +113,22 @@ function complain(error) {
 
 /** Delete jobs: they are gone from the page at once, and come back where somebody takes it back. Resolves with whether they are gone. */
 export async function removeJobs(ids) {
-  const cards = ids.map((id) => store.get(id)).filter(Boolean);
+  const tokens = [];
+  const back = async () => {
+    try {
+      for (const token of tokens) for (const card of (await undoDeletion(token)).cards) store.put(card);
+      announce(t("deleted.back", { n: ids.length }));
+    } catch (error) {
+      complain(error);
+    }
+  };
   try {
-    const { undo } = await deleteJobs(ids, newKey());
-    for (const id of ids) store.gone(id);
-    selection.drop(ids);
-    const back = async () => {
-      try {
-        await undoDeletion(undo);
-        for (const card of cards) store.put(card);
-        announce(t("deleted.back", { n: ids.length }));
-      } catch (error) {
-        complain(error);
-      }
-    };
+    for (let at = 0; at < ids.length; at += MOST_DELETED) {
+      const part = ids.slice(at, at + MOST_DELETED);
+      tokens.push((await deleteJobs(part, newKey())).undo);
+      for (const id of part) store.gone(id);
+      selection.drop(part);
+    }
     store.say(t(ids.length === 1 ? "deleted.one" : "deleted.many", { n: ids.length }), "info", back);
     return true;
   } catch (error) {
@@ -130,16 +137,19 @@ export async function removeJobs(ids) {
   }
 }
 
-/** Download the pictures, [[job, index], ...], as one ZIP. */
-export async function download(pictures) {
+/** Download the pictures, [[job, index], ...], as a ZIP, or as several where they are too many for one. */
+async function download(pictures) {
   store.say(t("zip.begun", { n: pictures.length }));
+  const day = new Date().toISOString().slice(0, 10);
   try {
-    const file = await zip(pictures);
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(file);
-    link.download = `easel-${new Date().toISOString().slice(0, 10)}.zip`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+    for (let at = 0; at < pictures.length; at += MOST_ZIPPED) {
+      const file = await zip(pictures.slice(at, at + MOST_ZIPPED));
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(file);
+      link.download = pictures.length > MOST_ZIPPED ? `easel-${day}-${1 + at / MOST_ZIPPED}.zip` : `easel-${day}.zip`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), KEPT_MS);
+    }
     store.say("");
   } catch (error) {
     complain(error);
@@ -164,12 +174,12 @@ export function SelectionBar() {
   const jobs = chosen.jobs();
   if (!jobs.length) return null;
   return html`
-    <div id="selection" class="selection" role="toolbar" aria-label=${t("selection")}>
+    <section id="selection" class="selection" aria-label=${t("selection")}>
       <p class="selection-count" aria-live="polite">${t("selection.count", { n: pictures.length })}</p>
       ${pictures.length > 0 && html`
         <${Action} icon="star" label=${t("selection.star")} data-many="star" onClick=${() => starAll(pictures)} />
         <${Action} icon="download" label=${t("selection.zip")} data-many="zip" onClick=${() => download(pictures)} />`}
       <${Action} icon="bin" label=${t(jobs.length === 1 ? "selection.delete.one" : "selection.delete", { n: jobs.length })} danger data-many="delete" onClick=${() => removeJobs(jobs)} />
       <${Action} icon="close" bare label=${t("selection.clear")} data-many="clear" onClick=${() => selection.clear()} />
-    </div>`;
+    </section>`;
 }

@@ -13,7 +13,7 @@ const OUTBOX = "outbox";
 
 /**
  * Topics: `list` (which rows there are), `card:62`, `engine`, `outbox`, `said` (notices), `current` (the row that keys
- * are for), `selected`. `*` hears of everything.
+ * are for), `selected`, `pictures` (some came, or their stars changed). `*` hears of everything.
  */
 class Store {
   /** Cards by job number. */
@@ -36,6 +36,9 @@ class Store {
 
   /** Requests that were not answered yet: {key, form, files, refused}. */
   outbox = [];
+
+  /** Counts the changes of pictures: which there are, and which have stars. */
+  revision = 0;
 
   /** Jobs that were here and are gone. */
   removed = new Set();
@@ -147,7 +150,7 @@ class Store {
   }
 
   #put(cards) {
-    let changed = false;
+    let [changed, pictured] = [false, false];
     for (const card of cards) {
       const id = card.job_id;
       const before = this.cards.get(id);
@@ -158,6 +161,10 @@ class Store {
       if (before?.coming && card.final && !card.pictures.length) card.place = before.coming;
       else if (before?.place) card.place = before.place;
       this.cards.set(id, card);
+      if (looks(before) !== looks(card)) {
+        this.revision += 1;
+        pictured = true;
+      }
       if (!card.final) this.#stream.follow(id);
       if (before?.tone !== card.tone && (before || !card.final)) announce(card.status);
       if (!before) {
@@ -166,6 +173,7 @@ class Store {
       } else this.emit(`card:${id}`);
     }
     if (changed) this.emit("list");
+    if (pictured) this.emit("pictures");
     this.emit("open");
   }
 
@@ -361,6 +369,11 @@ class Store {
     const named = models.find(({ name, title }) => name === card.recipe?.model || card.facts.some(({ value }) => value === title));
     return (named ?? models[0]).enlarge;
   }
+}
+
+// What a small picture shows of a card's pictures.
+function looks(card) {
+  return card?.pictures.map(({ url, favourite }) => `${url} ${favourite}`).join("\n");
 }
 
 /** The page's one store. */

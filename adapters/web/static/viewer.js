@@ -63,7 +63,7 @@ export function useCard(id) {
   const [missing, setMissing] = useState(null);
   const [, again] = useState(0);
   useEffect(() => {
-    if (id === undefined || id === null || known || aside.has(id)) return;
+    if (id === undefined || id === null || known || aside.has(id) || store.removed.has(id)) return;
     fetchJob(id).then(
       ({ card }) => {
         aside.set(id, card);
@@ -364,9 +364,10 @@ export function Viewer({ at, close }) {
     },
     delete: async () => {
       const to = (await next({ job: at.job, index: card.pictures.at(-1).index }, 1)) ?? (await next({ job: at.job, index: card.pictures[0].index }, -1));
-      if (!(await removeJobs([at.job]))) return;
-      if (to) go(to);
-      else dialog.current.close();
+      // Gone to first: what is shown must not vanish under somebody's eyes.
+      go(to);
+      if (!(await removeJobs([at.job]))) go(at);
+      else if (!to) dialog.current.close();
     },
   };
   const act = (name) => {
