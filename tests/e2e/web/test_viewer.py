@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.keys import Keys
 
 from bot.cards.i18n import text
@@ -159,18 +158,15 @@ async def test_a_picture_is_looked_at_from_all_sides(app: WebHarness, browser: B
 async def test_a_part_is_painted_over_and_drawn_anew(app: WebHarness, browser: Browser) -> None:
     first = await app.drawn("a red apple", seed="7")
 
-    def drag(*points: tuple[float, float], kind: str = "mouse") -> None:
+    def drag(*points: tuple[float, float]) -> None:
         left, top, across, down = browser.js(
             "const at = document.getElementById('mask-canvas').getBoundingClientRect(); return [at.left, at.top, at.width, at.height]"
         )
-        hand = ActionBuilder(browser.driver, duration=20)
-        places = [(int(left + across * x), int(top + down * y)) for x, y in points]
-        hand.pointer_action.move_to_location(*places[0])
-        hand.pointer_action.pointer_down()
-        for place in places[1:]:
-            hand.pointer_action.move_to_location(*place)
-        hand.pointer_action.pointer_up()
-        hand.perform()
+        places = [{"x": left + across * x, "y": top + down * y} for x, y in points]
+        moves = [{"type": "mouseMoved", **place} for place in places[1:]]
+        steps = [{"type": "mousePressed", **places[0]}, *moves, {"type": "mouseReleased", **places[-1]}]
+        for step in steps:
+            browser.command("Input.dispatchMouseEvent", button="left", buttons=1, clickCount=1, **step)
 
     def painted(x: float, y: float) -> bool:
         code = (
