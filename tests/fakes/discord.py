@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
+from unittest.mock import patch
 
 from aiohttp import web
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
+from adapters.discord import surface
+from adapters.discord.surface import ABILITIES
 from tests.fakes.discord_gateway import Gateway
-from tests.fakes.discord_rest import COMPONENT, FORM, Rest
+from tests.fakes.discord_rest import COMPONENT, FORM, WINDOW, Rest
 from tests.fakes.discord_world import (
     FORUM,
     MANAGE_GUILD,
@@ -386,8 +390,12 @@ def endpoints() -> Iterator[None]:
 
 @asynccontextmanager
 async def strict() -> AsyncIterator[FakeDiscord]:
-    """A Discord; at its end nothing may have been sent that the real one would refuse."""
-    with endpoints():
+    """A Discord; at its end nothing may have been sent that the real one would refuse.
+
+    The adapter's pause between edits is that of the stand-in's window, which is shorter than Discord's.
+    """
+    pause = ABILITIES.edit_every * WINDOW / 5
+    with endpoints(), patch.object(surface, "ABILITIES", replace(ABILITIES, edit_every=pause)):
         async with FakeDiscord() as one:
             yield one
         assert one.world.problems == []

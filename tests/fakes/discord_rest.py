@@ -24,7 +24,8 @@ from tests.fakes.discord_world import (
 
 FILE_BYTES = 20 * 1024 * 1024
 REQUEST_BYTES = 25 * 1024 * 1024
-EDITS, WINDOW = 5, 5.0
+EDITS, WINDOW = 5, 1.0
+"""Requests in a window, and its seconds: one for Discord's five. The client waits as long as the answers' headers say."""
 CHANNEL = "/channels/{channel_id}"
 MESSAGE = "/channels/{channel_id}/messages/{message_id}"
 MESSAGES = "/channels/{channel_id}/messages"

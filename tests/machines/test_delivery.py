@@ -284,7 +284,7 @@ def _run(examples: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_picture_once() -> None:
-    _run(80)
+    _run(50)
 
 
 @pytest.mark.chaos

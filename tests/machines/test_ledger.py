@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from bot.audit import changes
 from bot.context import AdmissionContext, AppContext, load_admission_context
@@ -539,7 +539,19 @@ async def _newest(tx: Tx) -> int:
     return int(next(iter(rows))[0])
 
 
-TestLedger = Ledger.TestCase
-TestLedger.settings = settings(
-    max_examples=200, stateful_step_count=7, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+def _run(examples: int) -> None:
+    run_state_machine_as_test(
+        Ledger,
+        settings=settings(
+            max_examples=examples, stateful_step_count=7, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        ),
+    )
+
+
+def test_nothing_is_charged_twice_and_nobody_has_more_than_they_were_given() -> None:
+    _run(120)
+
+
+@pytest.mark.chaos
+def test_nothing_is_charged_twice_for_long() -> None:
+    _run(2000)

@@ -229,7 +229,7 @@ def test_joining_and_parting_in_any_order(tmp_path: Path) -> None:
         checks = (HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large)
         run_state_machine_as_test(
             Here,
-            settings=settings(max_examples=200, stateful_step_count=8, deadline=None, suppress_health_check=checks),
+            settings=settings(max_examples=100, stateful_step_count=8, deadline=None, suppress_health_check=checks),
         )
         runner.run(_whole(db))
         runner.run(db.close())

@@ -188,10 +188,10 @@ async def test_cancel_while_it_waits(start: Start, discord: FakeDiscord, ada: Pe
 
 async def test_history_pages_and_quota(start: Start, discord: FakeDiscord, ada: Person) -> None:
     bot = await start(quota=12)
-    # In several channels, since each takes five edits in five seconds and no more.
+    # In several channels, since each takes five edits in a window and no more.
     channels = [discord.channel, discord.thread("one"), discord.thread("two"), discord.world.direct(ada.user)]
-    for i in range(11):
-        await finished(discord, await (await ada.draw(f"apple {i}", channel=channels[i % 4])).answer())
+    for card in [await (await ada.draw(f"apple {i}", channel=channels[i % 4])).answer() for i in range(11)]:
+        await finished(discord, card)
     await bot.settled()
     page = await (await ada.run("history")).answer()
     assert page.only_for is ada.user
