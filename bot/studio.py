@@ -52,6 +52,7 @@ from bot.history import listing, queries
 from bot.history import service as history_service
 from bot.history.service import HistoryEntry, SentPicture
 from bot.moderation.word_list import WordList, shipped_words
+from bot.observability.log_context import request_context
 from bot.observability.metrics import Metrics
 from bot.owner.console import OwnerConsole
 from bot.owner.ports import Surroundings
@@ -216,7 +217,7 @@ class Studio:
 
         Raises Refusal.
         """
-        with self._metrics.command(actor.platform, DRAW):
+        with request_context(ref.event), self._metrics.command(actor.platform, DRAW):
             job = await shield(admission.draw(self._ctx, self._in_their_language(actor), place, form, ref))
         return await self._shown(job)
 
@@ -224,7 +225,7 @@ class Studio:
         """Admit a request as ``draw`` does, or with ``--expand`` save it: the card at ``ref.address`` says that its prompt
         is written, then shows it. Raises Refusal.
         """
-        with self._metrics.command(actor.platform, DRAW):
+        with request_context(ref.event), self._metrics.command(actor.platform, DRAW):
             saved = await shield(drafts.draw(self._ctx, self._in_their_language(actor), place, form, ref))
         return saved.card if isinstance(saved, SavedRequest) else (await self._shown(saved)).card
 
@@ -249,7 +250,7 @@ class Studio:
 
         The card at ``ref.address`` says so, and becomes the job's card or the refusal. Raises Refusal.
         """
-        with self._metrics.command(actor.platform, DRAW):
+        with request_context(ref.event), self._metrics.command(actor.platform, DRAW):
             saved = await shield(picture_requests.save(self._ctx, self._in_their_language(actor), place, form, ref))
         return saved.card if isinstance(saved, SavedRequest) else (await self._shown(saved)).card
 
@@ -344,7 +345,8 @@ class Studio:
 
     async def _run(self, invocation: Invocation) -> CommandResult:
         actor, command = self._in_their_language(invocation.actor), invocation.command
-        with self._metrics.command(actor.platform, command.name or command.action):
+        name = command.name or command.action
+        with request_context(invocation.ref.event), self._metrics.command(actor.platform, name):
             return await shield(runner.run(self._ctx, replace(invocation, actor=actor)))
 
     async def is_stranger(self, actor: Actor, place: Place) -> bool:

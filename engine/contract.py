@@ -606,6 +606,7 @@ class EngineConfig:
         edit_model: The model for edits, named as ``model``, which people can choose too; empty: none.
         text_model: Folder or hub id of a language model that writes longer prompts; empty: a model's own text encoder.
         caption_model: Folder or hub id of a model that describes pictures; empty: none.
+        log_level: Lowest level of the lines that the device's process logs: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``.
         environment: Additional environment variables of the device's process (``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HOME``).
     """
 
@@ -622,4 +623,5 @@ class EngineConfig:
     edit_model: str = ""
     text_model: str = ""
     caption_model: str = ""
+    log_level: str = "WARNING"
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)

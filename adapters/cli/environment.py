@@ -152,5 +152,6 @@ def engine_config(chosen: Settings, model: str | None = None) -> EngineConfig:
         edit_model=chosen.edit_model or "",
         text_model=_located(chosen.text_model),
         caption_model=_located(chosen.caption_model),
+        log_level=chosen.log_level,
         environment=hub(),
     )

@@ -35,6 +35,7 @@ from adapters.web.openai.errors import answer as openai_answer
 from adapters.web.openai.handlers import OpenAiApi
 from adapters.web.owner import OwnerHandlers
 from adapters.web.request_checks import BodyReader, add_headers
+from adapters.web.request_ids import add_request_id, request_ids
 from adapters.web.routes import ROUTES, RouteTable
 from adapters.web.settings import WebSettings
 from adapters.web.sse import EventStreams
@@ -330,7 +331,7 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     table = RouteTable()
     access = AccessControl(settings, studio, token, table)
     errors = ErrorMiddleware(studio, {A1111_PREFIX: error_form, OPENAI_PREFIX: openai_answer})
-    app = web.Application(middlewares=[mark_busy, compress, errors.middleware, access.middleware])
+    app = web.Application(middlewares=[request_ids, mark_busy, compress, errors.middleware, access.middleware])
     app[ROUTES] = table
     streams, feed = EventStreams(), FeedStreams(studio, most_connections() * 3 // 4)
     app[STREAMS] = feed
@@ -346,6 +347,7 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
         table.add(app, handlers.routes())
     table.add(app, OwnerHandlers(studio).routes())
     app.on_response_prepare.append(add_headers)
+    app.on_response_prepare.append(add_request_id)
 
     async def start(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature
         feed.start()

@@ -32,6 +32,7 @@ from bot.delivery.store import (
     settle_job,
     shows_result,
 )
+from bot.observability.log_context import job_context
 from bot.observability.metrics import Metrics
 from bot.storage import data_files, messages
 from bot.storage.database import Database
@@ -103,6 +104,12 @@ class MessageSync:
             item = await load_item(tx, message_id)
         if item is None:
             return 0
+        with job_context(None if item.job is None else item.job.id):
+            sent = await self._sync_item(item)
+            log.debug("message %d: its platform was sent %d messages", message_id, sent)
+            return sent
+
+    async def _sync_item(self, item: MessageItem) -> int:
         message, job = item.message, item.job
         surface = self._surfaces.get(message.address.platform)
         if surface is None:

@@ -17,6 +17,7 @@ from bot.dispatch.active_job import ActiveJob, ActiveJobs
 from bot.dispatch.batcher import BatchClaims, Batcher, InFlightBatch
 from bot.dispatch.completion import Completion, ImageFiles
 from bot.dispatch.eta import EtaCalibration
+from bot.observability.log_context import job_context
 from bot.observability.metrics import Metrics
 from bot.queue.fair_queue import WorkItem
 from bot.queue.job_queue import JobQueue
@@ -182,6 +183,8 @@ class Dispatcher:
     def _hand_over(self, batch: list[tuple[ActiveJob, WorkItem]]) -> InFlightBatch:
         """Note what the engine is given, before anything is awaited."""
         for active, item in batch:
+            with job_context(active.job.id):
+                log.debug("%d pictures go to the engine", len(item.indexes))
             active.painting.update(item.indexes)
             self._live.begin(active.job.id, len(active.recipes))
             for index in active.done:
@@ -207,16 +210,21 @@ class Dispatcher:
         if lost:
             self._metrics.lost.inc()
         for active, item in batch:
-            try:
-                await self._batch_ended(active, item, lost=lost)
-            except Exception:
-                log.exception("job %d can't be put in order; the next start does", active.job.id)
+            with job_context(active.job.id):
+                try:
+                    await self._batch_ended(active, item, lost=lost)
+                except Exception:
+                    log.exception("job %d can't be put in order; the next start does", active.job.id)
 
     def _on_event(self, event: Event) -> None:
         job_id, _, number = event.recipe_id.partition(":")
         active, index = self._active.get(int(job_id)), int(number)
         if active is None or index not in active.painting:
             return
+        with job_context(active.job.id):
+            self._on_picture(active, index, event)
+
+    def _on_picture(self, active: ActiveJob, index: int, event: Event) -> None:
         match event:
             case Step():
                 self._on_step(active, index, event)
@@ -305,6 +313,9 @@ class Dispatcher:
         except Exception:
             log.exception("the end of job %d can't be written down; the next start draws it again", job_id)
         else:
+            log.info(
+                "%d of %d pictures of %s were drawn", len(active.done), len(active.recipes), active.job.request.model
+            )
             if active.done:
                 self._overhead.stored(self._clock.monotonic() - active.drawn_at)
         self._live.end(job_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from bot.drawing.source_image import staged_sources
 from bot.drawing.start_picture import find_start
 from bot.moderation import checks
 from bot.moderation import store as moderation_rows
+from bot.observability.log_context import job_context
 from bot.places.options import PAUSED
 from bot.quotas import usage
 from bot.quotas.store import ledger
@@ -32,6 +34,8 @@ from bot.quotas.store import rules as rule_rows
 from bot.storage import data_files, inputs, jobs, messages, people
 from bot.storage.database import Tx
 from bot.storage.inputs import Staged
+
+log = logging.getLogger(__name__)
 
 _REVISABLE = 20
 """Most jobs of a person, newest first, that are searched for the one of an edited message."""
@@ -272,6 +276,8 @@ async def _store_and_queue(ctx: AppContext, admission: _Admission) -> Job:
         if replaced is not None:
             ctx.backlog.job_cancelled(replaced[0].id)
             ctx.backlog.job_changed(job.id)
+        with job_context(job.id):
+            log.debug("admitted: %d pictures of %s, %s", job.request.count, job.request.model, job.state)
         if job.state is JobState.QUEUED:
             ctx.backlog.enqueue(ticket_of(job))
         else:

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import SecretStr
 from pythonjsonlogger.json import JsonFormatter
 
+from bot.observability.log_context import ContextFilter, suffix_of
 from bot.settings import EnvSettings, LogFormat, Settings
 
 REDACTED = "[secret]"
@@ -34,6 +35,13 @@ _VERBOSE = ("PIL", "aiogram", "aiosqlite", "discord")
 
 _CONSOLE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _JSON = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+class _ConsoleFormatter(logging.Formatter):
+    """Ends each message with the job and the request that it is about."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return super().formatMessage(record) + suffix_of(record)
 
 
 class RedactingFormatter(logging.Formatter):
@@ -145,8 +153,9 @@ def configure(settings: Settings, more_secrets: Iterable[str] = (), stream: Text
     Returns:
         The root logger's only handler.
     """
-    inner = JsonFormatter(_JSON) if settings.log_format is LogFormat.JSON else logging.Formatter(_CONSOLE)
+    inner = JsonFormatter(_JSON) if settings.log_format is LogFormat.JSON else _ConsoleFormatter(_CONSOLE)
     handler = BurstLimitHandler(stream or sys.stderr)
+    handler.addFilter(ContextFilter())
     handler.setFormatter(RedactingFormatter(inner, (*secrets_of(settings), *more_secrets)))
     root = logging.getLogger()
     root.handlers[:] = [handler]

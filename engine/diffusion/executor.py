@@ -39,6 +39,7 @@ from engine.diffusion.request_state import (
 from engine.diffusion.step_tuning import BatchTuner, SplitTuner, StepKind
 from engine.families.denoise_state import Embedding, PictureState
 from engine.families.family import Family, PromptCache
+from engine.log_context import about
 
 PREVIEW_SECONDS = 0.25
 """Pause between two previews of a picture: at most four a second."""
@@ -210,13 +211,19 @@ class StepExecutor:
         for request in batch:
             if request.denoise is not None and request.denoise.lost:
                 request.restart(request.precision)
-        ready = [r for r in batch if r.denoise is not None or self._begin(r, family)]
+        ready = []
+        for request in batch:
+            with about([request.recipe.id]):
+                if request.denoise is not None or self._begin(request, family):
+                    ready.append(request)
         # A file that was replaced on the disk gives two sets of the same names.
         for chosen in dict.fromkeys(r.loras for r in ready):
             same = [r for r in ready if r.loras is chosen]
-            if self._denoise(same, family):
-                for request in same:
-                    if request.denoise is not None and request.denoise.finished:
+            with about(r.recipe.id for r in same):
+                done = self._denoise(same, family)
+            for request in same if done else ():
+                if request.denoise is not None and request.denoise.finished:
+                    with about([request.recipe.id]):
                         self._finish(request, family, request.denoise)
 
     def _unavailable(self, key: BatchKey, error: EngineError) -> None:
@@ -281,6 +288,8 @@ class StepExecutor:
         request.begun = True
         request.steps = denoise.steps
         request.weight = denoise.passes
+        recipe = request.recipe
+        log.debug("A picture of %s begins: %dx%d, %d steps", recipe.model, recipe.width, recipe.height, denoise.steps)
         return True
 
     def _reader(self, recipe: Recipe) -> InitImageReader:
@@ -581,9 +590,13 @@ class StepExecutor:
             self._outputs.on_image(ticket, made)
 
         self._close(ticket)
+        with about([recipe.id]):
+            log.debug("The picture was drawn in %.2f s", seconds)
         self._encoder.submit(image.pixels, encoded)
 
     def _fail(self, request: RequestState, error: EngineError) -> None:
+        with about([request.recipe.id]):
+            log.debug("The picture failed: %s", error.code)
         self._close(request.ticket)
         self._outputs.on_failure(request.ticket, error)
 

@@ -38,7 +38,7 @@ def main() -> None:
         from engine.host.child_logging import configure_logging  # noqa: PLC0415  # see above
         from engine.host.worker import Worker  # noqa: PLC0415  # see above
 
-    configure_logging()
+    configure_logging(setup.config.log_level)
     try:
         worker = Worker(setup, pipe.send, inbox)
     except LoadError as e:

@@ -1,31 +1,68 @@
-"""The log of the device's process: each record is a line on standard error that begins with its level."""
+"""The log of the device's process: each record is a line on standard error that begins with its level.
+
+A line about recipes names them: ``WARNING:engine.diffusion.executor:[12:0 12:1] A step of 2 failed``. The parent takes
+them out of the line again.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from dataclasses import dataclass
 from importlib import import_module
 
-_LEVELS = {"WARNING": logging.WARNING, "ERROR": logging.ERROR, "CRITICAL": logging.CRITICAL}
+from engine.log_context import recipes
+
+_LINE = re.compile(
+    r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL):(?P<logger>[\w.]+):(?:\[(?P<recipes>[\w: -]+)\])? (?P<rest>.*)"
+)
 
 
 class _OneLine(logging.Formatter):
-    """Writes a record with its traceback in one line."""
+    """Writes a record with its traceback in one line, and the recipes that it is about."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return " ".join(super().format(record).split())
+        about = f"[{' '.join(recipes())}]" if recipes() else ""
+        message = " ".join(super().format(record).split())
+        return f"{record.levelname}:{record.name}:{about} {message}"
 
 
-def level_of(line: str) -> int:
-    """Return the level of a line as ``configure_logging`` writes it; DEBUG for every other line."""
-    return _LEVELS.get(line.partition(":")[0], logging.DEBUG)
+@dataclass(frozen=True, slots=True)
+class ChildLine:
+    """A line of a child's standard error.
+
+    Attributes:
+        level: Its level; DEBUG for what libraries print.
+        text: The line without the recipes.
+        recipes: Ids of the recipes that it is about.
+    """
+
+    level: int
+    text: str
+    recipes: tuple[str, ...] = ()
 
 
-def configure_logging() -> None:
-    """Write this process's warnings and its libraries' with their levels. Call it in the device's process."""
+def parse_line(line: str) -> ChildLine:
+    """Return what a line says, as ``configure_logging`` writes it; every other line is one of level DEBUG."""
+    found = _LINE.fullmatch(line)
+    if found is None:
+        return ChildLine(logging.DEBUG, line)
+    level: int = getattr(logging, found["level"])
+    text = f"{found['level']}:{found['logger']}: {found['rest']}"
+    return ChildLine(level, text, tuple((found["recipes"] or "").split()))
+
+
+def configure_logging(level: str = "WARNING") -> None:
+    """Write this process's lines and its libraries' warnings with their levels. Call it in the device's process.
+
+    Args:
+        level: Lowest level of the engine's own lines.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("%(levelname)s:%(name)s: %(message)s"))
+    handler.setFormatter(_OneLine("%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    logging.getLogger("engine").setLevel(level)
     logging.captureWarnings(True)
     for library in ("diffusers.utils.logging", "transformers.utils.logging"):
         # Their own handlers leave the level out.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import engine
-from engine.host.child_logging import level_of
+from engine.host.child_logging import parse_line
 from engine.host.frames import HEAD, Codec, WireError, lengths
 
 M = TypeVar("M")
@@ -165,7 +165,9 @@ class ChildProcess(Generic[M]):
             for text in chunk.decode("utf-8", "replace").replace("\r", "\n").splitlines():
                 if line := text.strip()[:500]:
                     self.last_lines.append(line)
-                    log.log(level_of(line), "%s process: %s", self._name, line)
+                    said = parse_line(line)
+                    about = {"recipes": said.recipes} if said.recipes else None
+                    log.log(said.level, "%s process: %s", self._name, said.text, extra=about)
 
 
 def module_command(module: str) -> tuple[str, ...]:

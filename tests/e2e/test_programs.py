@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,6 +21,15 @@ from tests.e2e.conftest import Typed
 from tests.e2e.service import Service, easel, environment
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that logs everything as JSON."""
+    one = Service(tmp_path_factory.mktemp("service"), {"EASEL_LOG_FORMAT": "json", "EASEL_LOG_LEVEL": "DEBUG"})
+    one.start()
+    yield one
+    one.end()
 
 
 @asynccontextmanager
@@ -62,9 +72,7 @@ async def test_mcp_without_a_service_draws_in_its_own_process(tmp_path: Path) ->
         assert words(history).startswith("1: a red apple")
 
 
-async def test_programs_of_one_service(module_service: Service) -> None:
-    service = module_service
-
+async def test_programs_of_one_service(service: Service) -> None:
     def a1111() -> None:
         api = webuiapi.WebUIApi(port=service.port, sampler="Euler", steps=4)
         result = api.txt2img(prompt="a red apple", seed=7, cfg_scale=0, width=192, height=192)
@@ -102,6 +110,24 @@ async def test_programs_of_one_service(module_service: Service) -> None:
         assert refused.value.args[0] == 429
 
     await asyncio.to_thread(with_a_key)
+
+
+def test_the_log_tells_of_one_job_from_both_processes(service: Service) -> None:
+    job = service.draw("a prompt that no line holds", steps="2")
+    service.finished(job)
+    found = [json.loads(line) for line in service.log.splitlines() if line.startswith("{")]
+    lines = [line for line in found if line.get("job") == job]
+    said = [line["message"] for line in lines]
+    own = [one for one in said if not one.startswith("device process: ")]
+    for part, texts in (
+        (own, ("admitted: 1 pictures of demo", "1 pictures go to the engine", "1 of 1 pictures of demo were drawn")),
+        (sorted(set(said) - set(own)), ("A picture of demo begins: 192x192, 2 steps", "The picture was drawn in ")),
+    ):
+        for text in texts:
+            assert any(text in one for one in part), (text, said)
+    (admitted,) = (line for line in lines if line["message"].startswith("admitted"))
+    assert len(admitted["request"]) == 16
+    assert "a prompt that no line holds" not in service.log
 
 
 def test_mcp_says_why_it_can_not_start(typed: Typed) -> None:
