@@ -24,6 +24,8 @@ const FEED = { cards: () => store.list(), more: () => store.loadOlder() };
 let through = FEED;
 /** The address from which this page has opened the viewer; null where the viewer was opened by an address. */
 let entered = null;
+/** Resolves when the address from before the viewer is there again; null while nothing is gone back to. */
+let leaving = null;
 /** Addresses of covered pictures that somebody has uncovered: for as long as the page is open. */
 const uncovered = new Set();
 /** Cards of jobs that the feed has not reached. */
@@ -33,7 +35,9 @@ const aside = new Map();
  * Open a picture; its address becomes the page's. `list` is what arrows turn through, newest first: {cards(), more()},
  * where `more` fetches older ones and resolves with whether there were any; without it, the feed.
  */
-export function openViewer(jobId, index, list = FEED) {
+export async function openViewer(jobId, index, list = FEED) {
+  // Going back takes a moment: the address of the last time must be left before there is another.
+  await leaving;
   through = list;
   entered ??= location.hash;
   location.hash = address(jobId, index);
@@ -53,7 +57,14 @@ function replace(hash) {
 function leave(close) {
   if (entered === null) return close();
   const before = entered;
-  addEventListener("hashchange", () => location.hash === before || replace(before || location.pathname + location.search), { once: true });
+  leaving = new Promise((left) => {
+    const arrived = () => {
+      if (location.hash !== before) replace(before || location.pathname + location.search);
+      leaving = null;
+      left();
+    };
+    addEventListener("hashchange", arrived, { once: true });
+  });
   return history.back();
 }
 
@@ -346,7 +357,7 @@ export function Viewer({ at, close }) {
     composing.current = true;
     dialog.current.close();
     await work;
-    setTimeout(focusPrompt, NUDGE);
+    focusPrompt();
   };
   const acts = {
     star: () => store.star(at.job, at.index),

@@ -132,8 +132,9 @@ async def test_a_picture_is_looked_at_from_all_sides(app: WebHarness, browser: B
         browser.one("[data-act=reuse]").click()
         browser.until(CLOSED, "the viewer is closed")
         browser.until("return document.getElementById('prompt').value === 'a red apple'", "the prompt")
+        browser.until("return document.activeElement.id === 'prompt'", "it has the focus")
         assert browser.js("return document.getElementById('seed').value") == "8"
-        assert address(browser) == ""
+        browser.until("return location.hash === ''", "the address from before")
 
         # Close returns the focus; Back closes too; Delete goes on to the next, and can be undone.
         show(browser, "2/0")
