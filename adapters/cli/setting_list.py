@@ -58,6 +58,8 @@ def shown(value: object) -> str:
     match value:
         case None:
             return ""
+        case bool():
+            return str(value).lower()
         case Enum():
             return str(value.value)
         case tuple() | list():

@@ -15,7 +15,7 @@ from bot.cards.job_card import file_of
 from bot.context import AppContext
 from bot.core.cards import ButtonPress
 from bot.core.errors import NotFound
-from bot.core.people import Actor
+from bot.core.people import Actor, Place
 from bot.core.pictures import PictureFile
 from bot.core.strictness import SPOILER
 from bot.moderation import reports
@@ -25,7 +25,9 @@ from bot.moderation.store import Report
 from bot.owner import store
 from bot.owner.people import everywhere
 from bot.owner.store import QueuedJob
-from bot.storage import data_files, jobs, pictures
+from bot.quotas.changes import QUOTA_RULE
+from bot.storage import data_files, jobs, people, pictures
+from bot.storage.database import Tx
 
 MOST_REPORTS = 50
 """Most reports that are listed."""
@@ -115,7 +117,8 @@ async def list_changes(
 ) -> tuple[ChangeLine, ...]:
     """Return the last changes of all places, newest first; those before a number where one is given."""
     lines = await admin.list_changes(ctx, everywhere(actor), limit=limit, before=before)
-    return tuple(_words(line, locale) for line in lines)
+    async with ctx.db.read() as tx:
+        return tuple([_words(line, locale, await _scope(tx, line)) for line in lines])
 
 
 async def undo(ctx: AppContext, actor: Actor, number: int, locale: str) -> ChangeLine:
@@ -125,7 +128,20 @@ async def undo(ctx: AppContext, actor: Actor, number: int, locale: str) -> Chang
         NotFound: There is no such change, or it can't be undone.
         BadInput: It was undone already, or changed again since.
     """
-    return _words(await admin.undo(ctx, actor, everywhere(actor), number), locale)
+    line = await admin.undo(ctx, actor, everywhere(actor), number)
+    async with ctx.db.read() as tx:
+        return _words(line, locale, await _scope(tx, line))
+
+
+async def _scope(tx: Tx, line: AuditLine) -> str:
+    """Return whom an owner's rule is for, where it is for no person: a place's name, or a platform."""
+    platform, guild = line.subject.get("platform"), line.subject.get("place")
+    if line.kind != QUOTA_RULE.name or not isinstance(platform, str):
+        return ""
+    if not isinstance(guild, str):
+        return platform
+    place_id = await people.find_place(tx, Place(platform, guild, ""))
+    return guild if place_id is None else (await people.get_place(tx, place_id)).name or guild
 
 
 async def note(ctx: AppContext, actor: Actor, action: str, what: str) -> None:
@@ -136,14 +152,14 @@ async def note(ctx: AppContext, actor: Actor, action: str, what: str) -> None:
         )
 
 
-def _words(line: AuditLine, locale: str) -> ChangeLine:
+def _words(line: AuditLine, locale: str, scope: str) -> ChangeLine:
     words = admin_cards.change_words(line, locale)
     return ChangeLine(
         line.number,
         line.at,
         line.action,
         words.who,
-        words.whom,
+        words.whom or ("" if line.place else scope),
         line.place,
         words.before,
         words.after,

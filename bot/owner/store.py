@@ -260,12 +260,14 @@ async def bans_of(tx: Tx, person_id: int, *, now: float) -> tuple[PersonBan, ...
 
 @dataclass(frozen=True, slots=True)
 class PersonTotals:
-    """What a person has here: requests, stored pictures, their bytes, and their favourites."""
+    """What a person has here: requests, stored pictures and their bytes, favourites, open sessions, and API keys in use."""
 
     jobs: int
     pictures: int
     bytes: int
     favourites: int
+    sessions: int
+    keys: int
 
 
 _TOTALS = RowMapper(PersonTotals)
@@ -277,7 +279,11 @@ async def totals_of(tx: Tx, person_id: int) -> PersonTotals:
         tx,
         "SELECT (SELECT count(*) FROM jobs WHERE person_id = ?1) AS jobs, count(*) AS pictures,"
         " coalesce(sum(pictures.bytes), 0) AS bytes,"
-        " (SELECT count(*) FROM favourites WHERE person_id = ?1) AS favourites"
+        " (SELECT count(*) FROM favourites WHERE person_id = ?1) AS favourites,"
+        " (SELECT count(*) FROM sessions JOIN accounts ON accounts.id = sessions.account_id"
+        " WHERE accounts.person_id = ?1) AS sessions,"
+        " (SELECT count(*) FROM api_keys JOIN accounts ON accounts.id = api_keys.account_id"
+        " WHERE accounts.person_id = ?1 AND api_keys.revoked_at IS NULL) AS keys"
         " FROM jobs JOIN pictures ON pictures.job_id = jobs.id WHERE jobs.person_id = ?1",
         (person_id,),
     )

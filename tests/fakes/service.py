@@ -12,6 +12,7 @@ from bot.core.access import AccessMode, Owners
 from bot.core.quotas import Limit
 from bot.dispatch.service import Dispatch
 from bot.observability.metrics import Metrics
+from bot.owner.ports import Surroundings
 from bot.storage.database import Database
 from bot.studio import Studio
 from engine.contract import Engine
@@ -28,6 +29,7 @@ def build_service(
     access: Mapping[str, AccessMode] | None = None,
     max_counts: Mapping[str, int] | None = None,
     link: str = "",
+    surroundings: Surroundings | None = None,
 ) -> tuple[Dispatch, Studio]:
     """Return Dispatch and Studio of a data folder; nothing is started.
 
@@ -41,6 +43,7 @@ def build_service(
         access: Access mode by platform; open by default.
         max_counts: Most pictures in one request, by platform.
         link: Address of the page for others.
+        surroundings: What the owner's pages show of the machine; nothing by default.
     """
     clock, pictures = SystemClock(), folder / "pictures"
     metrics = Metrics(registry)
@@ -60,5 +63,6 @@ def build_service(
         access=access,
         link=link,
         metrics=metrics,
+        surroundings=surroundings,
     )
     return dispatch, studio
