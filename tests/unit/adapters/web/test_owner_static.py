@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from adapters.web.api import STATIC
+from adapters.web.static_files import STATIC
 from bot.cards import i18n
 from tests.unit.adapters.web.test_static import Words
 
