@@ -715,6 +715,10 @@ class Studio:
         """Return the actor's remaining quota, its next renewal, and the binding rule."""
         return quota_cards.quota_card(await quota_service.show_quota(self._ctx, actor, place), actor.locale)
 
+    def max_count(self, actor: Actor) -> int:
+        """Return the most pictures in one request of an account: its platform's limit, wherever it asks."""
+        return self._ctx.max_count(actor.platform)
+
     def styles(self) -> tuple[str, ...]:
         """Return the names of the styles; the operator's own first."""
         return tuple(self._ctx.styles)

@@ -243,9 +243,12 @@ async def offer_menus(bot: Bot, studio: Studio, retrier: ApiRetrier) -> None:
         BotCommandScopeAllGroupChats(): IN_GROUPS,
         BotCommandScopeAllChatAdministrators(): FOR_ADMINS,
     }
+    left_out = {command.name for command in REGISTRY.typed if not studio.offers(command)}
     for (scope, names), (code, locale) in product(scopes.items(), _LANGUAGES.items()):
         commands = [
-            BotCommand(command=name, description=studio.text(f"telegram.command.{name}", locale)) for name in names
+            BotCommand(command=name, description=studio.text(f"telegram.command.{name}", locale))
+            for name in names
+            if name not in left_out
         ]
         offer = partial(bot.set_my_commands, commands, scope, language_code=code or None, request_timeout=_SECONDS)
         await retrier.call(offer)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
+from yarl import URL
 
 from adapters.web.client_address import ClientAddress, ProxyTrust, parse_ip
 from adapters.web.errors import TooManyRequests, Unauthorized
@@ -232,6 +233,8 @@ class AccessControl:
             return
         if identity is None:
             self._studio.count_refused("signed_out")
+            if self._token and request.method in SAFE_METHODS and _shows_pages(request):
+                raise web.HTTPSeeOther(URL("/signin").with_query(next=str(request.rel_url)))
             raise self._refusal(request)
         self._studio.count_refused("role")
         raise NotAllowed("refusal.web.role.admin" if role is Role.ADMIN else "refusal.web.role.owner")
@@ -309,6 +312,11 @@ class AccessControl:
             # Without a token the page is local, so only a proxy's headers can have caused this.
             return NotAllowed("refusal.web.proxied")
         return Unauthorized("refusal.web.token.wrong" if "token" in request.query else "refusal.web.token")
+
+
+def _shows_pages(request: web.Request) -> bool:
+    """Whether a browser shows the answer to a person who followed a link."""
+    return "text/html" in request.headers.get(hdrs.ACCEPT, "") and "token" not in request.query
 
 
 def _owner(method: SignInMethod) -> Identity:

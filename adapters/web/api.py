@@ -12,13 +12,13 @@ from importlib.metadata import version
 from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from adapters.web.account import account_json
 from adapters.web.errors import RangeRefused
 from adapters.web.feed_streams import FeedStreams
 from adapters.web.identity import actor_of, identity_of, locale_of, place_of, ref_of, role_of
 from adapters.web.render import card_json, connection_json, engine_json, fitted_json, lora_json, profile_json
 from adapters.web.request_checks import MAX_JSON, MAX_MULTIPART, MAX_PICTURE, BodyReader, PressBody, digest
 from adapters.web.routes import Role, Route
-from adapters.web.settings import LIMITS
 from adapters.web.sse import EventStreams
 from adapters.web.static_files import StaticFiles
 from bot.core.cards import ButtonPress, Card
@@ -76,7 +76,8 @@ class Api:
                 "models": models,
                 "styles": self._studio.styles(),
                 "loras": [lora_json(lora) for lora in self._studio.loras()],
-                "max_count": LIMITS.max_count,
+                "max_count": self._studio.max_count(actor_of(request)),
+                "account": account_json(self._studio, request),
                 "max_loras": MAX_LORAS,
                 "max_picture": MAX_PICTURE,
                 "max_upload": MAX_MULTIPART - MAX_JSON,

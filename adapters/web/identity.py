@@ -7,7 +7,7 @@ from dataclasses import replace
 from aiohttp import web
 
 from adapters.web.routes import Role
-from bot.core.errors import NotAllowed
+from bot.core.errors import NotAllowed, NotFound
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 from bot.core.sign_in import Identity
@@ -67,10 +67,10 @@ def place_of(request: web.Request) -> Place:  # noqa: ARG001 - every request com
 
 
 def admin_of(request: web.Request) -> tuple[Actor, Place]:
-    """Return the account as an admin, with the place whose admin it is. Raises NotAllowed where it is none's."""
+    """Return the account as an admin, with the place whose admin it is. Raises NotFound where it is none's."""
     identity = identity_of(request)
     if identity is None or identity.admin_of is None:
-        raise NotAllowed("refusal.web.role.admin")
+        raise NotFound("refusal.web.place")
     return replace(identity.actor, is_admin=True, locale=locale_of(request)), identity.admin_of
 
 

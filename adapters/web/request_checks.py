@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
+from urllib.parse import parse_qsl
 
 from aiohttp import BadContentDispositionHeader, BodyPartReader, hdrs, web
 from aiohttp.http import HttpProcessingError
@@ -170,6 +171,7 @@ _FILE = "file"
 _NUMBERS = frozenset({"count", "seed", "steps", "guidance", "strength", "clip_skip", "control_weight"})
 _MULTIPART = "multipart/form-data"
 _JSON = "application/json"
+_FORM = "application/x-www-form-urlencoded"
 
 Form = TypeVar("Form", bound=BaseModel)
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,64}$")]
@@ -310,6 +312,19 @@ class BodyReader:
                 async with _patience(length):
                     sent = await request.clone(client_max_size=MAX_LARGE_JSON).read()
             yield _object(sent)
+
+    async def form(self, request: web.Request) -> dict[str, str]:
+        """Return the fields of a page's form; of two with the same name, the last one.
+
+        Raises what ``json`` raises.
+        """
+        if request.content_type != _FORM:
+            raise Unsupported("refusal.web.body", problem=f"Content-Type: {_FORM}")
+        text = (await _read(request)).decode(errors="replace")
+        try:
+            return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_PARTS))
+        except ValueError:
+            raise BadInput("refusal.web.body", problem=f"more than {_MAX_PARTS} fields") from None
 
     @asynccontextmanager
     async def draw(self, request: web.Request) -> AsyncIterator[Sent]:

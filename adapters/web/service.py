@@ -23,6 +23,7 @@ from adapters.web.a1111.errors import error_form
 from adapters.web.a1111.listings import ListingHandlers
 from adapters.web.a1111.options import OptionHandlers
 from adapters.web.access import AccessControl, token_of
+from adapters.web.account import AccountHandlers
 from adapters.web.api import Api, ExportHandlers, PageHandlers
 from adapters.web.errors import ErrorMiddleware
 from adapters.web.feed_api import FeedHandlers
@@ -34,10 +35,13 @@ from adapters.web.openai.errors import PREFIX as OPENAI_PREFIX
 from adapters.web.openai.errors import answer as openai_answer
 from adapters.web.openai.handlers import OpenAiApi
 from adapters.web.owner import OwnerHandlers
+from adapters.web.passkeys import PasskeyVerifier
+from adapters.web.place import PlaceHandlers
 from adapters.web.request_checks import BodyReader, add_headers
 from adapters.web.request_ids import add_request_id, request_ids
 from adapters.web.routes import ROUTES, RouteTable
 from adapters.web.settings import WebSettings
+from adapters.web.sign_in import SignInHandlers
 from adapters.web.sse import EventStreams
 from adapters.web.static_files import compress
 from bot.core.errors import BadInput
@@ -341,6 +345,10 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     table.add(app, OpenAiApi(studio, bodies, follower, settings.public_url).routes())
     table.add(app, FeedHandlers(studio, feed, bodies).routes())
     table.add(app, ExportHandlers(studio).routes())
+    verifier = PasskeyVerifier()
+    table.add(app, SignInHandlers(studio, access, verifier, bodies).routes())
+    table.add(app, AccountHandlers(settings, studio, access, verifier, bodies).routes())
+    table.add(app, PlaceHandlers(studio, bodies).routes())
     drawing = DrawingHandlers(studio, bodies)
     mcp = McpHandlers(studio, bodies)
     for handlers in (drawing, OptionHandlers(studio, bodies), ListingHandlers(studio, bodies), mcp):

@@ -1,15 +1,18 @@
-"""Linked accounts of one person, and their commands: a code from one account links the other; accounts are unlinked."""
+"""Commands of accounts: a code from one account links the other, accounts are unlinked, and a link signs in to the page."""
 
 from __future__ import annotations
 
+from bot.access import newcomers
 from bot.access.store import codes as code_rows
 from bot.access.store.codes import CodeKind
+from bot.accounts.sessions import LINK_SECONDS, create_chat_link
 from bot.accounts.store import linking as account_rows
 from bot.cards.i18n import text
+from bot.commands import permissions
 from bot.commands.model import Arg, ArgType, Command, Invocation, Permission
 from bot.context import AppContext
-from bot.core.cards import Card, Tone
-from bot.core.errors import BadInput, NotAllowed
+from bot.core.cards import Card, Fact, Tone
+from bot.core.errors import BadInput, NotAllowed, Unavailable, Uninvited
 from bot.core.people import Actor
 from bot.storage import people, preferences
 from bot.storage.database import Tx
@@ -86,6 +89,27 @@ async def _unlink(ctx: AppContext, invocation: Invocation) -> Card:
     return _card(text(invocation.actor.locale, "card.unlinked"))
 
 
+async def _studio(ctx: AppContext, invocation: Invocation) -> Card:
+    """Answer with a link that signs the account in to the page."""
+    actor, place, locale = invocation.actor, invocation.place, invocation.actor.locale
+    if not ctx.public_url:
+        raise Unavailable("refusal.studio.nowhere")
+    if await newcomers.is_stranger(ctx, actor, place):
+        raise Uninvited("refusal.access.studio")
+    now = ctx.clock.now()
+    async with ctx.db.write() as tx:
+        admin = place.guild is not None and await permissions.is_admin(tx, actor, place)
+        token = await create_chat_link(tx, actor, place, admin=admin, now=now)
+    return Card(
+        Tone.INFO,
+        text(locale, "card.studio.link", minutes=round(LINK_SECONDS / 60)),
+        notes=(text(locale, "card.studio.careful"),),
+        facts=(Fact(text(locale, "fact.studio.link"), f"{ctx.public_url.rstrip('/')}/enter/{token}"),),
+        private=True,
+        final=True,
+    )
+
+
 def _card(status: str, *notes: str) -> Card:
     return Card(Tone.INFO, status, notes=notes, private=True, final=True)
 
@@ -98,6 +122,13 @@ COMMANDS = (
         args=(Arg("code", ArgType.WORD, required=False),),
         personal=True,
         limited_tries=True,
+    ),
+    Command(
+        name="studio",
+        permission=Permission.ANYBODY,
+        handler=_studio,
+        personal=True,
+        offered=lambda ctx: bool(ctx.public_url),
     ),
     Command(
         name="unlink", permission=Permission.ANYBODY, handler=_unlink, personal=True, listed=False, while_banned=True

@@ -142,6 +142,11 @@ class SessionService:
             if not await rows.remove_session_of(tx, account_id, session_id):
                 raise NotFound("refusal.session.none")
 
+    async def close(self, token: str) -> None:
+        """End the session of a token, if there is one."""
+        async with self._db.write() as tx:
+            await rows.remove_session(tx, digest_of(token))
+
     async def end_all(self, account_id: int) -> None:
         """End all sessions of an account's person, and their links from chats."""
         async with self._db.write() as tx:

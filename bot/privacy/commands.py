@@ -89,7 +89,11 @@ def _confirm_forget_card(locale: str, *, jobs: int, waiting: int, pictures: int,
     return Card(
         Tone.PROBLEM,
         text(locale, "card.forget.ask"),
-        notes=(text(locale, "card.forget.stays"), text(locale, "card.forget.export")),
+        notes=(
+            text(locale, "card.forget.stays"),
+            text(locale, "card.forget.sign_ins"),
+            text(locale, "card.forget.export"),
+        ),
         facts=tuple(Fact(text(locale, label), str(n)) for label, n in counts),
         private=True,
         final=True,

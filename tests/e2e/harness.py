@@ -17,6 +17,9 @@ from tests.fakes.service import build_service
 OWNER = "900"
 """The owner's id on every platform."""
 
+LINK = ""
+"""Address of the page for others; empty where it has none."""
+
 
 class Platform(Protocol):
     """The part of an adapter that a harness needs: a surface for sending and a client to run."""
@@ -63,6 +66,7 @@ class PlatformHarness:
             quota=self._quota,
             owners=self._owners,
             access=self._access,
+            link=LINK,
         )
 
     async def connect(self, platform: Platform) -> None:

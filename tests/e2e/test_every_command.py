@@ -18,6 +18,7 @@ from bot.core.errors import Refusal
 from bot.drawing.flags import FLAG_NAMES
 from bot.features import COMMANDS
 from engine.contract import LoraInfo
+from tests.e2e import harness
 from tests.e2e.chats import on_discord, on_telegram
 from tests.e2e.discord.harness import DiscordHarness
 from tests.e2e.harness import OWNER, PlatformHarness
@@ -297,8 +298,9 @@ RIGS: Mapping[str, Callable[[Path, FakeEngine], AbstractAsyncContextManager[Rig]
 
 @pytest.mark.parametrize("platform", list(RIGS))
 async def test_everything_of_the_registry_is_answered(
-    tmp_path: Path, platform: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, platform: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(harness, "LINK", "https://easel.example")
     wrong: list[str] = []
     async with RIGS[platform](tmp_path, FakeEngine(loras=[LoraInfo("ink", "Ink Wash")], describes=True)) as rig:
         refused = refusals(rig.bot)

@@ -70,6 +70,14 @@ _JOB = (
     f"{_UNWANTED} AND job_id = ?",
 )
 
+_OF_ACCOUNTS = "account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
+
+# Nobody signs in as the person any more, and no program draws as them.
+_NO_SIGN_INS = tuple(
+    f"DELETE FROM {table} WHERE {_OF_ACCOUNTS}"  # noqa: S608 - constants
+    for table in ("sessions", "sign_in_links", "passwords", "passkeys", "api_keys")
+)
+
 # Messages to log channels about the person's refusals: the sent message stays, the copy here is deleted.
 _NO_REFUSALS = (
     "UPDATE messages SET card = '', state = CASE state WHEN 'wanted' THEN 'gone' ELSE state END WHERE id IN"
@@ -103,6 +111,7 @@ _ALL = (
     _NO_MESSAGES,
     _NO_REFUSALS,
     _NO_REPORTS,
+    *_NO_SIGN_INS,
     _NO_NAME,
     _NO_NEWCOMER,
     _NO_NAMES,
@@ -165,7 +174,7 @@ async def open_jobs(tx: Tx, person_id: int) -> tuple[tuple[int, JobState], ...]:
 
 
 async def forget(tx: Tx, person_id: int) -> Forgotten:
-    """Delete a person's prompts, pictures, searches, exports and names. Their unfinished jobs must have been cancelled.
+    """Delete a person's prompts, pictures, searches, exports, ways to sign in and names. Their unfinished jobs must have been cancelled.
 
     The ledger, the credits and the rows of jobs stay, without content. It is idempotent.
     """

@@ -181,6 +181,31 @@ async def person(tx: Tx, person_id: int) -> dict[str, object]:
             " WHERE f.person_id = ? ORDER BY f.at",
             person_id,
         ),
+        # Without their digests, hashes and keys.
+        "sessions": await _dicts(
+            tx,
+            "SELECT method, browser, created_at, used_at FROM sessions"
+            " WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?) ORDER BY id",
+            person_id,
+        ),
+        "passwords": await _dicts(
+            tx,
+            "SELECT login, changed_at FROM passwords"
+            " WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?) ORDER BY account_id",
+            person_id,
+        ),
+        "passkeys": await _dicts(
+            tx,
+            "SELECT name, host, created_at, used_at FROM passkeys"
+            " WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?) ORDER BY id",
+            person_id,
+        ),
+        "api_keys": await _dicts(
+            tx,
+            "SELECT name, prefix, created_at, used_at, revoked_at FROM api_keys"
+            " WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?) ORDER BY id",
+            person_id,
+        ),
         "picture_requests": await _dicts(
             tx,
             "SELECT platform, json_extract(form, '$.prompt') AS prompt, created_at FROM picture_requests"

@@ -18,13 +18,15 @@ from prometheus_client import CollectorRegistry
 
 from adapters.cli.environment import AppSettings
 from adapters.web.feed_streams import FeedStreams
-from adapters.web.identity import PLACE
+from adapters.web.identity import PLACE as PAGE
 from adapters.web.platform import PLATFORM
 from adapters.web.service import CLOSE_SECONDS, STREAMS, application, connection_options
 from adapters.web.settings import WebSettings
+from bot.accounts.sessions import create_chat_link
 from bot.core.messages import EventRef
-from bot.core.people import Actor
+from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
+from bot.core.sign_in import PAGE_OWNER
 from bot.settings import Settings
 from tests.fakes.empty_database import open_database
 from tests.fakes.engine import FakeEngine
@@ -36,6 +38,13 @@ Client = TestClient[web.Request, web.Application]
 
 LANGUAGES = {"en": "en-GB,en;q=0.9", "zh": "zh-CN,zh;q=0.9,en;q=0.8"}
 """``Accept-Language`` headers of browsers."""
+
+TOKEN = "k" * 32
+"""The page's token where everybody signs in."""
+
+ADA = Actor("chat", "1", "Ada")
+BOB = Actor("chat", "2", "Bob")
+"""Members, with accounts in a chat."""
 
 WAIT_SECONDS = 20.0
 """Seconds after which a wait fails."""
@@ -131,6 +140,31 @@ class WebHarness:
         """The person at the page."""
         return Actor("web", "local", is_admin=True, is_owner=True)
 
+    @property
+    def origin(self) -> str:
+        """The origin of the page, as the test client calls it."""
+        return f"http://127.0.0.1:{self.client.port}"
+
+    async def link_for(self, actor: Actor = ADA, place: Place = PAGE, *, admin: bool = False) -> str:
+        """Return the token of a link that an account asked for in a chat."""
+        async with self.db.write() as tx:
+            return await create_chat_link(tx, actor, place, admin=admin, now=self.studio._ctx.clock.now())
+
+    async def signed_in(self, actor: Actor = ADA, place: Place = PAGE, *, admin: bool = False) -> dict[str, str]:
+        """Open a session of an account of a chat; returns the headers of its browser."""
+        link = await self.link_for(actor, place, admin=admin)
+        session = await self.studio.accounts.sessions.open_by_link(link)
+        return {"Cookie": f"easel_{self.settings.port}={session.token}", "Origin": self.origin}
+
+    async def key_for(self, name: str = "bridge", **how: str) -> dict[str, str]:
+        """Create an API key; returns the headers of its program."""
+        made = await self.studio.accounts.keys.create(PAGE_OWNER, name, **how)
+        return {"Authorization": f"Bearer {made.key}"}
+
+    def refusals(self, reason: str) -> float:
+        """Return how many requests were refused for a reason."""
+        return self.registry.get_sample_value("easel_web_refused_total", {"reason": reason}) or 0.0
+
     def key(self) -> str:
         """Return a new request key."""
         self._keys += 1
@@ -201,7 +235,7 @@ class WebHarness:
 
     async def drawn_by_actor(self) -> None:
         """Draw a picture without the page, and wait until it is there."""
-        shown = await self.studio.draw(self.actor, PLACE, DrawForm("a red apple"), EventRef(self.key()))
+        shown = await self.studio.draw(self.actor, PAGE, DrawForm("a red apple"), EventRef(self.key()))
         async for _ in self.studio.watch(self.actor, shown.job_id):
             pass
 

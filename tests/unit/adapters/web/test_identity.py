@@ -3,59 +3,23 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
 
 from adapters.web import access
-from bot.accounts.sessions import create_chat_link
-from bot.core.people import Actor
-from bot.core.sign_in import PAGE, PAGE_OWNER
+from bot.core.sign_in import PAGE_OWNER
 from bot.moderation.store import EVERYWHERE, Ban, put_ban
 from bot.storage.people import remember
-from tests.fakes.engine import FakeEngine
-from tests.fakes.step_gate import StepGate
-from tests.unit.adapters.web.harness import WebHarness, error_of, settings_of
-
-TOKEN = "k" * 32
-ADA = Actor("chat", "1", "Ada")
-
-
-@pytest.fixture
-async def club(tmp_path: Path) -> AsyncIterator[WebHarness]:
-    """A page behind a proxy of its owner: everybody signs in."""
-    gate = StepGate()
-    gate.open()
-    settings = settings_of(public_url="http://127.0.0.1")
-    async with WebHarness(tmp_path, FakeEngine(pause=gate), gate, settings, TOKEN).opened() as one:
-        yield one
-
-
-async def session_of(app: WebHarness, actor: Actor = ADA) -> str:
-    """Sign an account of a chat in; returns its cookie."""
-    async with app.db.write() as tx:
-        link = await create_chat_link(tx, actor, PAGE, admin=False, now=app.studio._ctx.clock.now())
-    session = await app.studio.accounts.sessions.open_by_link(link)
-    return f"easel_{app.settings.port}={session.token}"
-
-
-async def key_of(app: WebHarness, name: str = "bridge") -> str:
-    return (await app.studio.accounts.keys.create(PAGE_OWNER, name)).key
-
-
-def own(app: WebHarness) -> str:
-    return f"http://127.0.0.1:{app.client.port}"
+from tests.unit.adapters.web.harness import ADA, BOB, TOKEN, WebHarness, error_of
 
 
 async def test_each_sees_their_own_history_alone(club: WebHarness) -> None:
-    key = await key_of(club)
     asks: dict[str, dict[str, str]] = {
         "owner": {"Authorization": f"Bearer {TOKEN}"},
-        "ada": {"Cookie": await session_of(club), "Origin": own(club)},
-        "bob": {"Cookie": await session_of(club, Actor("chat", "2", "Bob")), "Origin": own(club)},
-        "key": {"Authorization": f"Bearer {key}"},
+        "ada": await club.signed_in(),
+        "bob": await club.signed_in(BOB),
+        "key": await club.key_for(),
     }
     jobs = {}
     for who, headers in asks.items():
@@ -76,7 +40,7 @@ async def test_each_sees_their_own_history_alone(club: WebHarness) -> None:
 
 
 async def test_http_basic_takes_a_key_as_the_password_of_any_user(club: WebHarness) -> None:
-    key = await key_of(club)
+    key = (await club.key_for())["Authorization"].removeprefix("Bearer ")
     for user in ("", "easel", "a:b"):
         word = base64.b64encode(f"{user}:{key}".encode()).decode()
         expected = 200 if ":" not in user else 401
@@ -87,8 +51,7 @@ async def test_http_basic_takes_a_key_as_the_password_of_any_user(club: WebHarne
 
 async def test_a_revoked_key_is_refused_also_on_this_machine(club: WebHarness, app: WebHarness) -> None:
     for one in (club, app):
-        key = await key_of(one)
-        headers = {"Authorization": f"Bearer {key}"}
+        headers = await one.key_for()
         assert (await one.get("/api/quota", headers=headers))[0] == 200
         await one.studio.accounts.keys.revoke(PAGE_OWNER, "bridge")
         status, answer = await one.get("/api/quota", headers=headers)
@@ -97,32 +60,32 @@ async def test_a_revoked_key_is_refused_also_on_this_machine(club: WebHarness, a
 
 async def test_on_this_machine_the_owner_needs_nothing_and_a_key_acts_as_itself(app: WebHarness) -> None:
     await app.drawn()
-    key = await key_of(app)
+    key = await app.key_for()
     assert len((await app.get("/api/history"))[1]["cards"]) == 1
     # Clients that need some key to start are the owner's.
     assert len((await app.get("/api/history", headers={"Authorization": "Bearer sk-none"}))[1]["cards"]) == 1
-    assert (await app.get("/api/history", headers={"Authorization": f"Bearer {key}"}))[1]["cards"] == []
+    assert (await app.get("/api/history", headers=key))[1]["cards"] == []
 
 
 async def test_a_proxy_s_own_sign_in_does_not_get_in_the_way(club: WebHarness) -> None:
-    cookie = await session_of(club)
+    cookie = (await club.signed_in())["Cookie"]
     headers = {"Cookie": cookie, "Authorization": "Basic " + base64.b64encode(b"nginx:secret").decode()}
     assert (await club.get("/api/quota", headers=headers))[0] == 200
 
 
 async def test_a_browser_s_request_says_where_it_comes_from(club: WebHarness) -> None:
-    cookie = await session_of(club)
+    cookie = (await club.signed_in())["Cookie"]
     body = {"key": club.key(), "prompt": "a cat"}
     for bad in ({}, {"Origin": "https://evil.com"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
         status, answer = await club.post("/api/draw", body, headers={"Cookie": cookie, **bad})
         assert (status, error_of(answer)[0]) == (403, "refusal.web.origin")
     assert await club.count("jobs") == 0
     assert (await club.post("/api/draw", body, headers={"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}))[0] == 201
-    assert club.registry.get_sample_value("easel_web_refused_total", {"reason": "origin"}) == 4
+    assert club.refusals("origin") == 4
 
 
 async def test_who_is_banned_is_refused_everywhere(club: WebHarness) -> None:
-    headers = {"Cookie": await session_of(club)}
+    headers = await club.signed_in()
     async with club.db.write() as tx:
         await put_ban(tx, Ban("chat", "1", EVERYWHERE, None, "noise", "operator", 0.0))
     for path in ("/", "/api/info", "/api/history", "/api/quota", "/pictures/1/0.png"):
@@ -146,25 +109,23 @@ async def test_wrong_secrets_are_counted_and_soon_refused(club: WebHarness) -> N
     assert (await club.get("/api/quota", headers={"Authorization": f"Bearer {TOKEN}"}))[0] == 429
     assert (await club.client.get(f"/?token={TOKEN}", allow_redirects=False)).status == 429
     # Who is signed in goes on.
-    assert (await club.get("/api/quota", headers={"Cookie": await session_of(club)}))[0] == 200
-    assert club.registry.get_sample_value("easel_web_refused_total", {"reason": "credentials"}) == access.FAILURES
-    assert club.registry.get_sample_value("easel_web_refused_total", {"reason": "rate"}) == 4
+    assert (await club.get("/api/quota", headers=await club.signed_in()))[0] == 200
+    assert club.refusals("credentials") == access.FAILURES
+    assert club.refusals("rate") == 4
 
 
 async def test_one_person_s_requests_are_limited_and_no_other_s(club: WebHarness) -> None:
-    ada, bob = await session_of(club), await session_of(club, Actor("chat", "2"))
-    headers = {"Cookie": ada, "Origin": own(club)}
+    headers, others = await club.signed_in(), await club.signed_in(BOB)
     codes = [(await club.post("/api/press", {}, headers=headers))[0] for _ in range(access.WRITES + 1)]
     assert codes == [400] * access.WRITES + [429]
     assert (await club.get("/api/quota", headers=headers))[0] == 200
-    assert (await club.post("/api/press", {}, headers={**headers, "Cookie": bob}))[0] == 400
+    assert (await club.post("/api/press", {}, headers=others))[0] == 400
 
 
 async def test_a_stream_ends_with_its_session(club: WebHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "RECHECK_SECONDS", 0.01)
     club.gate.shut()
-    cookie = await session_of(club)
-    headers = {"Cookie": cookie, "Origin": own(club)}
+    headers = await club.signed_in()
     _, answer = await club.post("/api/draw", {"key": club.key(), "prompt": "a cat"}, headers=headers)
     job = answer["card"]["job_id"]
     async with club.client.get(f"/api/jobs/{job}/events", headers=headers) as response:

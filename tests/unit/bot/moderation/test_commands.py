@@ -286,6 +286,7 @@ SHOWS_OR_MAKES: dict[str, dict[str, str]] = {
     "favourites": {},
     "again": {"number": "1"},
     "link": {},
+    "studio": {},
     "loras": {},
 }
 KEPT: dict[str, dict[str, str]] = {"export": {}, "forget": {}, "unlink": {}, "settings": {}, "claim": {"code": "x"}}
