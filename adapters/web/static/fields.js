@@ -35,7 +35,7 @@ export function Size() {
   const [wide, high] = Object.values(model.presets).at(-1);
   const label = html`${now && html`<${Shape} width=${now.width} height=${now.height} />`}`;
   return html`
-    <${Chip} name="size" label=${t("size")} value=${html`${label}${value}`} set=${preset !== draft.usual}>
+    <${Chip} name="size" plain label=${t("size")} value=${html`${label}${value}`} set=${preset !== draft.usual}>
       <fieldset class="sizes">
         <legend class="unseen">${t("size")}</legend>
         ${sizes.map(
@@ -76,7 +76,7 @@ export function Count() {
   };
   const quick = [1, 2, 4, 8, 16].filter((number) => number <= most);
   return html`
-    <${Chip} name="count" label=${t("count")} value=${`× ${count.trim() || 1}`} set=${count.trim() !== "1"}>
+    <${Chip} name="count" plain label=${t("count")} icon="stack" value=${`× ${count.trim() || 1}`} set=${count.trim() !== "1"}>
       <div class="field">
         <label for="count">${t("count")}</label>
         <div class="stepper">
@@ -113,7 +113,7 @@ export function Style() {
   const { style } = draft.fields;
   const options = [{ name: "", title: t("style.none") }, ...store.about.styles.map((name) => ({ name, title: name }))];
   return html`
-    <${Chip} name="style" label=${t("style")} value=${style} set=${style !== ""}>
+    <${Chip} name="style" icon="palette" label=${t("style")} value=${style} set=${style !== ""}>
       <div id="style"><${Choice} id="style" label=${t("style")} options=${options} value=${style} onChange=${(name) => draft.set({ style: name })} /></div>
       <${FieldError} of="style" />
     <//>`;
@@ -129,7 +129,7 @@ export function Model() {
   const options = models.map((model) => ({ name: model.name, title: model.title, about: about(model) }));
   const choose = (name) => draft.set({ model: name === models[0].name ? "" : name });
   return html`
-    <${Chip} name="model" label=${t("model")} value=${draft.chosen.title} set=${draft.chosen !== models[0]}>
+    <${Chip} name="model" plain icon="easel" label=${t("model")} value=${draft.chosen.title} set=${draft.chosen !== models[0]}>
       <div id="model"><${Choice} id="model" label=${t("model")} options=${options} value=${draft.chosen.name} onChange=${choose} /></div>
       <${FieldError} of="model" />
     <//>`;
@@ -154,7 +154,7 @@ export function Loras() {
     document.getElementById("lora").focus();
   };
   return html`
-    <${Chip} name="lora" label=${t("lora")} value=${picked.length || ""} set=${picked.length > 0}>
+    <${Chip} name="lora" icon="layers" label=${t("lora")} value=${picked.length || ""} set=${picked.length > 0}>
       <div class="field">
         <label for="lora">${t("lora")}</label>
         <ul class="loras" hidden=${!picked.length}>

@@ -75,8 +75,8 @@ function App() {
     <a class="skip" href=${`#${view}`} onClick=${(event) => (event.preventDefault(), view === "grid" ? focusGrid() : focusRow(store.current ?? store.ids[0]))}>${t("skip.feed")}</a>
     <a class="skip" href="#prompt" onClick=${(event) => (event.preventDefault(), document.getElementById("prompt").focus())}>${t("skip.prompt")}</a>
     <${Header} view=${view} help=${() => setHelp(true)} />
-    <${Banner} />
     <div class="dock"><${Composer} onDrawn=${drawn} /></div>
+    <${Banner} />
     <main class="wall">${view === "grid" ? html`<${Grid} hash=${asked} />` : html`<${Feed} empty=${html`<${Empty} />`} />`}</main>
     <${SelectionBar} />
     <${Said} />

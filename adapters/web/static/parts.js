@@ -23,7 +23,7 @@ export function Action({ icon, label, onClick, bare = false, danger = false, pre
 }
 
 /** A button that copies a text and says so in its own place. */
-export function Copy({ text, label, said, bare = false, tab }) {
+export function Copy({ text, label, said, icon = "copy", bare = false, tab }) {
   const [told, setTold] = useState("");
   const copy = async () => {
     const sentence = (await copied(text)) ? said : t("copy_failed", { seed: text });
@@ -31,7 +31,7 @@ export function Copy({ text, label, said, bare = false, tab }) {
     setTold(sentence);
     setTimeout(() => setTold(""), TOLD_MS);
   };
-  return html`<${Action} icon=${told ? "check" : "copy"} label=${told || label} bare=${bare} onClick=${copy} tab=${tab}
+  return html`<${Action} icon=${told ? "check" : icon} label=${told || label} bare=${bare} onClick=${copy} tab=${tab}
     data-copy=${text} />`;
 }
 
@@ -75,8 +75,8 @@ export function invalid(of, { error }) {
   return error?.field === of ? { "aria-invalid": "true", "aria-errormessage": "error" } : {};
 }
 
-/** A chip that opens a popover of fields. `set`: something in it is not as usual. */
-export function Chip({ name, label, value, icon, set = false, children, wide = false }) {
+/** A chip that opens a popover of fields. `set`: something in it is not as usual; `plain`: its value says what it is. */
+export function Chip({ name, label, value, icon, set = false, plain = false, children, wide = false }) {
   const [chip, box] = [useRef(), useRef()];
   const place = () => {
     const at = chip.current.getBoundingClientRect();
@@ -101,7 +101,7 @@ export function Chip({ name, label, value, icon, set = false, children, wide = f
   return html`
     <button ref=${chip} type="button" class=${set ? "chip set" : "chip"} id=${`chip-${name}`} popovertarget=${`popover-${name}`}
       aria-expanded="false" aria-haspopup="dialog">
-      ${icon && html`<${Icon} name=${icon} />`}<span class="chip-label">${label}</span>${value && html`<span class="chip-value">${value}</span>`}
+      ${icon && html`<${Icon} name=${icon} />`}<span class=${plain ? "chip-label unseen" : "chip-label"}>${label}</span>${value && html`<span class="chip-value">${value}</span>`}
     </button>
     <div ref=${box} id=${`popover-${name}`} class=${wide ? "popover wide" : "popover"} popover="auto" role="dialog" aria-label=${label}
       onBeforeToggle=${toggled} onToggle=${toggled}>${children}</div>`;

@@ -13,6 +13,8 @@ const ICONS = { reroll: "reroll", seed: "seed", vary: "vary", upscale: "upscale"
 const EACH = { vary: "vary", upscale: "upscale", seed: "from_seed" };
 /** Buttons of chats: the page has its own controls for the same, and writes no longer prompts. */
 const OWN = new Set(["favourite", "edit", "start", "more", "original", "info", "richer"]);
+/** Buttons whose words are shown; the others are signs. */
+const LABELLED = new Set(["reroll", "cancel"]);
 const SECOND_MS = 1000;
 
 /** The buttons of a card for one of its pictures, in order. */
@@ -127,6 +129,23 @@ function Progress({ card }) {
   </div>`;
 }
 
+/** Its number, when it was asked for and where, and what it was made from. */
+function Meta({ card, tab }) {
+  const { job_id: id, created_at: created, platform, parent } = card;
+  const at = created && new Date(created);
+  const today = at && at.toDateString() === new Date().toDateString();
+  const when = at && at.toLocaleString(document.documentElement.lang, today ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" });
+  return html`
+    <p class="job-meta">
+      <a href=${`#job/${id}`} tabindex=${tab}>#${id}</a>
+      ${at && html`<time datetime=${created}>${when}</time>`}
+      ${platform && platform !== "web" && html`<span>${t(`platform.${platform}`) || platform}</span>`}
+      ${parent && html`<a class="job-parent" href=${`#job/${parent.job_id}`} tabindex=${tab}>
+        ${parent.thumb && html`<img alt="" width="24" height="24" loading="lazy" src=${parent.thumb} />`}${t("parent", { job: parent.job_id })}
+      </a>`}
+    </p>`;
+}
+
 function Facts({ card }) {
   if (!card.facts.length) return null;
   return html`<dl class="job-facts">${card.facts.map(({ label, value }) => html`<div key=${label}><dt>${label}</dt><dd>${value}</dd></div>`)}</dl>`;
@@ -139,11 +158,16 @@ function Buttons({ card, tab, say, ask }) {
     if (answer?.menu) ask(answer.menu);
   };
   const { recipe, prompt, final, pictures } = card;
+  const button = ({ id, action, label, danger }) =>
+    html`<${Action} key=${id} icon=${ICONS[action]} label=${label} bare=${!LABELLED.has(action)} danger=${danger} tab=${tab} data-action=${action} onClick=${() => press({ id })} />`;
   return html`
     <div class="job-buttons">
-      ${rest.map((one) => html`<${Action} key=${one.id} icon=${ICONS[one.action]} label=${one.label} danger=${one.danger} tab=${tab} data-action=${one.action} onClick=${() => press(one)} />`)}
-      ${final && prompt && html`<${Action} icon="pencil" label=${t("use_prompt")} tab=${tab} data-action="reuse" onClick=${() => fillComposer(recipe ?? { prompt })} />`}
-      ${pictures.length === 1 && pictures[0].seed !== null && html`<${Copy} text=${pictures[0].seed} label=${t("copy_seed")} said=${t("copied", { seed: pictures[0].seed })} tab=${tab} />`}
+      ${rest.filter(({ action }) => LABELLED.has(action)).map(button)}
+      ${final && prompt && html`<${Action} icon="pencil" label=${t("use_prompt")} tab=${tab} data-action="reuse" onClick=${() => fillComposer(recipe ? { ...recipe, seed: "" } : { prompt })} />`}
+      <span class="job-more">
+        ${pictures.length === 1 && pictures[0].seed !== null && html`<${Copy} icon="seed" text=${pictures[0].seed} label=${t("copy_seed")} said=${t("copied", { seed: pictures[0].seed })} bare tab=${tab} />`}
+        ${rest.filter(({ action }) => !LABELLED.has(action)).map(button)}
+      </span>
     </div>`;
 }
 
@@ -197,7 +221,8 @@ export function Row({ id }) {
       <${Pictures} ...${{ card, tab, say }} />
       <div class="job-side">
         <h2 class="job-prompt" id=${`prompt-${id}`}>${card.prompt}</h2>
-        <p class="job-status">${card.status}</p>
+        <${Meta} card=${card} tab=${tab} />
+        <p class=${tone === "done" ? "job-status unseen" : "job-status"}>${card.status}</p>
         ${!card.final && html`<${Progress} card=${card} />`}
         ${card.notes.length > 0 && html`<ul class="job-notes">${card.notes.map((note) => html`<li key=${note}>${note}</li>`)}</ul>`}
         <${Facts} card=${card} />
