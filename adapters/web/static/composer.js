@@ -44,7 +44,7 @@ export async function fillComposer(recipe) {
 export async function addStart(blobOrUrl, name) {
   const blob = await blobOf(blobOrUrl);
   if (!blob) return;
-  if (draft.references.length) for (const _ of [...draft.references]) await draft.removeReference(0);
+  while (draft.references.length) draft.removeReference(0);
   await draft.setStart(blob, name);
 }
 
@@ -52,7 +52,7 @@ export async function addStart(blobOrUrl, name) {
 export async function addReference(blobOrUrl, name) {
   const blob = await blobOf(blobOrUrl);
   if (!blob) return;
-  if (draft.start) await draft.removeStart();
+  if (draft.start) draft.removeStart();
   await draft.addReferences([new File([blob], name, { type: blob.type })]);
 }
 
@@ -93,12 +93,19 @@ function refused(error, sent) {
   const about = error.key.split(".")[1];
   const unsent = sent[about] === undefined && error.key !== "refusal.references.needed";
   const field = unsent ? "prompt" : (FIELDS[about] ?? about);
-  const control = document.getElementById(field) ?? document.getElementById("prompt");
-  draft.refuse(control.id, error.text);
+  // A field that holds its picture has no input, but a button.
+  const control = document.getElementById(field) ?? document.querySelector(`#${CSS.escape(field)}-field button`);
+  if (!control) return atPrompt(error);
+  draft.refuse(field, error.text);
   openAround(control);
   control.focus();
   // The sentence is there after the next rendering.
   setTimeout(() => document.getElementById("error")?.scrollIntoView({ block: "nearest" }));
+}
+
+function atPrompt(error) {
+  draft.refuse("prompt", error.text);
+  document.getElementById("prompt").focus();
 }
 
 // Pasted or dropped: to the field that they fell on, or where there is room for them.
@@ -114,8 +121,8 @@ function given(files, target) {
 
 /** Show the pictures of the request. */
 export function openPictures() {
-  const control = document.getElementById("image-remove") ?? document.getElementById("image") ?? document.getElementById("references");
-  if (control) openAround(control);
+  const field = document.getElementById("image-field") ?? document.getElementById("references-field");
+  if (field) openAround(field);
 }
 
 // One that misses its field must not be opened in the page's place.

@@ -153,13 +153,13 @@ class Draft {
     for (const listener of [...this.#listeners]) listener();
   }
 
-  async #pictured() {
+  #pictured() {
     this.error = null;
     this.#fit();
     this.#told();
     const bare = ({ name, data }) => ({ name, data });
     const { start, mask, references } = this;
-    await keep.set(PICTURES, { start: start && bare(start), mask, references: references.map(bare) });
+    keep.set(PICTURES, { start: start && bare(start), mask, references: references.map(bare) });
   }
 
   /** Take a file to start from. */
@@ -170,20 +170,20 @@ class Draft {
       return this.#notTaken("image", error);
     }
     this.mask = null;
-    await this.#pictured();
+    this.#pictured();
   }
 
   /** Take the start picture away. */
-  async removeStart() {
+  removeStart() {
     this.start = this.mask = null;
     Object.assign(this.fields, { strength: EMPTY.strength, control: "", control_weight: EMPTY.control_weight });
-    await this.#pictured();
+    this.#pictured();
   }
 
   /** Take a mask for the start picture, or null for none. */
-  async setMask(mask) {
+  setMask(mask) {
     this.mask = mask;
-    await this.#pictured();
+    this.#pictured();
   }
 
   /** Take files as references, as many as there is room for. */
@@ -204,23 +204,23 @@ class Draft {
         said = error.message;
       }
     }
-    await this.#pictured();
+    this.#pictured();
     if (said) this.refuse("references", said);
   }
 
   /** Take a reference away. */
-  async removeReference(index) {
+  removeReference(index) {
     this.references = this.references.toSpliced(index, 1);
-    await this.#pictured();
+    this.#pictured();
   }
 
   /** Put a reference in another place. */
-  async moveReference(index, to) {
+  moveReference(index, to) {
     if (to < 0 || to >= this.references.length || to === index) return;
     const moved = this.references.toSpliced(index, 1);
     this.references = moved.toSpliced(to, 0, this.references[index]);
     announce(t("references.moved", { number: to + 1 }));
-    await this.#pictured();
+    this.#pictured();
   }
 
   #notTaken(field, error) {

@@ -43,7 +43,8 @@ function Start() {
   const able = chosen.can.includes("image") || controls.length > 0;
   const about = references.length ? t("image.references") : able ? "" : t("image.none");
   const remove = async () => {
-    await draft.removeStart();
+    draft.removeStart();
+    await null; // until it is rendered
     document.getElementById("image").focus();
   };
   return html`
@@ -80,14 +81,16 @@ function Reference({ picture, index, count, dragged }) {
   const number = index + 1;
   const move = async (to, action) => {
     const list = item.current.parentElement;
-    await draft.moveReference(index, to);
+    draft.moveReference(index, to);
+    await null; // until it is rendered
     const moved = list.children[to];
     const again = moved?.querySelector(`.reference-${action}`);
     (again?.disabled ? moved.querySelector("button:not(:disabled)") : again)?.focus();
   };
   const remove = async () => {
     const list = item.current.parentElement;
-    await draft.removeReference(index);
+    draft.removeReference(index);
+    await null; // until it is rendered
     // The one in its place, or where the next one comes from.
     const next = list.children[Math.min(index, draft.references.length - 1)];
     (next?.querySelector(".reference-remove") ?? document.getElementById("references")).focus();

@@ -17,7 +17,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 CHROMIUM = Path("/usr/bin/chromium")
 DRIVER = Path("/usr/bin/chromedriver")
-WAIT_SECONDS = 45.0
+WAIT_SECONDS = 6.0
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -65,9 +65,18 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
         self.driver.set_script_timeout(WAIT_SECONDS)
+        self._agent = str(self.js("return navigator.userAgent"))
+        self.become(lang=lang, width=width, height=height)
+
+    def become(self, *, lang: str = "en", width: int = 1200, height: int = 900) -> None:
+        """Be another person's window: of this language and size, without preferences; narrow ones are touched."""
+        phone = width < 500
         self.command(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
         )
+        self.command("Emulation.setTouchEmulationEnabled", enabled=phone)
+        self.command("Emulation.setUserAgentOverride", userAgent=self._agent, acceptLanguage=lang)
+        self.prefer()
 
     def command(self, name: str, **params: Any) -> Any:
         """Send a command of the DevTools protocol."""
@@ -119,6 +128,20 @@ class Browser:
         element.send_keys(Keys.DELETE)
         if text:
             element.send_keys(text)
+
+    def chip(self, name: str) -> None:
+        """Open the composer's popover of this name, unless it is open."""
+        if not self.js("return document.getElementById(arguments[0]).matches(':popover-open')", f"popover-{name}"):
+            self.one(f"#chip-{name}").click()
+        self.until(f"return document.getElementById('popover-{name}').matches(':popover-open')", f"{name} is open")
+
+    def choose(self, name: str, value: str) -> None:
+        """Choose one of a list of radio buttons, by its field's name and its value, in the popover that holds it."""
+        self.js("arguments[0].click()", self.one(f"input[name={name}][value='{value}']"))
+
+    def press(self, selector: str) -> None:
+        """Press what shows itself when it is pointed at, as a picture's own buttons do."""
+        self.js("arguments[0].click()", self.one(selector))
 
     def tab_to(self, selector: str, most: int = 60) -> None:
         """Press Tab until the focus is on what the selector finds."""

@@ -1,4 +1,4 @@
-"""One browser for a module's tests, and a page for each test."""
+"""One browser for all tests of a run, and a page for each test."""
 
 from __future__ import annotations
 
@@ -14,13 +14,23 @@ from tests.fakes.step_gate import StepGate
 from tests.unit.adapters.web.harness import WebHarness, settings_of
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One window for all tests of a module."""
+@pytest.fixture(scope="session")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """The window that all tests share."""
     need_chromium()
     one = Browser(tmp_path_factory.mktemp("browser"))
     yield one
     one.close()
+
+
+@pytest.fixture
+def browser(window: Browser) -> Browser:
+    """The window as at its start: English, 1200 pixels wide, without preferences, and with nothing in its console."""
+    window.driver.get("about:blank")
+    window.become()
+    window.complaints()
+    window.requested()
+    return window
 
 
 @pytest.fixture
