@@ -59,9 +59,9 @@ export function draw(form, key, files = {}) {
 export const press = (id, key) => send("/api/press", { id, key });
 export const job = (id) => ask(`/api/jobs/${id}`);
 export const unfinished = () => ask("/api/unfinished");
-export const events = (ids) => new EventSource(address(`/api/events?${new URLSearchParams(ids.map((id) => ["job", id]))}`));
+export const events = (after) => new EventSource(address(`/api/events?${new URLSearchParams({ after })}`));
 
-/** One page of the person's jobs, newest first: `{cards, older}`; `asked` may hold before, limit, q, kind and starred. */
+/** One page of the person's jobs, newest first: `{cards, older, at}`; `asked` may hold before, limit, q, kind and starred. */
 export function feed(asked = {}) {
   const given = Object.entries(asked).filter(([, value]) => value !== undefined && value !== null && value !== "");
   return ask(`/api/feed?${new URLSearchParams(given)}`);

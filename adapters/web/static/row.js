@@ -15,6 +15,8 @@ const EACH = { vary: "vary", upscale: "upscale", seed: "from_seed" };
 const OWN = new Set(["favourite", "edit", "start", "more", "original", "info", "richer"]);
 /** Buttons whose words are shown; the others are signs. */
 const LABELLED = new Set(["reroll", "cancel"]);
+/** Names, which are the same in every language. */
+const PLATFORMS = { discord: "Discord", telegram: "Telegram" };
 const SECOND_MS = 1000;
 
 /** The buttons of a card for one of its pictures, in order. */
@@ -139,7 +141,7 @@ function Meta({ card, tab }) {
     <p class="job-meta">
       <a href=${`#job/${id}`} tabindex=${tab}>#${id}</a>
       ${at && html`<time datetime=${created}>${when}</time>`}
-      ${platform && platform !== "web" && html`<span>${t(`platform.${platform}`) || platform}</span>`}
+      ${platform && platform !== "web" && html`<span>${PLATFORMS[platform] ?? platform}</span>`}
       ${parent && html`<a class="job-parent" href=${`#job/${parent.job_id}`} tabindex=${tab}>
         ${parent.thumb && html`<img alt="" width="24" height="24" loading="lazy" src=${parent.thumb} />`}${t("parent", { job: parent.job_id })}
       </a>`}

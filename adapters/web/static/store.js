@@ -1,13 +1,13 @@
 /** What the page knows: jobs by number, the service's state, and requests under way. Components subscribe to topics. */
 
-import { Away, Refused, draw, feed, info, newKey, press, unfinished } from "./api.js";
+import { Away, Refused, draw, feed, info, job, newKey, press, unfinished } from "./api.js";
 import * as keep from "./keep.js";
 import { useLayoutEffect, useReducer } from "./preact.js";
 import { Stream } from "./stream.js";
 import { announce } from "./texts.js";
 
 const PAGE = 24;
-const WARM_MS = 20000;
+const WARM_MS = 60000;
 const COLD_MS = 1500;
 const OUTBOX = "outbox";
 
@@ -95,7 +95,6 @@ class Store {
     this.#know(about);
     this.outbox = (await keep.get(OUTBOX)) ?? [];
     this.emit("outbox");
-    document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
     addEventListener("online", () => this.look());
     await this.refresh();
     this.ready = true;
@@ -103,16 +102,30 @@ class Store {
     this.#flush();
   }
 
-  /** Fetch what is open and the newest jobs. What was fetched before stays. */
+  /** Fetch what is open and the newest jobs, and follow what changes from then on. What was fetched before stays. */
   async refresh() {
+    const known = [...this.cards.keys()];
     try {
-      const [open, page] = await Promise.all([unfinished(), feed({ limit: PAGE })]);
-      if (!this.#order.length) this.older = page.older;
+      const [page, open] = await Promise.all([feed({ limit: PAGE }), unfinished()]);
+      const last = page.cards.at(-1)?.job_id ?? 0;
       // A gap: more has come meanwhile than one page holds, so the list begins anew.
-      else if (page.older && page.cards.length && page.cards.at(-1).job_id > this.#order[0]) this.#forget(page);
-      this.#put([...page.cards, ...open.cards.filter((card) => !page.older || card.job_id >= page.cards.at(-1)?.job_id)]);
-      for (const card of open.cards) this.#stream.follow(card.job_id);
-      this.#stream.open();
+      if (this.#order.length && page.older && last > this.#order[0]) this.#clear();
+      if (!this.#order.length) this.older = page.older;
+      const here = new Set([...page.cards, ...open.cards].map(({ job_id: id }) => id));
+      for (const id of known) if ((id >= last || !page.older) && !here.has(id)) this.gone(id);
+      this.#put([...page.cards, ...open.cards]);
+      this.#stream.open(page.at);
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  /** Ask how the open jobs are. */
+  async glance() {
+    try {
+      const open = new Map((await unfinished()).cards.map((card) => [card.job_id, card]));
+      const ended = this.open().filter(({ job_id: id }) => !open.has(id));
+      this.#put([...open.values(), ...(await Promise.all(ended.map(({ job_id: id }) => job(id)))).map(({ card }) => card)]);
     } catch (error) {
       this.failed(error);
     }
@@ -129,7 +142,7 @@ class Store {
     try {
       const page = await feed({ before: this.#order.at(-1), limit: PAGE });
       this.older = page.older;
-      this.#put(page.cards);
+      this.#put(page.cards, true);
       this.emit("list");
       return page.cards.length > 0;
     } catch (error) {
@@ -149,7 +162,7 @@ class Store {
     this.#put([card]);
   }
 
-  #put(cards) {
+  #put(cards, paged = false) {
     let [changed, pictured] = [false, false];
     for (const card of cards) {
       const id = card.job_id;
@@ -160,17 +173,20 @@ class Store {
       // The place of pictures that don't come is kept, so that nothing moves.
       if (before?.coming && card.final && !card.pictures.length) card.place = before.coming;
       else if (before?.place) card.place = before.place;
+      const known = this.#order.includes(id) || this.fresh.has(id);
+      // Older jobs than those in the list come with their page; until then they are known, not listed.
+      const early = !known && this.older && this.#order.length > 0 && id < this.#order.at(-1) && !paged;
       this.cards.set(id, card);
       if (looks(before) !== looks(card)) {
         this.revision += 1;
         pictured = true;
       }
-      if (!card.final) this.#stream.follow(id);
       if (before?.tone !== card.tone && (before || !card.final)) announce(card.status);
-      if (!before) {
+      if (known || early) this.emit(`card:${id}`);
+      else {
         changed = true;
         this.#insert(id);
-      } else this.emit(`card:${id}`);
+      }
     }
     if (changed) this.emit("list");
     if (pictured) this.emit("pictures");
@@ -201,7 +217,6 @@ class Store {
 
   /** A job is not there any more. */
   gone(id) {
-    this.#stream.forget(id);
     this.removed.add(id);
     if (!this.cards.delete(id)) return;
     this.fresh.delete(id);
@@ -211,11 +226,10 @@ class Store {
     this.emit("open");
   }
 
-  #forget(page) {
-    for (const id of this.#order) this.cards.delete(id);
+  #clear() {
+    this.cards.clear();
     this.#order = [];
     this.fresh.clear();
-    this.older = page.older;
   }
 
   /** Press a button of a card; returns the answer. Throws Refused and Away. */
