@@ -13,7 +13,7 @@ import { Keys, focusRow, useKeys } from "./keys.js";
 import { Mask } from "./mask.js";
 import { Parameters } from "./parameters.js";
 import { Action } from "./parts.js";
-import { html, render, useEffect, useState } from "./preact.js";
+import { html, render, useEffect, useRef, useState } from "./preact.js";
 import { SelectionBar } from "./selection.js";
 import { store, useStore } from "./store.js";
 import { t, use } from "./texts.js";
@@ -56,9 +56,12 @@ function App() {
   const [help, setHelp] = useState(false);
   useKeys(() => setHelp(true));
   useTitle();
+  const seen = useRef(null);
   useEffect(() => {
-    // The viewer fetches what it shows.
-    if (job === null || index !== null) return;
+    const closed = seen.current !== null && index === null;
+    seen.current = index;
+    // The viewer fetches what it shows; whoever closes it is back where they opened it.
+    if (job === null || index !== null || closed) return;
     store.reach(job).then((card) => {
       if (card) requestAnimationFrame(() => focusRow(job));
       else store.say(t("job.missing", { job }), "problem");

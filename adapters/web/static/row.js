@@ -199,6 +199,12 @@ export function Row({ id }) {
   const card = useStore(`card:${id}`, (store) => store.get(id));
   const [said, setSaid] = useState(null);
   const [menu, setMenu] = useState(null);
+  const row = useRef();
+  const held = row.current?.contains(document.activeElement);
+  // What had the focus may be gone (Cancel, once it is done): the row takes it, the page must not.
+  useLayoutEffect(() => {
+    if (held && !row.current.contains(document.activeElement)) row.current.focus({ preventScroll: true });
+  });
   const tone = card?.tone;
   // What was said about a press is about how the job stood then.
   useEffect(() => setSaid(null), [tone]);
@@ -219,7 +225,7 @@ export function Row({ id }) {
   };
   const names = ["job", current && "current", store.selected.has(id) && "selected"].filter(Boolean).join(" ");
   return html`
-    <article class=${names} id=${`row-${id}`} data-job=${id} data-tone=${tone} tabindex=${tab} aria-labelledby=${`prompt-${id}`} onFocusIn=${() => store.focus(id)}>
+    <article ref=${row} class=${names} id=${`row-${id}`} data-job=${id} data-tone=${tone} tabindex=${tab} aria-labelledby=${`prompt-${id}`} onFocusIn=${() => store.focus(id)}>
       <${Pictures} ...${{ card, tab, say }} />
       <div class="job-side">
         <h2 class="job-prompt" id=${`prompt-${id}`}>${card.prompt}</h2>

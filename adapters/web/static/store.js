@@ -188,9 +188,17 @@ class Store {
         this.#insert(id);
       }
     }
-    if (changed) this.emit("list");
+    if (changed) {
+      this.#settle();
+      this.emit("list");
+    }
     if (pictured) this.emit("pictures");
     this.emit("open");
+  }
+
+  // Tab leads to the newest row, until another one has the focus.
+  #settle() {
+    if (!this.cards.has(this.current) || !document.activeElement?.closest("#feed")) this.focus(this.#order[0] ?? null);
   }
 
   #insert(id) {
@@ -222,6 +230,7 @@ class Store {
     this.fresh.delete(id);
     this.selected.delete(id);
     this.#order = this.#order.filter((other) => other !== id);
+    this.#settle();
     this.emit("list");
     this.emit("open");
   }

@@ -14,7 +14,7 @@ from bot.commands.model import Invocation
 from bot.core.messages import EventRef
 from bot.core.people import Place
 from bot.features import COMMANDS
-from tests.e2e.web.browser import Browser, need_chromium
+from tests.e2e.web.browser import Browser
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
 from tests.unit.adapters.web.harness import WebHarness, settings_of
@@ -36,9 +36,8 @@ async def bot(tmp_path: Path) -> AsyncIterator[WebHarness]:
 
 
 async def test_the_token_s_link_opens_the_page_and_an_export_s_link_gives_it_once(
-    bot: WebHarness, tmp_path: Path
+    bot: WebHarness, browser: Browser, tmp_path: Path
 ) -> None:
-    need_chromium()
     await bot.drawn_by_actor()
     command = COMMANDS.by_name["export"]
     card = await bot.studio.command(Invocation(bot.actor, Place("web", None, "page"), command, EventRef("export")))
@@ -53,28 +52,25 @@ async def test_the_token_s_link_opens_the_page_and_an_export_s_link_gives_it_onc
     downloads.mkdir()
 
     def scene() -> None:
-        browser = Browser(tmp_path / "browser")
-        try:
-            browser.driver.get(url)
-            assert browser.text("body") == text("en", "refusal.web.token")
-            # Who has the export's link needs no token.
-            browser.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
-            for _ in range(2):
-                browser.driver.get(url.rstrip("/") + path)
-                assert browser.text("h1") == text("en", "export.page.title")
-            assert browser.js("return getComputedStyle(document.querySelector('button')).fontWeight") == "600"
-            browser.one("button").click()
-            browser.until(lambda: list(downloads.glob("*.zip")), "the file")
+        browser.driver.get(url)
+        assert browser.text("body") == text("en", "refusal.web.token")
+        # Who has the export's link needs no token.
+        browser.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
+        for _ in range(2):
             browser.driver.get(url.rstrip("/") + path)
-            assert browser.text("body") == text("en", "refusal.export.link")
+            assert browser.text("h1") == text("en", "export.page.title")
+        assert browser.js("return getComputedStyle(document.querySelector('button')).fontWeight") == "600"
+        browser.one("button").click()
+        browser.until(lambda: list(downloads.glob("*.zip")), "the file")
+        browser.driver.get(url.rstrip("/") + path)
+        assert browser.text("body") == text("en", "refusal.export.link")
 
-            browser.open(f"{url}?token={TOKEN}")
-            assert browser.driver.current_url == url, "the token is in no address"
-            browser.until("return document.querySelector('.job .picture img').naturalWidth", "pictures by the cookie")
-            browser.driver.refresh()
-            browser.until("return !document.getElementById('app').hidden", "the page by the cookie alone")
-        finally:
-            browser.close()
+        browser.open(f"{url}?token={TOKEN}")
+        assert browser.driver.current_url == url, "the token is in no address"
+        browser.until("return document.querySelector('.job .picture img').naturalWidth", "pictures by the cookie")
+        browser.driver.refresh()
+        browser.until("return !document.getElementById('app').hidden", "the page by the cookie alone")
+        browser.driver.delete_all_cookies()
 
     await asyncio.to_thread(scene)
     (file,) = downloads.glob("*.zip")

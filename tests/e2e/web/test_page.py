@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,6 @@ from tests.e2e.service import Service
 from tests.e2e.web.browser import Browser, need_chromium
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-OpenBrowser = Callable[..., Browser]
 
 APPLE = "a red apple on a blue background"
 EDGES = ((0.02, 0.02), (0.97, 0.02), (0.02, 0.97), (0.97, 0.97))
@@ -37,27 +34,19 @@ def served(request: pytest.FixtureRequest) -> Service:
 
 
 @pytest.fixture
-def open_browser(tmp_path: Path) -> Iterator[OpenBrowser]:
-    """A function that starts browsers, with the same arguments as Browser."""
-    started: list[Browser] = []
-
-    def start(**how: object) -> Browser:
-        one = Browser(tmp_path / f"browser{len(started)}", **how)  # type: ignore[arg-type]
-        started.append(one)
-        return one
-
-    yield start
-    for one in started:
-        one.close()
+def browser(browser: Browser, served: Service) -> Browser:
+    """The window, which has nothing kept of the service's page."""
+    browser.command("Storage.clearDataForOrigin", origin=served.url, storageTypes="all")
+    return browser
 
 
 def newest(browser: Browser) -> int:
-    """The job that stands first on the stage; 0 for none."""
+    """The job that stands first in the feed; 0 for none."""
     return int(browser.js("return Number(document.querySelector('.job')?.dataset.job ?? 0)"))
 
 
 def after(browser: Browser, job: int) -> int:
-    """Wait for a job newer than ``job`` on the stage; returns it."""
+    """Wait for a job newer than ``job`` in the feed; returns it."""
     browser.until(lambda: newest(browser) > job, f"a job after {job}")
     return newest(browser)
 
@@ -85,18 +74,18 @@ def is_red(colour: tuple[int, int, int]) -> bool:
     return red > 110 and red > green + 60 and red > blue + 60
 
 
-def test_a_picture_by_keyboard_alone(served: Service, open_browser: OpenBrowser) -> None:
-    browser = open_browser()
+def test_a_picture_by_keyboard_alone(served: Service, browser: Browser) -> None:
     browser.open(served.url)
     assert browser.focused() == "prompt"
     # Watch every state that is shown, also those between two looks of this test.
     browser.js(
-        """window.seen = []; window.previews = new Set(); new MutationObserver(() => {
+        """window.seen = []; window.previews = new Set(); window.titles = new Set(); new MutationObserver(() => {
              const bar = document.querySelector('.job .bar');
              if (bar?.ariaValueNow) seen.push(Number(bar.ariaValueNow));
+             titles.add(document.title);
              const preview = document.querySelector('.job .previewed .preview');
              if (preview?.naturalWidth) previews.add(preview.naturalWidth);
-           }).observe(document.getElementById('stage'), {subtree: true, childList: true, attributes: true});"""
+           }).observe(document, {subtree: true, childList: true, attributes: true});"""
     )
     before = newest(browser)
     browser.keys("a red apple")
@@ -112,14 +101,19 @@ def test_a_picture_by_keyboard_alone(served: Service, open_browser: OpenBrowser)
     previews = browser.js("return [...previews]")
     assert previews, "no preview was shown"
     assert max(previews) < 192, "previews are small"
+    titles = set(browser.js("return [...titles]"))
+    assert titles - {"Easel"}, "the window's title tells nothing"
+    assert all(re.fullmatch(r"\d+ % · Easel", title) for title in titles - {"Easel"})
+    assert browser.js("return document.title") == "Easel"
     assert browser.text("#live") == text("en", "card.done", n=1)
     picture = ".picture img"
     assert all(is_blue(c) for c in browser.colours(picture, *EDGES))
     assert is_red(browser.colours(picture, (0.5, 0.55))[0])
     facts = browser.js("return [...document.querySelectorAll('.job-facts dd')].map((fact) => fact.textContent)")
     assert {"7", "30", "192x192", "Easel demo"} <= set(facts)
-    # Three times as large as it is, since the demo model's pictures are small.
-    assert browser.js("return document.querySelector('.picture img').getBoundingClientRect().width") == 576
+    # Larger than it is, since the demo model's pictures are small, and with sharp edges.
+    assert browser.js("return document.querySelector('.picture img').getBoundingClientRect().height") == 405
+    assert browser.js("return getComputedStyle(document.querySelector('.picture img')).imageRendering") == "pixelated"
 
     browser.tab_to(".picture-open")
     browser.keys(Keys.ENTER)
@@ -128,8 +122,7 @@ def test_a_picture_by_keyboard_alone(served: Service, open_browser: OpenBrowser)
     browser.until("return !document.getElementById('viewer').open", "closed by Esc")
     assert browser.js("return document.activeElement.matches('.picture-open')")
 
-    browser.tab_to("[data-action=reroll]")
-    browser.keys(Keys.ENTER)
+    browser.keys("r")
     again = after(browser, job)
     assert drawn(browser, again) == 1
     assert served.call(f"/api/jobs/{again}")["card"]["pictures"][0]["seed"] != "7"
@@ -137,17 +130,14 @@ def test_a_picture_by_keyboard_alone(served: Service, open_browser: OpenBrowser)
     assert {address.split("/")[2] for address in browser.requested()} == {served.url.split("/")[2]}
 
 
-def test_a_picture_is_downloaded_with_its_recipe_in_it(
-    served: Service, open_browser: OpenBrowser, tmp_path: Path
-) -> None:
-    browser = open_browser()
+def test_a_picture_is_downloaded_with_its_recipe_in_it(served: Service, browser: Browser, tmp_path: Path) -> None:
     browser.open(served.url)
     folder = tmp_path / "downloads"
     folder.mkdir()
     browser.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
     job = draw(browser, f"{APPLE} --seed 11")
     drawn(browser, job)
-    browser.one(".job-buttons a[download]").click()
+    browser.press(".picture-actions a[download]")
     file = folder / f"easel-{job}-1.png"
     browser.until(file.exists, "the downloaded file")
     with Image.open(file) as image:
@@ -157,8 +147,7 @@ def test_a_picture_is_downloaded_with_its_recipe_in_it(
     assert "Seed: 11" in parameters
 
 
-def test_cancel_stops_the_drawing_and_keeps_the_focus(served: Service, open_browser: OpenBrowser) -> None:
-    browser = open_browser()
+def test_cancel_stops_the_drawing_and_keeps_the_focus(served: Service, browser: Browser) -> None:
     browser.open(served.url)
     job = draw(browser, f"{APPLE} --count 16 --steps 50")
     cancel = f'.job[data-job="{job}"] [data-action=cancel]'
@@ -188,18 +177,22 @@ REFUSED: list[tuple[str, str, str, dict[str, str | int]]] = [
 ]
 
 
+CHIPS = {"count": "count", "own-size": "size", "seed": "more", "steps": "more"}
+
+
 @pytest.mark.parametrize(("lang", "locale"), [("en-GB", "en"), ("zh-CN", "zh_CN")])
 def test_an_error_is_shown_at_the_form_and_nothing_is_lost(
-    served: Service, open_browser: OpenBrowser, lang: str, locale: str
+    served: Service, browser: Browser, lang: str, locale: str
 ) -> None:
-    browser = open_browser(lang=lang)
+    browser.become(lang=lang)
     browser.open(served.url)
     assert browser.js("return document.documentElement.lang").startswith(lang[:2])
     assert browser.text("#draw") == text(locale, "web.draw")
-    browser.js("document.getElementById('advanced').open = true")
     before = newest(browser)
     for field, value, key, params in REFUSED:
         browser.write("prompt", "a cat")
+        if field in CHIPS:
+            browser.chip(CHIPS[field])
         browser.write(field, value)
         browser.one("#prompt").send_keys(Keys.ENTER)
         sentence = text(locale, key, **params)
@@ -210,16 +203,19 @@ def test_an_error_is_shown_at_the_form_and_nothing_is_lost(
         assert browser.one(f"#{field}").get_attribute("aria-invalid") == "true"
         assert browser.focused() == field
         browser.write(field, "")
-    assert browser.one("#error").get_attribute("role") == "alert"
+        assert not (value and browser.all("#error")), "what was wrong is gone"
     assert newest(browser) == before
-    # What was wrong is right now: the sentence goes away.
+    browser.write("prompt", "")
+    browser.one("#prompt").send_keys(Keys.ENTER)
+    browser.until(lambda: browser.all("#error"), "a refusal")
+    assert browser.one("#error").get_attribute("role") == "alert"
     job = draw(browser, "a cat")
     assert browser.text("#error") == ""
     drawn(browser, job)
 
 
-def test_enter_that_ends_a_word_of_an_input_method_does_not_draw(served: Service, open_browser: OpenBrowser) -> None:
-    browser = open_browser(lang="zh-CN")
+def test_enter_that_ends_a_word_of_an_input_method_does_not_draw(served: Service, browser: Browser) -> None:
+    browser.become(lang="zh-CN")
     browser.open(served.url)
     before = newest(browser)
     browser.write("prompt", "夜空中的一只猫")
@@ -235,10 +231,9 @@ def test_enter_that_ends_a_word_of_an_input_method_does_not_draw(served: Service
     drawn(browser, after(browser, before))
 
 
-def test_a_phone_shows_everything_without_scrolling_sideways(served: Service, open_browser: OpenBrowser) -> None:
-    browser = open_browser(lang="zh-CN", width=360, height=740)
+def test_a_phone_shows_everything_without_scrolling_sideways(served: Service, browser: Browser) -> None:
+    browser.become(lang="zh-CN", width=360, height=740)
     browser.open(served.url)
-    browser.js("document.getElementById('advanced').open = true")
     hostile = f"<img src=x onerror=alert(1)>{'long' * 40} & <b>bold</b>"
     job = draw(browser, f"{hostile} --count 4 --size wide")
     assert drawn(browser, job) == 4
@@ -251,13 +246,18 @@ def test_a_phone_shows_everything_without_scrolling_sideways(served: Service, op
     outside = browser.js(
         """return [...document.querySelectorAll('#app *')].filter((element) => {
              const box = element.getBoundingClientRect();
-             return box.width > 1 && (box.right > 360.5 || box.left < -0.5);
+             return box.width > 1 && !element.closest('.chips, .line') && (box.right > 360.5 || box.left < -0.5);
            }).map((element) => element.outerHTML.slice(0, 80))"""
     )
     assert outside == []
     # Large enough for a thumb.
-    for selector in ("#draw", ".job-buttons .plain", ".picture-actions .plain", "#fewer"):
-        assert browser.one(selector).rect["height"] >= 36, selector
+    small = browser.js(
+        """return [...document.querySelectorAll('#app :is(button, a, input, select, textarea)')].filter((element) => {
+             const box = element.getBoundingClientRect();
+             return box.width > 1 && !element.matches('.skip') && (box.height < 43.5 || box.width < 24);
+           }).map((element) => element.outerHTML.slice(0, 120))"""
+    )
+    assert small == []
     browser.all(".picture-open")[1].click()
     caption = browser.until("return document.getElementById('viewer-position').textContent", "the picture large")
     browser.keys(Keys.ARROW_RIGHT)
@@ -287,69 +287,65 @@ def contrast(browser: Browser, selector: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_can_be_read_in_light_and_dark(served: Service, open_browser: OpenBrowser, scheme: str) -> None:
-    browser = open_browser()
+def test_words_can_be_read_in_light_and_dark(served: Service, browser: Browser, scheme: str) -> None:
     browser.prefer(prefers_color_scheme=scheme, prefers_reduced_motion="reduce")
     browser.open(served.url)
     wall = luminance(browser.js("return getComputedStyle(document.body).backgroundColor"))
     assert wall > 0.7 if scheme == "light" else wall < 0.05
     drawn(browser, draw(browser, APPLE))
-    browser.write("seed", "x")
-    browser.one("#draw").click()
-    browser.until("return !document.getElementById('error').hidden", "a refusal")
-    words = [".brand", "#engine-text", ".hint", "#draw", "#error", ".job-prompt", ".job-status", ".job-facts dt"]
-    words += [".job-facts dd", ".job-buttons .plain", "#history-title", "summary", "legend"]
-    words += [".chip input:checked + .chip-face .chip-name", ".chip input:not(:checked) + .chip-face .chip-name"]
+    browser.chip("size")
+    words = [".size input:checked + .size-face .size-name", ".size input:not(:checked) + .size-face .quiet"]
     poor = {selector: found for selector in words if (found := contrast(browser, selector)) < 4.5}
+    browser.write("prompt", "")
+    browser.one("#draw").click()
+    browser.until(lambda: browser.all("#error"), "a refusal")
+    words = [".brand", "#engine-text", "#draw", "#error", ".job-prompt", ".job-meta a", ".job-facts dt", ".chip-value"]
+    words += [".job-facts dd", ".job-buttons .plain", ".tab[aria-current]", ".tab:not([aria-current])", ".chip-label"]
+    poor |= {selector: found for selector in words if (found := contrast(browser, selector)) < 4.5}
     assert poor == {}
     moving = browser.js("return document.getAnimations().filter((one) => one.playState === 'running').length")
     assert moving == 0
 
 
-def test_every_control_has_a_name_and_its_turn(served: Service, open_browser: OpenBrowser) -> None:
-    browser = open_browser()
+def test_every_control_has_a_name_and_its_turn(served: Service, browser: Browser) -> None:
     browser.open(served.url)
     job = draw(browser, f"{APPLE} --count 2")
     drawn(browser, job)
-    browser.js("document.getElementById('advanced').open = true")
     nameless = [
         control.get_attribute("outerHTML")
         for control in browser.all("#app :is(button, input, select, textarea, a, summary), #app [role=progressbar]")
         if control.is_displayed() and not control.accessible_name
     ]
     assert nameless == []
-    assert {image.get_attribute("alt") for image in browser.all(".picture img")} == {APPLE}
+    assert {image.get_attribute("alt") for image in browser.all(f"#row-{job} .picture img")} == {APPLE}
+    # Tab goes through the composer, then into one row of the feed: j and k go to the others.
     order = []
     browser.one("#prompt").click()
-    for _ in range(14):
-        order.append(browser.js("const now = document.activeElement; return now.id || now.name || now.localName"))
-        visible = browser.js(
-            """const now = document.activeElement;
-               const ringed = now.matches('[name=preset], #image') ? now.nextElementSibling : now;
-               return getComputedStyle(ringed).outlineStyle !== 'none'"""
-        )
-        assert visible, f"focus can't be seen on {order[-1]}"
+    for _ in range(9):
+        order.append(browser.js("const now = document.activeElement; return now.id || now.className"))
+        visible = "return getComputedStyle(document.activeElement).outlineStyle !== 'none'"
+        assert order[-1] == "prompt" or browser.js(visible), f"focus can't be seen on {order[-1]}"
         browser.keys(Keys.TAB)
-    form = [
-        "prompt",
-        "image",
-        "preset",
-        "fewer",
-        "count",
-        "more",
-        "seed",
-        "summary",
-        "steps",
-        "guidance",
-        "sampler",
-        "own-size",
-        "negative",
-    ]
-    assert order == [*form, "draw"]
+    chips = [f"chip-{name}" for name in ("pictures", "size", "count", "style", "more")]
+    assert order == ["prompt", "draw", *chips, f"row-{job}", "picture-open"]
+    browser.keys("j")
+    assert browser.js("return Number(document.activeElement.dataset.job)") < job
+    browser.keys("k", "x")
+    assert browser.focused() == f"row-{job}"
+    assert browser.all(f"#row-{job}.selected")
+    browser.keys("?")
+    browser.until("return document.getElementById('keys').open", "the list of keys")
+    browser.keys(Keys.ESCAPE, "/")
+    browser.until(lambda: browser.focused() == "prompt", "the prompt again")
+    # The links that skip are the first of the page.
+    assert browser.js("return document.querySelector('#app :is(a, button, input, textarea)').matches('.skip')")
+    browser.js("document.querySelector('.skip').focus()")
+    assert browser.one(".skip").rect["y"] >= 0
+    browser.keys(Keys.ENTER)
+    browser.until(lambda: browser.focused() == f"row-{job}", "the first row")
 
 
-def test_everything_goes_on_after_a_restart(served: Service, open_browser: OpenBrowser) -> None:
-    browser = open_browser()
+def test_everything_goes_on_after_a_restart(served: Service, browser: Browser) -> None:
     browser.open(served.url)
     first = draw(browser, f"{APPLE} --seed 21")
     drawn(browser, first)
@@ -369,34 +365,37 @@ def test_everything_goes_on_after_a_restart(served: Service, open_browser: OpenB
     away = text("en", "web.away")
     browser.until(lambda: browser.text("#engine-banner-text") == away, away)
     browser.one("#prompt").send_keys("ght", Keys.ENTER)
-    sentence = text("en", "web.error.away")
-    browser.until(lambda: browser.text("#error") == sentence, sentence)
+    unsent = text("en", "web.unsent")
+    browser.until(lambda: unsent in browser.text(".unsent"), unsent)
     served.start(ready=False)
     browser.until(lambda: browser.text("#engine-banner-text") != away, "the page sees that it is back", 90)
     served.wait_ready()
     assert drawn(browser, running) == 2
     browser.until("return document.getElementById('engine-banner').hidden", "nothing is wrong any more")
 
-    # The same request again is the first one now, since the first never arrived.
-    before = newest(browser)
-    browser.one("#prompt").send_keys(Keys.ENTER)
-    drawn(browser, after(browser, before))
-    browser.driver.refresh()
-    browser.until("return !document.getElementById('history').hidden", "history")
-    tile = f'.tile img[src="/pictures/{first}/0.png"]'
-    browser.until(lambda: browser.all(tile), "the tile of a picture from before")
-    browser.one(tile).click()
-    browser.until(lambda: newest(browser) == first, "the card of a picture from before")
-    browser.one("[data-action=seed]").click()
-    grown = after(browser, first)
+    # What could not be sent is sent by itself, once.
+    thought = after(browser, running)
+    drawn(browser, thought)
+    assert browser.text(".job-prompt") == "half a thought"
+    assert not browser.all(".unsent")
+
+    # An address leads to a row, wherever it is.
+    browser.open(f"{served.url}/#job/{first}")
+    browser.until(lambda: browser.focused() == f"row-{first}", "the row of a picture from before")
+    browser.press(f"#row-{first} [data-action=seed]")
+    # Somebody reads further down: what is new waits until it is asked for.
+    browser.until(lambda: browser.all("#fresh"), "that there is something new")
+    assert browser.text("#fresh") == text("en", "web.fresh", n=1)
+    assert newest(browser) == thought
+    browser.one("#fresh").click()
+    grown = after(browser, thought)
     assert drawn(browser, grown) == 2
     assert [p["seed"] for p in served.call(f"/api/jobs/{grown}")["card"]["pictures"]] == ["21", "22"]
     edges = browser.colours(".picture img", *EDGES)
     assert all(is_blue(colour) for colour in edges)
 
 
-def test_a_seed_and_a_prompt_are_copied_and_pasted(served: Service, open_browser: OpenBrowser) -> None:
-    browser = open_browser()
+def test_a_seed_and_a_prompt_are_copied_and_pasted(served: Service, browser: Browser) -> None:
     browser.open(served.url)
     drawn(browser, draw(browser, f"{APPLE} --seed 9223372036854775807"))
     copy = '.job-buttons [title="{}"]'
@@ -404,7 +403,8 @@ def test_a_seed_and_a_prompt_are_copied_and_pasted(served: Service, open_browser
     browser.one(copy.format(text("en", "web.copy_seed"))).click()
     said = text("en", "web.copied", seed="9223372036854775807")
     browser.until(lambda: browser.text("#live") == said, said)
-    assert browser.text(copy.format(said)) == said
+    browser.until(lambda: browser.all(copy.format(said)), said)
+    browser.chip("more")
     browser.one("#seed").click()
     browser.keys_with(Keys.CONTROL, "v")
     assert browser.one("#seed").get_attribute("value") == "9223372036854775807"
@@ -431,27 +431,29 @@ def test_a_seed_and_a_prompt_are_copied_and_pasted(served: Service, open_browser
         else:
             browser.driver.find_element("xpath", answer).click()
             browser.until(lambda: browser.all("[data-action=delete]"), "the buttons of before")
-    browser.until(lambda: not browser.all(f'.job[data-job="{job}"], .tile img[src^="/pictures/{job}/"]'), "it is gone")
+    browser.until(lambda: not browser.all(f"#row-{job}"), "it is gone")
     assert browser.text("#live") == text("en", "card.delete.done", job=job)
 
 
-def test_older_pictures_come_on_request(served: Service, open_browser: OpenBrowser) -> None:
+def test_older_pictures_come_as_one_scrolls(served: Service, browser: Browser) -> None:
     jobs = [served.draw(f"{APPLE} --steps 1 --seed {seed}") for seed in range(30)]
     for job in jobs:
         served.finished(job)
-    browser = open_browser()
     browser.open(served.url)
-    tiles = "return [...document.querySelectorAll('.tile img')].map((image) => Number(image.src.split('/').at(-2)))"
-    browser.until(lambda: len(browser.js(tiles)) >= 24, "the newest")
-    assert browser.js(tiles)[:24] == sorted(jobs, reverse=True)[:24]
-    browser.tab_to("#older", 120)
-    while browser.one("#older").is_displayed():
-        before = browser.js(tiles)
-        browser.keys(Keys.ENTER)
-        browser.until(lambda shown=before: len(browser.js(tiles)) > len(shown), "older ones")  # type: ignore[misc]
-        browser.until("return document.activeElement.matches('#older:not([hidden]), .tile')", "the focus stays near")
-        assert browser.js(tiles)[: len(before)] == before
-    every = browser.js(tiles)
-    assert every == sorted(set(every), reverse=True)
-    assert set(jobs) <= set(every)
+    rows = "return [...document.querySelectorAll('.job')].map((row) => Number(row.dataset.job))"
+    seen = set(browser.js(rows))
+    assert browser.js(rows)[:5] == sorted(jobs, reverse=True)[:5]
+
+    def all_seen() -> bool:
+        browser.js("scrollBy({top: 900})")
+        found = browser.js(rows)
+        assert found == sorted(set(found), reverse=True)
+        seen.update(found)
+        return seen >= set(jobs) and 1 in seen
+
+    browser.until(all_seen, "all of them, to the first")
+    # What is far from sight is not in the document, and what is seen does not jump when it comes back.
+    assert len(browser.js(rows)) < len(seen)
+    browser.js("scrollTo({top: 0})")
+    browser.until(lambda: browser.js(rows)[:5] == sorted(jobs, reverse=True)[:5], "the newest again")
     assert browser.complaints() == []
