@@ -18,6 +18,8 @@ const LABELLED = new Set(["reroll", "cancel"]);
 /** Names, which are the same in every language. */
 const PLATFORMS = { discord: "Discord", telegram: "Telegram" };
 const SECOND_MS = 1000;
+/** A part of the window's height; whoever has scrolled less is near the top. */
+const NEAR_TOP = 0.5;
 
 /** The buttons of a card for one of its pictures, in order. */
 export function buttonsOf(card, index) {
@@ -35,7 +37,7 @@ export async function pressed(id, say) {
     // A card of no job has a text to copy.
     const text = card && card.job_id === null ? card.prompt : "";
     if (text) say((await copied(text)) ? t("text_copied", { text }) : `${card.status}\n${text}`);
-    else if (answer.new) say(answer.notice || t("begun", { job: answer.new.job_id }));
+    else if (answer.new) begun(answer, say);
     else if (answer.notice) say(answer.notice);
     return answer;
   } catch (error) {
@@ -43,6 +45,14 @@ export async function pressed(id, say) {
     say(error instanceof Refused ? error.text : t("error.away"), true);
     return null;
   }
+}
+
+// What somebody asked for near the top of the feed is shown to them there.
+function begun({ new: card, notice }, say) {
+  if (scrollY < innerHeight * NEAR_TOP) {
+    store.reveal();
+    scrollTo({ top: 0 });
+  } else say(notice || t("begun", { job: card.job_id }));
 }
 
 /** Edit one of a card's pictures: it becomes a reference where a model can edit, else the picture to start from. */
