@@ -17,7 +17,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 CHROMIUM = Path("/usr/bin/chromium")
 DRIVER = Path("/usr/bin/chromedriver")
-WAIT_SECONDS = 6.0
+WAIT_SECONDS = 45.0
 FLAGS = (
     "--headless=new",
     "--no-sandbox",

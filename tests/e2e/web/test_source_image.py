@@ -6,7 +6,6 @@ import asyncio
 import base64
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -219,38 +218,3 @@ async def test_pictures_are_varied_enlarged_and_started_from(
 
     await look(app, scene)
     assert [recipe.model for recipe in engine.painted][-1] == "other"
-
-
-async def test_a_drawing_is_kept_and_found_again(app: WebHarness, browser: Browser) -> None:
-    for prompt in ("a dog on a hill", "山水画，云雾", "a cat"):
-        await app.drawn(prompt)
-
-    def shown() -> list[str]:
-        return list(browser.js("return [...document.querySelectorAll('.tile')].map((tile) => tile.title)"))
-
-    def search(words: str) -> None:
-        browser.js("document.getElementById('query').value = ''")
-        browser.one("#query").send_keys(words, Keys.ENTER)
-
-    def finds(found: list[str]) -> bool:
-        return shown() == found
-
-    def scene(url: str) -> None:
-        browser.open(url)
-        browser.press("[data-star]")
-        browser.until(lambda: browser.one("[data-star]").get_attribute("aria-pressed") == "true", "the star")
-        browser.one("a[href='#grid']").click()
-        browser.until(lambda: shown() == ["a cat", "山水画，云雾", "a dog on a hill"], "all of them")
-        for words, found in (("云雾", ["山水画，云雾"]), ("dogs hill", ["a dog on a hill"]), ("zeppelin", [])):
-            search(words)
-            browser.until(partial(finds, found), f"what {words} finds")
-        assert browser.text("#found") == text("en", "web.search.nothing")
-        search("seed:x")
-        browser.until(lambda: "seed:7" in browser.text("#found.error"), "the refusal")
-        search("")
-        browser.one("#only-favourites").click()
-        browser.until(lambda: shown() == ["a cat"], "favourites")
-        browser.one("#only-favourites").click()
-        browser.until(lambda: len(shown()) == 3, "all of them again")
-
-    await look(app, scene)
