@@ -7,7 +7,10 @@ import asyncio
 import pytest
 from selenium.webdriver.common.keys import Keys
 
+from bot.cards.i18n import text
 from tests.e2e.web.browser import Browser
+from tests.e2e.web.conftest import look
+from tests.fakes.engine import FakeEngine
 from tests.unit.adapters.web.harness import WebHarness
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
