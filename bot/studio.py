@@ -31,7 +31,7 @@ from bot.core.people import Account, Actor, Place
 from bot.core.pictures import FittedParameters, Picture, PictureFile, ReadParameters
 from bot.core.ports import Backlog, Clock, QueueLoad, QueuePosition, Surface
 from bot.core.preferences import Preferences
-from bot.core.quotas import Limit, RuleTerms
+from bot.core.quotas import Limit, QuotaStatus, RuleTerms
 from bot.core.requests import DrawForm, PictureSource, steps_of
 from bot.core.texts import shown
 from bot.core.waits import shield
@@ -65,6 +65,8 @@ from bot.quotas import service as quota_service
 from bot.storage import data_files, people
 from bot.storage.database import Database
 from bot.storage.thumbnails import SIDES, Thumbnails
+from bot.webhooks import service as webhooks
+from bot.webhooks.store import JobWebhook
 from engine.contract import READY, Engine, EngineState, LoraInfo, Profile
 
 log = logging.getLogger(__name__)
@@ -115,6 +117,14 @@ class UndoableDeletion:
 
     token: str
     until: float
+
+
+@dataclass(frozen=True, slots=True)
+class EndedJob:
+    """A webhook that is to be sent, and its job."""
+
+    webhook: JobWebhook
+    snapshot: JobSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -631,8 +641,54 @@ class Studio:
             raise BadInput("refusal.parameters.file") from None
 
     async def snapshot(self, actor: Actor, job_id: int) -> JobSnapshot:
-        """Return the actor's job as programs read it. Raises NotFound."""
-        return self._snapshot(await history_service.get_entry(self._ctx, actor, job_id))
+        """Return the actor's job as programs read it. Raises NotFound, also if it was deleted."""
+        entry = await history_service.get_entry(self._ctx, actor, job_id)
+        if entry.job.forgotten:
+            raise NotFound("refusal.job.not_found")
+        return self._snapshot(entry)
+
+    async def snapshots(
+        self, actor: Actor, *, before: int | None = None, limit: int = 24, query: str | None = None
+    ) -> tuple[tuple[JobSnapshot, ...], bool]:
+        """Return the actor's jobs as programs read them, newest first, and whether there are older ones; see ``feed``."""
+        sought = None if query is None else queries.parse_query(query)
+        page = await history_service.feed(self._ctx, actor, before=before, limit=limit, query=sought)
+        return tuple(self._snapshot(entry) for entry in page.entries), page.older
+
+    async def want_webhook(self, ref: EventRef, url: str, secret: str) -> bool:
+        """Store the webhook of a request that is about to be admitted as ``ref``; False if its job is there already."""
+        return await shield(webhooks.want(self._ctx, ref.event, url, secret))
+
+    async def withdraw_webhook(self, ref: EventRef) -> None:
+        """Delete the webhook of a request that was refused."""
+        await shield(webhooks.withdraw(self._ctx, ref.event))
+
+    async def tidy_webhooks(self) -> None:
+        """At start, delete webhooks whose request was never admitted."""
+        await shield(webhooks.tidy(self._ctx))
+
+    async def due_webhooks(self, limit: int) -> tuple[tuple[EndedJob, ...], float | None]:
+        """Return webhooks of ended jobs that are to be sent now, and the seconds until the next retry (None: none waits)."""
+        found, later = await webhooks.due(self._ctx, limit)
+        ended = [
+            EndedJob(one.webhook, self._snapshot(await history_service.entry_of(self._ctx, one.job))) for one in found
+        ]
+        return tuple(ended), later
+
+    async def webhook_delivered(self, ended: EndedJob) -> None:
+        """Record that a webhook was received."""
+        await shield(webhooks.delivered(self._ctx, ended.webhook))
+        self._metrics.webhooks.labels("delivered").inc()
+
+    async def webhook_failed(self, ended: EndedJob, *, final: bool) -> bool:
+        """Record that a webhook was not received; returns whether it is given up, as it is with ``final``."""
+        given_up = await shield(webhooks.failed(self._ctx, ended.webhook, final=final))
+        self._metrics.webhooks.labels("given_up" if given_up else "retried").inc()
+        return given_up
+
+    def outbound_refused(self, use: str) -> None:
+        """Count a request to another server that was refused; ``use`` says what asked for it."""
+        self._metrics.outbound_refused.labels(use).inc()
 
     def _snapshot(self, entry: HistoryEntry) -> JobSnapshot:
         job, backlog = entry.job, self._ctx.backlog
@@ -718,6 +774,10 @@ class Studio:
     def max_count(self, actor: Actor) -> int:
         """Return the most pictures in one request of an account: its platform's limit, wherever it asks."""
         return self._ctx.max_count(actor.platform)
+
+    async def quota(self, actor: Actor, place: Place) -> QuotaStatus:
+        """Return the actor's quota status."""
+        return await quota_service.show_quota(self._ctx, actor, place)
 
     def styles(self) -> tuple[str, ...]:
         """Return the names of the styles; the operator's own first."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -26,6 +27,18 @@ STOPPING = "unavailable.web.stopping"
 
 class Disconnected(ConnectionResetError):
     """The client has closed its connection."""
+
+
+class Stopping(Exception):
+    """The service stops."""
+
+
+class _End:
+    """Marks the end of an iterator."""
+
+
+_END = _End()
+T = TypeVar("T")
 
 
 class JobFollower:
@@ -50,27 +63,41 @@ class JobFollower:
             Unavailable: The service stops; the job is drawn after the next start.
         """
         async with contextlib.aclosing(self._studio.watch(actor, job_id, previews=previews)) as cards:
-            closing = asyncio.ensure_future(self._closing.wait())
-            coming = asyncio.ensure_future(anext(cards, None))
             try:
-                while True:
-                    await asyncio.wait({coming, closing}, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                    if closing.done():
-                        raise Unavailable(STOPPING, job=job_id, wait=RETRY_SECONDS)
-                    if request.transport is None or request.transport.is_closing():
-                        raise Disconnected
-                    if not coming.done():
-                        yield None
-                        continue
-                    card = coming.result()
-                    if card is None:
-                        return
-                    yield card
-                    coming = asyncio.ensure_future(anext(cards, None))
-            finally:
-                for future in (coming, closing):
-                    future.cancel()
-                await asyncio.gather(coming, closing, return_exceptions=True)
+                async with contextlib.aclosing(self.items(request, cards)) as watched:
+                    async for card in watched:
+                        yield card
+            except Stopping:
+                raise Unavailable(STOPPING, job=job_id, wait=RETRY_SECONDS) from None
+
+    async def items(self, request: web.Request, source: AsyncIterator[T]) -> AsyncGenerator[T | None]:
+        """Yield what an iterator gives, and None every POLL_SECONDS without anything.
+
+        Raises:
+            Disconnected: The client has closed its connection.
+            Stopping: The service stops.
+        """
+        closing = asyncio.ensure_future(self._closing.wait())
+        coming = asyncio.ensure_future(anext(source, _END))
+        try:
+            while True:
+                await asyncio.wait({coming, closing}, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if closing.done():
+                    raise Stopping
+                if request.transport is None or request.transport.is_closing():
+                    raise Disconnected
+                if not coming.done():
+                    yield None
+                    continue
+                item = coming.result()
+                if isinstance(item, _End):
+                    return
+                yield item
+                coming = asyncio.ensure_future(anext(source, _END))
+        finally:
+            for future in (coming, closing):
+                future.cancel()
+            await asyncio.gather(coming, closing, return_exceptions=True)
 
     async def wait(self, request: web.Request, actor: Actor, job_id: int) -> None:
         """Return when the job has ended. Raises as ``follow``."""

@@ -475,12 +475,16 @@ def _object(sent: bytes) -> dict[str, object]:
 
 
 def _checked(sent: Mapping[str, object], form: type[Form]) -> Form:
+    return checked_object({name: _text(value) if name in _NUMBERS else value for name, value in sent.items()}, form)
+
+
+def checked_object(sent: Mapping[str, object], form: type[Form]) -> Form:
+    """Return a JSON object as ``form``. Raises BadInput, whose sentence names the first field that is wrong."""
     # Only known fields are validated, so that the number of errors is bounded.
     if (unknown := next((name for name in sent if name not in form.model_fields), None)) is not None:
         raise BadInput("refusal.web.body", problem=f"{shown(unknown)}: unknown field")
-    texts = {name: _text(value) if name in _NUMBERS else value for name, value in sent.items()}
     try:
-        return form.model_validate(texts)
+        return form.model_validate(sent)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         # The second part of a location is an alternative of a union, which does not help the client.

@@ -25,6 +25,7 @@ from adapters.web.a1111.options import OptionHandlers
 from adapters.web.access import AccessControl, token_of
 from adapters.web.account import AccountHandlers
 from adapters.web.api import Api, ExportHandlers, PageHandlers
+from adapters.web.api_v1.service import NativeApi
 from adapters.web.errors import ErrorMiddleware
 from adapters.web.feed_api import FeedHandlers
 from adapters.web.feed_streams import FeedStreams
@@ -34,6 +35,7 @@ from adapters.web.mcp.bridge import McpHandlers
 from adapters.web.openai.errors import PREFIX as OPENAI_PREFIX
 from adapters.web.openai.errors import answer as openai_answer
 from adapters.web.openai.handlers import OpenAiApi
+from adapters.web.outbound import OutboundClient
 from adapters.web.owner import OwnerHandlers
 from adapters.web.passkeys import PasskeyVerifier
 from adapters.web.place import PlaceHandlers
@@ -354,12 +356,16 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     for handlers in (drawing, OptionHandlers(studio, bodies), ListingHandlers(studio, bodies), mcp):
         table.add(app, handlers.routes())
     table.add(app, OwnerHandlers(studio).routes())
+    outbound = OutboundClient(studio.outbound_refused, private=settings.private_targets)
+    native = NativeApi(studio, bodies, follower, outbound)
+    table.add(app, native.routes())
     app.on_response_prepare.append(add_headers)
     app.on_response_prepare.append(add_request_id)
 
     async def start(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature
         feed.start()
         await mcp.start()
+        native.start()
 
     async def close(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature
         streams.close()
@@ -367,6 +373,7 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
         await mcp.close()
         await feed.close()
         follower.close()
+        await native.close()
 
     app.on_startup.append(start)
     app.on_shutdown.append(close)

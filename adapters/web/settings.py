@@ -83,6 +83,10 @@ class WebSettings(PlatformSettings):
         description="Whether the page may listen on another address than loopback without TLS and without trusted proxies.",
     )
     member_keys: bool = Field(False, description="Whether everybody who signs in may create API keys of their own.")
+    private_targets: bool = Field(
+        False,
+        description="Whether webhooks and addresses of pictures in requests may lead to this machine and into private networks.",
+    )
 
     @property
     def proxies(self) -> tuple[Network, ...]:

@@ -85,6 +85,12 @@ class Metrics:
         """
         self._registry = registry
         self.jobs = Counter("easel_jobs", "Jobs that ended, by outcome.", ["outcome"], registry=registry)
+        self.webhooks = Counter(
+            "easel_webhooks", "Webhooks that were sent, by outcome.", ["outcome"], registry=registry
+        )
+        self.outbound_refused = Counter(
+            "easel_outbound_refused", "Requests to other servers that were refused.", ["use"], registry=registry
+        )
         self.pictures = Counter("easel_pictures", "Pictures painted, by model.", ["model"], registry=registry)
         self._image_seconds = Histogram(
             "easel_image_duration_seconds",

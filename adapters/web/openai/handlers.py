@@ -18,9 +18,9 @@ from aiohttp import hdrs, web
 from adapters.web.following import Disconnected, JobFollower
 from adapters.web.identity import actor_of, place_of, ref_of
 from adapters.web.openai.errors import BadParameter, ContentRejected
-from adapters.web.openai.files import LINK_PATH, FileLinks, LinkedFile, encoded
 from adapters.web.openai.parameters import EditParameters, ImageParameters, checked
 from adapters.web.openai.streaming import ImageStream
+from adapters.web.picture_links import LINK_PATH, FileLinks, LinkedFile, encoded
 from adapters.web.request_checks import BodyReader, digest
 from adapters.web.routes import Role, Route
 from bot.core.cards import ButtonPress

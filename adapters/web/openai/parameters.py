@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from adapters.web.openai.errors import BadParameter
+from adapters.web.picture_links import Format
 from adapters.web.render import shown
 from bot.core.requests import DrawForm, fitted_size
 from engine.contract import Profile
@@ -25,8 +26,6 @@ _STEPS: Mapping[str, float] = {"low": 0.5, "high": 1.5, "hd": 1.5, "xhigh": 2.0,
 """Factor of the model's default number of steps by ``quality``; 1 for the others."""
 
 _LEGACY_STYLES = frozenset({"vivid", "natural"})
-
-Format = Literal["png", "jpeg", "webp"]
 
 
 def _as_text(value: object) -> object:

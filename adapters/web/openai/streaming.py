@@ -5,29 +5,23 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import json
 import time
 from collections.abc import Mapping
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from PIL import Image
 
 from adapters.web.errors import status_of
-from adapters.web.following import Disconnected
+from adapters.web.event_writer import EventWriter
 from adapters.web.openai.errors import error_body
-from adapters.web.openai.parameters import Format, ImageParameters
+from adapters.web.openai.parameters import ImageParameters
+from adapters.web.picture_links import Format
 from bot.core.cards import PendingImages
 from bot.core.errors import Refusal
 
-BEAT_SECONDS = 15.0
-"""Seconds between comments, which keep proxies from closing a silent stream."""
 
-SEND_SECONDS = 30.0
-"""Seconds after which a client that reads nothing is disconnected."""
-
-
-class ImageStream:
-    """The stream of one request. It begins with its first event."""
+class ImageStream(EventWriter):
+    """The stream of one request for pictures."""
 
     def __init__(self, request: web.Request, kind: str, parameters: ImageParameters) -> None:
         """Args:
@@ -35,19 +29,12 @@ class ImageStream:
         kind: ``image_generation`` or ``image_edit``, which the events' names begin with.
         parameters: Its parameters.
         """
-        self._request = request
+        super().__init__(request)
         self._kind = kind
         self._parameters = parameters
         self._wanted = parameters.partial_images or 0
         self._sent: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
-        self._last = time.monotonic()
-        self.response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"})
-
-    async def beat(self) -> None:
-        """Send a comment if nothing was sent for a while."""
-        if time.monotonic() - self._last >= BEAT_SECONDS:
-            await self._write(b": still here\n\n")
 
     def wants(self, index: int, number: int, progress: float | None) -> bool:
         """Whether a preview of a picture is due: they are spread evenly over the time that it is drawn."""
@@ -79,7 +66,7 @@ class ImageStream:
 
     async def failed(self, refusal: Refusal, sentence: str) -> None:
         """Send an error; the stream has begun, so that it can't be the answer's status any more."""
-        await self._event("error", error_body(refusal, sentence, status_of(refusal)))
+        await self.event("error", error_body(refusal, sentence, status_of(refusal)))
 
     async def _picture(self, name: str, data: bytes, size: str, more: Mapping[str, object]) -> None:
         kind = f"{self._kind}.{name}"
@@ -92,23 +79,7 @@ class ImageStream:
             "background": "opaque",
             "output_format": self._parameters.format,
         }
-        await self._event(kind, {**shared, **more})
-
-    async def _event(self, name: str, data: Mapping[str, object]) -> None:
-        await self._write(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode())
-
-    async def _write(self, data: bytes) -> None:
-        """Write to the stream. Raises Disconnected where the client has left or reads nothing."""
-        try:
-            if not self.response.prepared:
-                await self.response.prepare(self._request)
-            async with asyncio.timeout(SEND_SECONDS):
-                await self.response.write(data)
-        except (ConnectionResetError, TimeoutError):
-            if self._request.transport is not None:
-                self._request.transport.abort()
-            raise Disconnected from None
-        self._last = time.monotonic()
+        await self.event(kind, {**shared, **more})
 
 
 def _converted(data: bytes, kind: Format) -> bytes:

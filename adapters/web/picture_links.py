@@ -10,13 +10,15 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from aiohttp import web
 from PIL import ExifTags, Image
 
-from adapters.web.openai.parameters import Format
 from bot.core.errors import NotFound
+
+Format = Literal["png", "jpeg", "webp"]
+"""Kinds of files that pictures are sent as."""
 
 LINK_SECONDS = 3600
 """Seconds that an address of a picture is valid, as OpenAI's are."""

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from adapters.web.openai.files import LINK_PATH, LINK_SECONDS, FileLinks, LinkedFile
+from adapters.web.picture_links import LINK_PATH, LINK_SECONDS, FileLinks, LinkedFile
 from bot.core.errors import NotFound
 
 

@@ -1,0 +1,1 @@
+"""Easel's own HTTP API for programs, under ``/api/v1``."""

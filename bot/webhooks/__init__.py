@@ -1,0 +1,1 @@
+"""Webhooks: programs are told of the end of their jobs."""
