@@ -18,6 +18,7 @@ from adapters.cli import environment, lock
 from adapters.cli.clock import SystemClock
 from adapters.cli.environment import AppSettings
 from adapters.cli.output import echo, text, write
+from adapters.cli.systemd import Systemd
 from adapters.cli.wiring import Easel, opened
 from bot.access import claims
 from bot.access.store import newcomers as access_rows
@@ -59,17 +60,19 @@ def main(args: argparse.Namespace) -> int:
     logs.configure(app.core, more_secrets=app.secrets())
     raise_files()
     return_memory()
+    systemd = Systemd.from_environment()
     with lock.held(app.core.data_dir):
-        return asyncio.run(_serve(app))
+        return asyncio.run(_serve(app, systemd))
 
 
-async def _serve(app: AppSettings) -> int:
+async def _serve(app: AppSettings, systemd: Systemd) -> int:
     stop = asyncio.Event()
     with _signals(stop):
         async with opened(app) as easel:
             _announce(easel, app)
             await _newcomers(easel, app)
-            return await easel.run(stop)
+            async with systemd.serving(easel.dispatch.is_alive, easel.status):
+                return await easel.run(stop)
 
 
 def _announce(easel: Easel, app: AppSettings) -> None:

@@ -61,6 +61,10 @@ class Easel:
     db: Database
     owners: Owners
 
+    def status(self) -> str:
+        """Return one line for operators: the engine's phase, and how many jobs wait."""
+        return f"{self.title}: {self.studio.engine().phase}, {self.studio.load().waiting} waiting"
+
     async def run(self, stop: asyncio.Event) -> int:
         """Serve until ``stop`` is set. Returns the exit code: 1 when no platform is left that could serve anybody."""
         async with asyncio.TaskGroup() as tasks:

@@ -76,6 +76,11 @@ class ImageFiles:
         self._free.set()
         self._stop = asyncio.Event()
 
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether pictures wait for room on the disk."""
+        return not self._free.is_set()
+
     async def wait_for_room(self) -> None:
         """Return once no picture waits for room on the disk."""
         await self._free.wait()

@@ -22,7 +22,7 @@ from bot.observability.metrics import Metrics
 from bot.queue.fair_queue import WorkItem
 from bot.queue.job_queue import JobQueue
 from bot.queue.timing import Overhead
-from engine.contract import Engine, EngineError, EngineLost, Event, Failed, Image, Preview, Step
+from engine.contract import READY, Engine, EngineError, EngineLost, Event, Failed, Image, Preview, Step
 
 _DATABASE_PAUSE = 1.0
 """Seconds until the next try after the database could not be read or written."""
@@ -35,6 +35,9 @@ _SHOW_EVERY = 0.2
 
 _PREEMPTED_AFTER = 1.0
 """Seconds without a step, while others take steps, after which a job's card says so; a shorter pause would only flicker."""
+
+STUCK_SECONDS = 600.0
+"""Seconds for which nothing is done about jobs that could be drawn, after which the dispatcher counts as stuck."""
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +92,18 @@ class Dispatcher:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
+        self._turned_at = clock.monotonic()
+        """When the loop last took a turn, or had nothing to do."""
+
+    def is_stuck(self) -> bool:
+        """Whether jobs could be drawn, and nothing has been done about them for STUCK_SECONDS.
+
+        Called now and then: the time counts from the first call that finds such jobs.
+        """
+        ready = self._engine.state().phase in READY
+        if not len(self._queue) or len(self._active) or not ready or self._batcher.paused or self._files.waits_for_room:
+            self._turned_at = self._clock.monotonic()
+        return self._clock.monotonic() - self._turned_at > STUCK_SECONDS
 
     def enqueue(self, ticket: Ticket, *, solo: bool = False) -> None:
         """A queued row was committed: its job may be begun; ``solo``: in a batch of its own."""
@@ -152,6 +167,7 @@ class Dispatcher:
                 await self._engine_ready()
                 # Pictures that are drawn must be stored first.
                 await self._files.wait_for_room()
+                self._turned_at = self._clock.monotonic()
                 try:
                     batch = await self._claims.next_batch()
                 except Unavailable as e:

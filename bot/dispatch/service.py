@@ -239,6 +239,10 @@ class Dispatch:
         finally:
             self._task = None
 
+    def is_alive(self) -> bool:
+        """Whether it runs and does something about jobs that could be drawn, or was stopped."""
+        return self._task is None or not (self._task.done() or self._dispatcher.is_stuck())
+
     async def ended(self) -> None:
         """Return once it was stopped; raises the fault that ended it, so that its owner does not go on without it."""
         if self._task is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -24,9 +25,20 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that logs everything as JSON."""
-    one = Service(tmp_path_factory.mktemp("service"), {"EASEL_LOG_FORMAT": "json", "EASEL_LOG_LEVEL": "DEBUG"})
+def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[socket.socket]:
+    """The socket on which systemd listens to a service."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+        one.bind(str(tmp_path_factory.mktemp("run") / "notify"))
+        one.settimeout(30)
+        yield one
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, systemd: socket.socket) -> Iterator[Service]:
+    """A service that systemd watches, and that logs everything as JSON."""
+    watched = {"NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": "3000000"}
+    env = {"EASEL_LOG_FORMAT": "json", "EASEL_LOG_LEVEL": "DEBUG", **watched}
+    one = Service(tmp_path_factory.mktemp("service"), env)
     one.start()
     yield one
     one.end()
@@ -128,6 +140,15 @@ def test_the_log_tells_of_one_job_from_both_processes(service: Service) -> None:
     (admitted,) = (line for line in lines if line["message"].startswith("admitted"))
     assert len(admitted["request"]) == 16
     assert "a prompt that no line holds" not in service.log
+
+
+def test_systemd_is_told_that_it_is_ready_and_alive_and_stops(service: Service, systemd: socket.socket) -> None:
+    assert systemd.recv(1000).decode().splitlines()[0] == "READY=1"
+    assert systemd.recv(1000).decode().splitlines() == ["WATCHDOG=1", "STATUS=Easel demo: warm, 0 waiting"]
+    service.stop()
+    said = ""
+    while "STOPPING=1" not in said:
+        said = systemd.recv(1000).decode()
 
 
 def test_mcp_says_why_it_can_not_start(typed: Typed) -> None:

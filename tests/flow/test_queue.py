@@ -14,6 +14,7 @@ from bot.cards.i18n import text
 from bot.core.errors import NotFound, Unavailable
 from bot.core.jobs import JobState
 from bot.core.people import Actor
+from bot.dispatch.dispatcher import STUCK_SECONDS
 from bot.dispatch.service import Dispatch
 from bot.observability.metrics import Metrics
 from bot.owner import queue as owner_queue
@@ -25,7 +26,7 @@ from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
 from tests.fakes.surface import FakeSurface
 from tests.flow.conftest import Make
-from tests.flow.harness import Bot
+from tests.flow.harness import Bot, Hang
 
 
 async def elsewhere(bot: Bot, statement: str) -> None:
@@ -283,3 +284,33 @@ async def test_people_who_wait_are_told_of_a_pause_also_by_another_process(make:
     await bot.until(lambda: [seen.card.status for seen in bot.chats.shown(waiting.id) if seen.card] != [said])
     gate.open()
     await bot.delivered(waiting.id)
+
+
+async def test_a_dispatcher_that_does_nothing_about_waiting_jobs_is_not_alive(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = await make()
+    hang = Hang()
+
+    def long_after() -> bool:
+        """Whether it counts as alive, asked before and after a long time, as a watchdog asks."""
+        bot.dispatch.is_alive()
+        bot.clock.advance(STUCK_SECONDS + 1)
+        return bot.dispatch.is_alive()
+
+    assert long_after(), "nothing waits"
+    monkeypatch.setattr(bot.dispatch._dispatcher._claims, "next_batch", hang)
+    job = await bot.ask()
+    await hang.reached.wait()
+    bot.dispatch.set_paused(True)
+    assert long_after(), "a paused service begins nothing"
+    bot.dispatch.set_paused(False)
+    await bot.engine.lose()
+    assert long_after(), "the engine is lost"
+    await bot.engine.recover()
+    assert bot.dispatch.is_alive()
+    assert not long_after()
+    monkeypatch.undo()
+    await bot.restart()
+    await bot.delivered(job.id)
+    assert long_after()
