@@ -856,6 +856,10 @@ class Studio:
         """
         self._metrics.web_refused.labels(reason).inc()
 
+    def web_answered(self, route: str, status: int, seconds: float) -> None:
+        """Count an answer of the page or its APIs; ``route`` is the address's pattern."""
+        self._metrics.web_answered(route, status, seconds)
+
     def load(self) -> QueueLoad:
         """Return how much there is to draw, of everybody."""
         return self._ctx.backlog.load()

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.cli.main import BAD_INPUT
+from bot.observability.metrics import EtaOutcome, EtaResult, Metrics
+from tests.fakes.engine import FakeEngine
 
 ROOT = Path(__file__).parents[1]
 UNIT = ROOT / "deploy" / "systemd" / "easel.service"
@@ -51,3 +59,109 @@ def test_systemd_accepts_the_unit_and_finds_it_hardened(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert not done.stderr, done.stderr
+
+
+BOARD = ROOT / "deploy" / "grafana" / "easel.json"
+OPERATORS = ROOT / "docs" / "operators.md"
+
+_METRIC = re.compile(r"\b(?:easel|process)_[a-z0-9_]+")
+_PICKED = re.compile(r"\b(?P<metric>(?:easel|process)_[a-z0-9_]+)\{(?P<labels>[^}]*)\}")
+_GROUPED = re.compile(r"\bby \((?P<labels>[^)]*)\)")
+
+OF_PROMETHEUS = frozenset({"instance", "job", "le"})
+"""Labels that Prometheus adds."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What a service exports: the samples of each family, and the labels of each sample."""
+
+    families: Mapping[str, frozenset[str]]
+
+    @property
+    def samples(self) -> dict[str, frozenset[str]]:
+        """Labels by the sample's name."""
+        suffixes = ("", "_total", "_bucket", "_sum", "_count")
+        return {family + suffix: labels for family, labels in self.families.items() for suffix in suffixes}
+
+
+@pytest.fixture(scope="module")
+def exported() -> Exported:
+    """The metrics of a service where everything has happened once, as Prometheus reads them."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    metrics = Metrics(registry)
+    metrics.watch([], [], FakeEngine(), ROOT)
+    metrics.painted("demo", 0.1)
+    metrics.begun(1)
+    metrics.jobs.labels("painted").inc()
+    metrics.delivery_failures.labels("chat", "gone").inc()
+    metrics.web_refused.labels("host").inc()
+    metrics.web_answered("/healthz", 200, 0.1)
+    metrics.predicted(EtaResult(EtaOutcome.WITHIN, 1.0))
+    with metrics.command("chat", "draw"):
+        pass
+    text = generate_latest(registry).decode()
+    # Families of samples by which clients tell when a counter began are Prometheus's own.
+    found = {
+        family.name: frozenset(name for sample in family.samples for name in sample.labels)
+        for family in text_string_to_metric_families(text)
+        if not family.name.endswith("_created")
+    }
+    empty = [family.name for family in text_string_to_metric_families(text) if not family.samples]
+    assert not empty, "touch these in this fixture"
+    return Exported(found)
+
+
+def expressions() -> list[str]:
+    """Every query of the board."""
+    board = json.loads(BOARD.read_text(encoding="utf-8"))
+    queries = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+    return [*queries, *(one["query"]["query"] for one in board["templating"]["list"] if one["type"] == "query")]
+
+
+def test_the_board_names_only_metrics_and_labels_that_exist(exported: Exported) -> None:
+    assert len(expressions()) > 20
+    for expression in expressions():
+        named = set(_METRIC.findall(expression))
+        assert named, expression
+        assert named <= exported.samples.keys(), expression
+        known = OF_PROMETHEUS.union(*(exported.samples[name] for name in named))
+        for found in _PICKED.finditer(expression):
+            labels = {part.split("=")[0].strip(" !~") for part in found["labels"].split(",")}
+            assert labels <= OF_PROMETHEUS | exported.samples[found["metric"]], expression
+        for found in _GROUPED.finditer(expression):
+            assert {label.strip() for label in found["labels"].split(",")} <= known, expression
+
+
+def test_the_board_shows_each_of_our_metrics(exported: Exported) -> None:
+    shown = {name for expression in expressions() for name in _METRIC.findall(expression)}
+    old = {"easel_picture_seconds", "easel_promises", "easel_promise_error_ratio"}
+    own = {name for name in exported.families if name.startswith("easel_")} - old
+    assert own
+    assert [name for name in sorted(own) if not any(one.startswith(name) for one in shown)] == []
+
+
+def test_the_boards_panels_have_places_and_numbers_of_their_own() -> None:
+    panels = json.loads(BOARD.read_text(encoding="utf-8"))["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert max(x for x, _ in cells) < 24
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+def test_each_of_our_metrics_is_documented_once(exported: Exported) -> None:
+    rows = re.findall(r"^\| `(easel_[a-z_]+)` \|.*\|([^|]*)\|$", OPERATORS.read_text(encoding="utf-8"), re.MULTILINE)
+    old = {"easel_picture_seconds", "easel_promises_total", "easel_promise_error_ratio"}
+    documented = [(name, labels) for name, labels in rows if name not in old]
+    names = [name for name, _ in documented]
+    assert len(set(names)) == len(names)
+    own = {name for name in exported.families if name.startswith("easel_")}
+    own -= {name.removesuffix("_total") for name in old}
+    assert {name.removesuffix("_total") for name in names} == own
+    for name, labels in documented:
+        assert set(re.findall(r"`([a-z]+)`", labels)) == exported.samples[name] - OF_PROMETHEUS, name

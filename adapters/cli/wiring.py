@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from adapters.cli import environment, styles
 from adapters.cli.clock import SystemClock
@@ -120,6 +120,7 @@ async def opened(
     settings = app.core
     clock = SystemClock()
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
     quota = parse_terms(settings.quota)
     try:
         # In a thread, since it reads the model's small files.

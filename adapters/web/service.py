@@ -32,6 +32,7 @@ from adapters.web.feed_streams import FeedStreams
 from adapters.web.following import JobFollower
 from adapters.web.identity import NAME
 from adapters.web.mcp.bridge import McpHandlers
+from adapters.web.observation import RequestObserver
 from adapters.web.openai.errors import PREFIX as OPENAI_PREFIX
 from adapters.web.openai.errors import answer as openai_answer
 from adapters.web.openai.handlers import OpenAiApi
@@ -40,7 +41,6 @@ from adapters.web.owner import OwnerHandlers
 from adapters.web.passkeys import PasskeyVerifier
 from adapters.web.place import PlaceHandlers
 from adapters.web.request_checks import BodyReader, add_headers
-from adapters.web.request_ids import add_request_id, request_ids
 from adapters.web.routes import ROUTES, RouteTable
 from adapters.web.settings import WebSettings
 from adapters.web.sign_in import SignInHandlers
@@ -337,7 +337,8 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     table = RouteTable()
     access = AccessControl(settings, studio, token, table)
     errors = ErrorMiddleware(studio, {A1111_PREFIX: error_form, OPENAI_PREFIX: openai_answer})
-    app = web.Application(middlewares=[request_ids, mark_busy, compress, errors.middleware, access.middleware])
+    observer = RequestObserver(studio)
+    app = web.Application(middlewares=[observer.middleware, mark_busy, compress, errors.middleware, access.middleware])
     app[ROUTES] = table
     streams, feed = EventStreams(), FeedStreams(studio, most_connections() * 3 // 4)
     app[STREAMS] = feed
@@ -360,7 +361,7 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     native = NativeApi(studio, bodies, follower, outbound)
     table.add(app, native.routes())
     app.on_response_prepare.append(add_headers)
-    app.on_response_prepare.append(add_request_id)
+    app.on_response_prepare.append(observer.answer_begins)
 
     async def start(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature
         feed.start()

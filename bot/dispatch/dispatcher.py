@@ -201,6 +201,8 @@ class Dispatcher:
         for active, item in batch:
             with job_context(active.job.id):
                 log.debug("%d pictures go to the engine", len(item.indexes))
+            if not (active.painting or active.done or active.failed):
+                self._metrics.begun(self._clock.now() - active.job.created_at)
             active.painting.update(item.indexes)
             self._live.begin(active.job.id, len(active.recipes))
             for index in active.done:

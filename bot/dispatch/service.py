@@ -196,7 +196,7 @@ class Dispatch:
         self._bus.subscribe(MessagesAdded, self._exports.on_messages_added)
         self._bus.subscribe(MessagesAdded, self._delivery.on_messages_added)
         self._bus.subscribe(PreviewDemand, self._dispatcher.on_preview_demand)
-        metrics.watch(self._queue, engine)
+        metrics.watch(self._queue, active, engine, folder)
 
     @property
     def surfaces(self) -> Mapping[str, Surface]:

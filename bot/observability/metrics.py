@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from bot.core.errors import Refusal
@@ -137,6 +140,25 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self._web_requests = Counter(
+            "easel_web_requests",
+            "Requests to the page and its APIs, by route and status.",
+            ["route", "status"],
+            registry=registry,
+        )
+        self._web_seconds = Histogram(
+            "easel_web_request_duration_seconds",
+            "Seconds from a request to the page or its APIs to the beginning of its answer, by route.",
+            ["route"],
+            buckets=_COMMAND_SECONDS,
+            registry=registry,
+        )
+        self._wait_seconds = Histogram(
+            "easel_job_wait_seconds",
+            "Seconds from a request to its first picture's way to the engine.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self._old = _OldNames(registry)
 
     def totals(self) -> ActivityTotals:
@@ -165,6 +187,15 @@ class Metrics:
             self._commands.labels(platform, name, outcome).inc()
             self._command_seconds.labels(name).observe(time.perf_counter() - begun)
 
+    def web_answered(self, route: str, status: int, seconds: float) -> None:
+        """A request to the page was answered."""
+        self._web_requests.labels(route, str(status)).inc()
+        self._web_seconds.labels(route).observe(seconds)
+
+    def begun(self, waited: float) -> None:
+        """A job is drawn after it has waited this many seconds."""
+        self._wait_seconds.observe(max(0.0, waited))
+
     def predicted(self, result: EtaResult) -> None:
         """A predicted wait has ended."""
         self._predictions.labels(result.outcome.value).inc()
@@ -177,9 +208,16 @@ class Metrics:
         self._image_seconds.labels(model).observe(seconds)
         self._old.seconds.labels(model).observe(seconds)
 
-    def watch(self, queue: Sized, engine: Engine) -> None:
-        """Export the queue's length and the engine's phase, read at each scrape."""
-        self._registry.register(_Gauges(queue, engine))
+    def watch(self, queue: Sized, active: Sized, engine: Engine, folder: Path) -> None:
+        """Export the state of the service, read at each scrape.
+
+        Args:
+            queue: The jobs that wait.
+            active: The jobs that are being drawn.
+            engine: The engine.
+            folder: A folder of the disk with the data.
+        """
+        self._registry.register(_Gauges(queue, active, engine, folder))
 
 
 class _OldNames:
@@ -209,14 +247,29 @@ class _OldNames:
 class _Gauges(Collector):
     """Gauges that are read at each scrape. The phase is one of several, so that no old phase stays set."""
 
-    def __init__(self, queue: Sized, engine: Engine) -> None:
+    def __init__(self, queue: Sized, active: Sized, engine: Engine, folder: Path) -> None:
         self._queue = queue
+        self._active = active
         self._engine = engine
+        self._folder = folder
 
-    def collect(self) -> list[GaugeMetricFamily]:
-        """Return both families as they are now."""
-        now = self._engine.state().phase
+    def collect(self) -> list[Metric]:
+        """Return all families as they are now."""
+        state = self._engine.state()
         phases = GaugeMetricFamily("easel_engine_phase", "1 for the engine's phase, 0 for others.", labels=["phase"])
         for phase in Phase:
-            phases.add_metric([phase.value], float(phase is now))
-        return [GaugeMetricFamily("easel_queue_length", "Jobs that wait.", value=len(self._queue)), phases]
+            phases.add_metric([phase.value], float(phase is state.phase))
+        found: list[Metric] = [
+            GaugeMetricFamily("easel_queue_length", "Jobs that wait.", value=len(self._queue)),
+            GaugeMetricFamily("easel_jobs_running", "Jobs that are being drawn.", value=len(self._active)),
+            phases,
+            GaugeMetricFamily("easel_engine_memory_bytes", "Memory of the device in use.", value=state.memory),
+            CounterMetricFamily(
+                "easel_engine_restarts", "Starts of the engine's process after one died.", value=state.restarts
+            ),
+        ]
+        try:
+            free = shutil.disk_usage(self._folder).free
+        except OSError:
+            return found  # the folder is made with the first picture, and /readyz tells of a disk that is gone
+        return [*found, GaugeMetricFamily("easel_disk_free_bytes", "Free space of the disk with the data.", value=free)]

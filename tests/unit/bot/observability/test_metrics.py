@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -11,11 +12,11 @@ from bot.observability.metrics import EtaOutcome, EtaResult, Metrics
 from tests.fakes.engine import FakeEngine
 
 
-async def test_counters_and_gauges() -> None:
+async def test_counters_and_gauges(tmp_path: Path) -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     queue, engine = [1, 2, 3], FakeEngine(auto_warm=False)
-    metrics.watch(queue, engine)
+    metrics.watch(queue, [4], engine, tmp_path)
     metrics.painted("demo", 0.4)
     metrics.jobs.labels("painted").inc()
     metrics.delivery_failures.labels("chat", "gone").inc()
@@ -23,7 +24,13 @@ async def test_counters_and_gauges() -> None:
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(name, labels)
 
+    metrics.begun(3)
+    metrics.begun(-1)
     assert value("easel_queue_length") == 3
+    assert value("easel_jobs_running") == 1
+    assert (value("easel_job_wait_seconds_count"), value("easel_job_wait_seconds_sum")) == (2, 3)
+    assert (value("easel_disk_free_bytes") or 0) > 0
+    assert value("easel_engine_restarts_total") == 0
     assert value("easel_engine_phase", phase="starting") == 1
     assert value("easel_engine_phase", phase="warm") == 0
     queue.clear()

@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from adapters.web.request_ids import HEADER
+from adapters.web.observation import HEADER
 from bot.observability import logs
 from bot.settings import LogFormat, Settings
 from tests.unit.adapters.web.harness import WebHarness
@@ -51,3 +51,16 @@ async def test_the_lines_of_a_job_name_it_and_its_request(app: WebHarness) -> No
     (admitted,) = (line for line in of_job if "admitted" in line["message"])
     assert admitted["request"] == "request-of-twelve"
     assert "secret prompt" not in stream.getvalue()
+
+
+async def test_requests_are_counted_and_timed_by_route_without_what_people_wrote(app: WebHarness) -> None:
+    await app.get("/api/jobs/7")
+    await app.get("/nowhere/a-secret-word")
+    async with app.client.get("/healthz") as response:
+        assert response.status == 200
+    value = app.registry.get_sample_value
+    assert value("easel_web_requests_total", {"route": "/api/jobs/{job}", "status": "404"}) == 1
+    assert value("easel_web_requests_total", {"route": "unknown", "status": "404"}) == 1
+    assert value("easel_web_request_duration_seconds_count", {"route": "/healthz"}) == 1
+    async with app.client.get("/metrics") as response:
+        assert "a-secret-word" not in await response.text()
