@@ -112,6 +112,7 @@ class AccessControl:
         self._table = table
         self._studio = studio
         self._guard = Guard(settings)
+        self._public_link = settings.public_link
         self._proxies = ProxyTrust(settings.proxies, settings.scheme)
         self._token = token
         # Behind the operator's proxy, the peer address does not identify the client.
@@ -145,6 +146,15 @@ class AccessControl:
             return await handler(request)
         async with self._watched(request, client):
             return await handler(request)
+
+    def origin_of(self, request: web.Request) -> str:
+        """Return how the client has called the page, such as ``https://easel.example``."""
+        client = self.client_of(request)
+        public = URL(self._public_link)
+        # A proxy that is not trusted is not believed about the scheme; the public address is the operator's word.
+        if public.host is not None and public.host.rstrip(".").lower() == host_of(client.host):
+            return str(public.origin())
+        return f"{client.scheme}://{client.host}"
 
     def client_of(self, request: web.Request) -> ClientAddress:
         """Return where a request comes from."""

@@ -345,7 +345,7 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     table.add(app, PageHandlers(studio, registry).routes())
     follower, bodies = JobFollower(studio), BodyReader()
     table.add(app, Api(studio, streams, feed, bodies).routes())
-    table.add(app, OpenAiApi(studio, bodies, follower, settings.public_url).routes())
+    table.add(app, OpenAiApi(studio, bodies, follower, access.origin_of).routes())
     table.add(app, FeedHandlers(studio, feed, bodies).routes())
     table.add(app, ExportHandlers(studio).routes())
     verifier = PasskeyVerifier()

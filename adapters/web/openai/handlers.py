@@ -10,7 +10,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
 from aiohttp import hdrs, web
@@ -51,17 +51,19 @@ _NO_TOKENS = {
 class OpenAiApi:
     """Handlers under ``/v1``. Errors are raised as Refusals and written by ``adapters.web.openai.errors``."""
 
-    def __init__(self, studio: Studio, bodies: BodyReader, follower: JobFollower, public_url: str | None) -> None:
+    def __init__(
+        self, studio: Studio, bodies: BodyReader, follower: JobFollower, origin_of: Callable[[web.Request], str]
+    ) -> None:
         """Args:
         studio: The core.
         bodies: Reads bodies within the server's memory.
         follower: Waits for jobs.
-        public_url: Address of the page behind a proxy; the addresses of pictures begin with it. None: with the request's.
+        origin_of: Returns how the client has called the page, such as ``https://easel.example``.
         """
         self._studio = studio
         self._bodies = bodies
         self._follower = follower
-        self._public_url = public_url
+        self._origin_of = origin_of
         self._links = FileLinks(time.time)
 
     def routes(self) -> list[Route]:
@@ -74,9 +76,10 @@ class OpenAiApi:
             Route("GET", LINK_PATH, self.file, Role.ANYONE),
         ]
 
-    async def models(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
-        """Return the models; the first is the default."""
-        found = [_model(profile) for profile in self._studio.profiles()]
+    async def models(self, request: web.Request) -> web.Response:
+        """Return the models that the person may use; the first is the default."""
+        allowed = await self._studio.models_of(actor_of(request), place_of(request))
+        found = [_model(profile) for profile in allowed]
         return web.json_response({"object": "list", "data": found})
 
     async def model(self, request: web.Request) -> web.Response:
@@ -230,15 +233,12 @@ class OpenAiApi:
         for file in snapshot.card.pictures:
             linked = _linked(snapshot.job.id, file, parameters)
             if parameters.response_format == "url":
-                entry = {"url": self._origin(request) + self._links.path(linked)}
+                entry = {"url": self._origin_of(request) + self._links.path(linked)}
             else:
                 entry = {"b64_json": base64.b64encode(await _encoded(file, linked)).decode("ascii")}
             if drawn.prompt != drawn.typed:
                 entry["revised_prompt"] = drawn.prompt
             yield json.dumps(entry).encode()
-
-    def _origin(self, request: web.Request) -> str:
-        return (self._public_url or f"{request.scheme}://{request.host}").rstrip("/")
 
     async def _stream(
         self, request: web.Request, actor: Actor, parameters: ImageParameters, job_id: int, kind: str

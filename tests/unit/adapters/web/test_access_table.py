@@ -24,6 +24,8 @@ from tests.unit.adapters.web.harness import ADA, BOB, TOKEN, WebHarness, setting
 
 EXPECTED = {
     Role.ANYONE: """
+        GET /api/v1/docs
+        GET /api/v1/openapi.json
         GET /enter/{token}
         POST /enter/{token}
         GET /exports/{token}
@@ -69,6 +71,20 @@ EXPECTED = {
         GET /api/quota
         POST /api/undo
         GET /api/unfinished
+        GET /api/v1/engine
+        GET /api/v1/events
+        GET /api/v1/jobs
+        POST /api/v1/jobs
+        GET /api/v1/jobs/{job}
+        DELETE /api/v1/jobs/{job}
+        POST /api/v1/jobs/{job}/actions
+        POST /api/v1/jobs/{job}/cancel
+        GET /api/v1/jobs/{job}/events
+        GET /api/v1/jobs/{job}/pictures/{index}
+        GET /api/v1/loras
+        GET /api/v1/models
+        GET /api/v1/quota
+        GET /api/v1/styles
         POST /api/zip
         GET /jobs/{job}/{source}.png
         POST /mcp

@@ -7,10 +7,8 @@ import pytest
 from openai import AsyncOpenAI
 
 from adapters.web.errors import Unauthorized
-from adapters.web.openai import handlers
 from adapters.web.openai.errors import ContentRejected, error_body
 from bot.core.errors import Unavailable
-from bot.core.people import Actor
 from engine.contract import EngineError
 from tests.unit.adapters.web.harness import WebHarness
 
@@ -60,13 +58,13 @@ async def test_an_unknown_model_is_not_found(client: AsyncOpenAI) -> None:
     assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
 
 
-async def test_a_used_up_quota_is_explained_and_not_tried_again(
-    app: WebHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(handlers, "actor_of", lambda _: Actor("web", "member"))
-    async with AsyncOpenAI(base_url=str(app.server.make_url("/v1")), api_key="unused", max_retries=2) as client:
-        for _ in range(3):
-            await client.images.generate(prompt="a red apple", n=16)
+def with_key(app: WebHarness, key: str, **how: int) -> AsyncOpenAI:
+    return AsyncOpenAI(base_url=str(app.server.make_url("/v1")), api_key=key, **how)  # type: ignore[arg-type]
+
+
+async def test_a_used_up_quota_is_explained_and_not_tried_again(app: WebHarness) -> None:
+    key = (await app.key_for(quota="2/day"))["Authorization"].removeprefix("Bearer ")
+    async with with_key(app, key, max_retries=2) as client:
         with pytest.raises(openai.RateLimitError) as refused:
             await client.images.generate(prompt="a red apple", n=3)
     error = refused.value
@@ -75,6 +73,24 @@ async def test_a_used_up_quota_is_explained_and_not_tried_again(
     assert int(error.response.headers["Retry-After"]) >= 1
     # The client's own header says how often it has asked.
     assert error.request.headers["x-stainless-retry-count"] == "0"
+
+
+async def test_a_wrong_key_is_an_authentication_error(app: WebHarness) -> None:
+    async with with_key(app, "easel-" + "x" * 43, max_retries=0) as client:
+        with pytest.raises(openai.AuthenticationError) as refused:
+            await client.images.generate(prompt="a red apple")
+    assert refused.value.code == "invalid_api_key"
+
+
+async def test_the_keys_of_two_programs_never_meet(app: WebHarness) -> None:
+    answers = []
+    for name in ("one", "two"):
+        key = (await app.key_for(name))["Authorization"].removeprefix("Bearer ")
+        async with with_key(app, key) as client:
+            header = {"Idempotency-Key": "order 1"}
+            answers.append(await client.images.generate(prompt=f"an apple for {name}", extra_headers=header))
+    assert answers[0].data != answers[1].data
+    assert await app.count("jobs") == 2
 
 
 async def test_words_that_are_not_drawn_are_moderation(client: AsyncOpenAI, app: WebHarness) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+from pathlib import Path
 
 import aiohttp
 import openai
@@ -14,8 +15,10 @@ from openai.types import Image, ImagesResponse
 from PIL import Image as Pillow
 
 from adapters.web import following
+from tests.fakes.engine import FakeEngine
 from tests.fakes.source_images import BLUE, GREEN, RED, opened, picture
-from tests.unit.adapters.web.harness import WebHarness
+from tests.fakes.step_gate import StepGate
+from tests.unit.adapters.web.harness import WebHarness, settings_of
 
 
 def file_of(image: Image) -> Pillow.Image:
@@ -115,6 +118,23 @@ async def test_an_address_needs_no_key_and_can_not_be_changed(client: AsyncOpenA
             async with session.get(other) as fetched:
                 assert fetched.status == 404
                 assert (await fetched.json())["error"]["code"] == "not_found"
+
+
+async def test_an_address_begins_as_the_client_has_called(tmp_path: Path) -> None:
+    gate = StepGate()
+    gate.open()
+    settings = settings_of(public_url="https://easel.example", trusted_proxies="127.0.0.1")
+    async with WebHarness(tmp_path, FakeEngine(pause=gate), gate, settings).opened() as app:
+        key = await app.key_for()
+        for headers, origin in (
+            ({"Host": "easel.example"}, "https://easel.example/"),
+            ({"Host": "localhost:7860"}, "http://localhost:7860/"),
+            ({"Host": "localhost", "X-Forwarded-Proto": "https"}, "https://localhost/"),
+        ):
+            form = {"prompt": "a red apple", "response_format": "url"}
+            status, answer = await app.post("/v1/images/generations", form, headers={**key, **headers})
+            assert status == 200
+            assert answer["data"][0]["url"].startswith(f"{origin}v1/images/files/")
 
 
 async def test_two_pictures_are_edited_in_their_order_by_the_model_that_edits(
