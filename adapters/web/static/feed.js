@@ -87,10 +87,10 @@ export function Feed({ empty }) {
   }, [ids.length]);
   const parts = useMemo(() => chunks(ids), [ids]);
   return html`
-    <section id="feed" class="feed" role="feed" aria-label=${t("feed")} aria-busy=${ready ? undefined : "true"}>
+    <section id="feed" class="feed" aria-label=${t("feed")} aria-busy=${ready ? undefined : "true"}>
       <${Pill} />
       <${Outbox} />
-      ${parts.map((part) => html`<${Chunk} key=${part.at(-1)} ids=${part} />`)}
+      ${ids.length > 0 && html`<div role="feed" aria-label=${t("feed")}>${parts.map((part) => html`<${Chunk} key=${part.at(-1)} ids=${part} />`)}</div>`}
       ${ready && !ids.length && empty}
       <div ref=${end} class="feed-end" aria-hidden="true"></div>
     </section>`;

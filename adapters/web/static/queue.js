@@ -28,13 +28,13 @@ export function Queue() {
     <button type="button" id="queue-pill" class="queue-pill" popovertarget="queue" hidden=${!number}>
       <span class="dot busy" aria-hidden="true"></span>${t("queue.pill", { n: number })}
     </button>
-    <aside ref=${box} id="queue" class="drawer" popover="auto" role="dialog" aria-label=${t("queue")}>
-      <header class="drawer-top">
+    <div ref=${box} id="queue" class="drawer" popover="auto" role="dialog" aria-label=${t("queue")}>
+      <div class="drawer-top">
         <h2>${t("queue")}</h2>
         ${number > 1 && html`<${Action} icon="stop" label=${t("queue.cancel_all")} danger data-action="cancel-all" onClick=${() => store.pressEach(open, "cancel")} />`}
         <button type="button" class="plain bare" popovertarget="queue" aria-label=${t("close")} title=${t("close")}><${Icon} name="close" /></button>
-      </header>
+      </div>
       <ol class="queue-lines">${open.map((id) => html`<${Line} key=${id} id=${id} />`)}</ol>
       ${!number && html`<p class="quiet">${t("queue.empty")}</p>`}
-    </aside>`;
+    </div>`;
 }
