@@ -34,7 +34,7 @@ def violations(browser: Browser, rules: Sequence[str] = ()) -> list[str]:
     """
     if not browser.js("return 'axe' in window"):
         browser.js(_source())
-    found = browser.driver.execute_async_script(_RUN, list(rules))  # type: ignore[no-untyped-call]  # Selenium's own gap
+    found = browser.driver.execute_async_script(_RUN, list(rules))
     return [
         json.dumps([rule, summary, element], ensure_ascii=False)
         for rule, _help, nodes in found

@@ -31,7 +31,17 @@ const given = new DataTransfer();
 given.items.add(new File([bytes], 'green.png', {type: 'image/png'}));
 document.body.dispatchEvent(new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: given}));
 """
-STATES = {"the feed, popover-size", "the feed, popover-more", "keys", "batch", "parameters", "viewer", "mask"}
+STATES = {
+    "the feed, popover-size",
+    "the feed, popover-more",
+    "keys",
+    "batch",
+    "parameters",
+    "viewer",
+    "mask",
+    "account",
+    "owner's queue",
+}
 """Some of the states; others depend on what the composer offers."""
 
 # Every popover that a visible button of the page opens, once each.
@@ -84,6 +94,22 @@ class Walk:
         self.at(name)
         self._browser.keys(Keys.ESCAPE)
         self._browser.until(f"return !document.getElementById('{name}')?.open", f"the end of {name}")
+
+
+def other_pages(browser: Browser, walk: Walk, url: str, lang: str) -> None:
+    """Look at the pages for signing in, at the account and at each of the owner's sections."""
+    for page, there in (("signin", "main"), ("account", ".account-part"), ("enter/unknown", "main")):
+        browser.driver.get(f"{url}{page}?lang={lang}")
+        browser.until(f"return document.querySelector('{there}')", page)
+        walk.at(page)
+    browser.driver.get(f"{url}owner?lang={lang}")
+    browser.until("return document.querySelectorAll('[data-section]').length > 5", "the owner's page")
+    sections = browser.js("return [...document.querySelectorAll('[data-section]')].map((one) => one.dataset.section)")
+    for section in sections:
+        browser.js("location.hash = arguments[0]", section)
+        browser.until(f"return document.querySelector('main')?.dataset.name === '{section}'", section)
+        browser.until("return !document.querySelector('main [aria-busy=true]')", f"{section} is filled in")
+        walk.at(f"owner's {section}")
 
 
 def walk_through(browser: Browser, walk: Walk, url: str, run: Callable[[str], None]) -> None:
@@ -152,9 +178,10 @@ async def test_nothing_is_hard_to_use(app: WebHarness, browser: Browser, lang: s
     def scene(url: str) -> None:
         walk = Walk(browser, scheme)
         walk_through(browser, walk, f"{url}?lang={lang}", run)
+        assert browser.complaints() == []
+        other_pages(browser, walk, url, lang)
         assert not walk.wrong, "\n".join(walk.wrong)
         assert set(walk.states) > STATES
         assert browser.js("return document.documentElement.lang").startswith(lang)
-        assert browser.complaints() == []
 
     await look(app, scene)
