@@ -851,8 +851,8 @@ class Studio:
         return self._engine.state()
 
     def count_refused(self, reason: str) -> None:
-        """Count a request to the page that was refused: ``host``, ``origin``, ``signed_out``, ``role``, ``credentials`` or
-        ``rate``.
+        """Count a request to the page that was refused: ``host``, ``origin``, ``signed_out``, ``role``, ``credentials``,
+        ``banned`` or ``rate``.
         """
         self._metrics.web_refused.labels(reason).inc()
 

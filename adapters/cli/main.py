@@ -122,6 +122,7 @@ def _parser() -> _Parser:
     actions = lora.add_subparsers(required=True, metavar="ACTION", dest="action")
     actions.add_parser("list", help=about, description=about, allow_abbrev=False)
     _key(add("key", "Create, list or revoke API keys.", "key"))
+    _invite(add("invite", "Print a link with which somebody sets up a sign-in to the page.", "invite"))
     claim = add("claim", "Print a code; the person who sends it to the bot becomes its owner.", "serve")
     claim.set_defaults(command="claim")
     mcp = add("mcp", "Let language models draw: the MCP server on standard input and output.", "mcp")
@@ -197,6 +198,22 @@ def _model(command: argparse.ArgumentParser) -> None:
         action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
         if name != "list":
             action.add_argument("name", metavar="NAME", help="a model's name, or its id on the hub (owner/name)")
+
+
+def _invite(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--name", default="", metavar="NAME", help="the name that the new account is suggested")
+    command.add_argument(
+        "--quota", nargs="+", default=[], metavar="RULE", help="a rule of its own, such as 20/day or unlimited"
+    )
+    command.add_argument(
+        "--person",
+        default="",
+        metavar="PLATFORM:ID",
+        help="an account that exists, which gets a new password or passkey; else a new account is made",
+    )
+    command.add_argument(
+        "--days", type=float, default=7.0, metavar="N", help="how long the link is valid, at most 90 (7)"
+    )
 
 
 def _key(command: argparse.ArgumentParser) -> None:

@@ -132,8 +132,10 @@ class AccessControl:
         role = self._table.role_of(request)
         try:
             identity = await self._identify(request, client)
-        except Refusal:
+        except Refusal as refusal:
             if role is not Role.ANYONE:
+                if refusal.key.startswith("refusal.banned"):
+                    self._studio.count_refused("banned")
                 raise
             identity = None
         remember_identity(request, identity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,14 +10,16 @@ from aiohttp import web
 from pydantic import Field
 
 from adapters.web.access import AccessControl
-from adapters.web.identity import actor_of, identity_of, locale_of, role_of
+from adapters.web.identity import NAME, actor_of, identity_of, locale_of, place_of, role_of
 from adapters.web.passkeys import PasskeyVerifier, host_for
-from adapters.web.render import Json
+from adapters.web.render import Json, card_json
 from adapters.web.request_checks import Body, BodyReader
 from adapters.web.routes import Role, Route
 from adapters.web.settings import WebSettings
 from adapters.web.sign_in import PasskeyBody
+from bot.commands.model import Invocation
 from bot.core.errors import BadInput, NotAllowed
+from bot.core.messages import EventRef
 from bot.core.sign_in import ApiKey, Identity
 from bot.studio import Studio
 
@@ -42,6 +45,12 @@ class KeyBody(Body):
     name: str = Field(max_length=200)
     quota: str = Field("", max_length=200)
     person: str = Field("", max_length=200)
+
+
+class LinkBody(Body):
+    """A code that /link gave in a chat."""
+
+    code: str = Field(min_length=1, max_length=40)
 
 
 class InvitationBody(Body):
@@ -83,6 +92,7 @@ class AccountHandlers:
             Route("POST", "/api/account/passkeys/remove", self.remove_passkey, Role.MEMBER),
             Route("POST", "/api/account/keys", self.create_own_key, Role.MEMBER),
             Route("POST", "/api/account/keys/revoke", self.revoke_own_key, Role.MEMBER),
+            Route("POST", "/api/account/link", self.link, Role.MEMBER),
             Route("GET", "/api/invitations", self.invitations, Role.OWNER),
             Route("POST", "/api/invitations", self.invite, Role.OWNER),
             Route("POST", "/api/invitations/withdraw", self.withdraw, Role.OWNER),
@@ -93,7 +103,8 @@ class AccountHandlers:
 
     async def page(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - aiohttp's signature
         """Return the account's page."""
-        return web.FileResponse(PAGE)
+        # With no-referrer, browsers send a form's POST without its origin.
+        return web.FileResponse(PAGE, headers={"Cache-Control": "no-cache", "Referrer-Policy": "same-origin"})
 
     async def show(self, request: web.Request) -> web.Response:
         """Return the account with its sessions, passkeys and keys, and the page's texts."""
@@ -211,6 +222,15 @@ class AccountHandlers:
         body = await self._bodies.json(request, NumberBody)
         await self._studio.accounts.keys.revoke_own(actor_of(request), _own(request), body.id)
         return web.json_response({})
+
+    async def link(self, request: web.Request) -> web.Response:
+        """Join the account with that of a chat, by the code that /link gave there."""
+        _own(request)
+        body, actor = await self._bodies.json(request, LinkBody), actor_of(request)
+        ref = EventRef(f"{NAME}:{actor.platform}:{actor.user_id}:{uuid.uuid4()}")
+        command = self._studio.commands.by_name["link"]
+        card = await self._studio.command(Invocation(actor, place_of(request), command, ref, {"code": body.code}))
+        return web.json_response({"card": card_json(card)})
 
     async def invitations(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
         """Return the invitations that are still valid."""

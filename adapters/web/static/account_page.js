@@ -160,6 +160,23 @@ function Invitations({ invitations, changed }) {
   <//>`;
 }
 
+/** Joins an account of the page with one in a chat. */
+function Link({ changed }) {
+  const [code, setCode] = useState("");
+  const [done, setDone] = useState("");
+  return html`<${Part} name="link" about=${say("link.about")}>
+    <div class="account-form"><label for="link-code">${say("link.code")}</label>
+      <input id="link-code" autocomplete="off" maxlength="40" value=${code} onInput=${(event) => setCode(event.target.value)} />
+      <${Act} label=${say("link.join")} act=${async () => {
+        const { card } = await send("/api/account/link", { code });
+        setCode("");
+        setDone(card.status);
+        await changed();
+      }} />
+      ${done && html`<p role="status">${done}</p>`}</div>
+  <//>`;
+}
+
 function Lines({ card }) {
   return html`<p>${card.status}</p>
     ${card.notes.map((note) => html`<p key=${note} class="about">${note}</p>`)}
@@ -194,13 +211,14 @@ function Account() {
   return html`<div class="account">
     <header class="account-top"><a class="plain" href="/">${say("back")}</a></header>
     <main>
-      <h1>${found.name || say(`role.${found.role}`)}</h1>
+      <h1>${found.name || say("title")}</h1>
       <p class="about">${say(`role.${found.role}`)} · ${say(`method.${found.method}`)}</p>
       ${!session && html`<p>${say("without")}</p>`}
       ${session && html`<${Sessions} sessions=${found.sessions} changed=${refresh} />`}
       ${session && found.login && html`<${Password} login=${found.login} changed=${refresh} />`}
       ${session && html`<${Passkeys} passkeys=${found.passkeys} may=${found.may_add_passkey} changed=${refresh} />`}
       ${session && (found.may_make_keys || found.keys.length > 0) && html`<${Keys} keys=${found.keys} may=${found.may_make_keys} changed=${refresh} />`}
+      ${session && found.platform === "web" && found.role !== "owner" && html`<${Link} changed=${refresh} />`}
       ${found.place && html`<${Place} place=${found.place} changed=${refresh} />`}
       ${found.invitations && html`<${Invitations} invitations=${found.invitations} changed=${refresh} />`}
     </main>

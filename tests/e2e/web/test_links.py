@@ -53,7 +53,7 @@ async def test_the_token_s_link_opens_the_page_and_an_export_s_link_gives_it_onc
 
     def scene() -> None:
         browser.driver.get(url)
-        assert browser.text("body") == text("en", "refusal.web.token")
+        assert browser.text("h1") == text("en", "sign_in.title")
         # Who has the export's link needs no token.
         browser.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
         for _ in range(2):

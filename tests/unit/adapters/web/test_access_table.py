@@ -51,6 +51,7 @@ EXPECTED = {
         GET /api/account
         POST /api/account/keys
         POST /api/account/keys/revoke
+        POST /api/account/link
         POST /api/account/passkeys
         POST /api/account/passkeys/options
         POST /api/account/passkeys/remove

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -11,7 +13,9 @@ from adapters.web import access
 from bot.core.sign_in import PAGE_OWNER
 from bot.moderation.store import EVERYWHERE, Ban, put_ban
 from bot.storage.people import remember
-from tests.unit.adapters.web.harness import ADA, BOB, TOKEN, WebHarness, error_of
+from tests.fakes.engine import FakeEngine
+from tests.fakes.step_gate import StepGate
+from tests.unit.adapters.web.harness import ADA, BOB, TOKEN, WebHarness, error_of, settings_of
 
 
 async def test_each_sees_their_own_history_alone(club: WebHarness) -> None:
@@ -137,3 +141,108 @@ async def test_a_stream_ends_with_its_session(club: WebHarness, monkeypatch: pyt
         with pytest.raises(aiohttp.ClientError):
             await response.content.read()
     assert (await club.get("/api/quota", headers=headers))[0] == 401
+
+
+# ---- Attacks
+
+
+PROXY = "127.0.0.1"
+
+
+@pytest.fixture
+async def behind(tmp_path: Path) -> AsyncIterator[WebHarness]:
+    """A page behind a proxy on this machine that it trusts, under two names."""
+    gate = StepGate()
+    gate.open()
+    settings = settings_of(trusted_proxies=PROXY, hosts="easel.example, studio.example")
+    async with WebHarness(tmp_path, FakeEngine(pause=gate), gate, settings, TOKEN).opened() as one:
+        yield one
+
+
+def through(**headers: str) -> dict[str, str]:
+    """What a proxy sends on for a browser somewhere."""
+    return {
+        "X-Forwarded-For": "203.0.113.9",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "easel.example",
+        **headers,
+    }
+
+
+async def test_a_trusted_proxy_s_word_is_taken_for_address_scheme_and_name(behind: WebHarness) -> None:
+    async with behind.client.post(
+        "/signin",
+        data={"token": TOKEN},
+        headers=through(Origin="https://easel.example"),
+        allow_redirects=False,
+    ) as response:
+        assert response.status == 303
+        cookie = response.headers["Set-Cookie"]
+    assert cookie.startswith("__Host-easel_7860=")
+    headers = through(Cookie=cookie.partition(";")[0])
+    assert (await behind.get("/api/quota", headers=headers))[0] == 200
+    # The other name is this page's too; a third one is not.
+    headers["X-Forwarded-Host"] = "studio.example"
+    assert (await behind.get("/api/quota", headers=headers))[0] == 200
+    headers["X-Forwarded-Host"] = "evil.example"
+    status, answer = await behind.get("/api/quota", headers=headers)
+    assert (status, error_of(answer)[0]) == (403, "refusal.web.host")
+    assert behind.refusals("host") == 1
+
+
+async def test_nobody_becomes_this_machine_through_the_proxy(behind: WebHarness) -> None:
+    for claim in (
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"X-Forwarded-For": "::1, 127.0.0.1"},
+        {"X-Forwarded-For": "127.0.0.1, 203.0.113.9", "X-Forwarded-Host": "localhost"},
+        {"X-Forwarded-Host": "localhost"},
+        {"Forwarded": "for=127.0.0.1"},
+        {},
+    ):
+        for path in ("/", "/api/quota", "/metrics", "/owner"):
+            headers = {**claim, "Host": "easel.example"}
+            assert (await behind.client.get(path, headers=headers, allow_redirects=False)).status == 401, (claim, path)
+
+
+async def test_guesses_through_a_proxy_are_counted_by_the_browser_s_address(behind: WebHarness) -> None:
+    wrong = {"Authorization": "Bearer easel-wrong"}
+    for number in range(access.FAILURES + 1):
+        # What the client itself writes before does not make it another one.
+        headers = through(**wrong, **{"X-Forwarded-For": f"198.51.100.{number}, 203.0.113.9"})
+        status, _ = await behind.get("/api/quota", headers=headers)
+    assert status == 429
+    other = through(**wrong, **{"X-Forwarded-For": "203.0.113.10"})
+    assert (await behind.get("/api/quota", headers=other))[0] == 401
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.com", "localhost.evil.com", "easel.example.evil.com", "easel.example@evil.com", ""]
+)
+async def test_a_rebound_name_signs_nobody_in(club: WebHarness, host: str) -> None:
+    for headers in (await club.signed_in(), await club.key_for(f"key {host}"), {"Authorization": f"Bearer {TOKEN}"}):
+        status, answer = await club.get("/api/quota", headers={**headers, "Host": host})
+        assert (status, error_of(answer)[0]) == (403, "refusal.web.host")
+    assert club.refusals("host") == 3
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../settings.py",
+        "/static/..%2f..%2fsettings.py",
+        "/static/%2e%2e/access.py",
+        "/static/....//access.py",
+        "/static//etc/passwd",
+        "/static/%2fetc%2fpasswd",
+        "/static/account.html%00.js",
+        "/pictures/..%2f..%2feasel.db/0.png",
+        "/thumbs/..%2f..%2feasel-320.webp",
+        "/v1/images/files/..%2f..%2feasel.db",
+    ],
+)
+async def test_no_path_leads_out_of_the_page_s_files(app: WebHarness, path: str) -> None:
+    status, answer = await app.raw(f"GET {path} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n")
+    assert status in {400, 403, 404}
+    assert "root:" not in answer
+    assert "class " not in answer
+    assert "SQLite" not in answer
