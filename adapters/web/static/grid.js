@@ -76,7 +76,7 @@ function useCards(hash) {
     asked ? (found.current?.cards ?? []).filter(({ job_id: id }) => !store.removed.has(id)).map((card) => store.get(card.job_id) ?? card) : store.list();
   // Laid out again only when pictures came, went or changed: scrolling must cost nothing.
   const cards = useMemo(shown, [asked, current?.cards, ids, revision]);
-  if (!asked) return { cards, older: store.older, ready, refused: "", list: { cards: shown, more: () => store.loadOlder() } };
+  if (!asked) return { cards, older: store.older, ready, refused: "", list: { cards: shown, more: () => store.loadOlder(PAGE) } };
   return { cards, older: current?.older ?? true, ready: Boolean(current) && (!current.loading || cards.length > 0), refused: current?.refused ?? "", list: { cards: shown, more: () => found.current.more() } };
 }
 
@@ -231,6 +231,7 @@ export function Grid({ hash = "" }) {
       const tile = tiles[Number(check.dataset.check)];
       if (event.shiftKey) selection.range(tiles, tile);
       else selection.toggle(tile);
+      check.checked = selection.has(tile.job, tile.index);
       return;
     }
     const button = event.target.closest("[data-at]");

@@ -131,16 +131,16 @@ class Store {
     }
   }
 
-  /** Fetch the next older page; returns whether anything came. */
-  loadOlder() {
+  /** Fetch the next older jobs, a page of them; returns whether anything came. */
+  loadOlder(limit = PAGE) {
     if (!this.older) return Promise.resolve(false);
-    this.#loading ??= this.#loadOlder().finally(() => (this.#loading = null));
+    this.#loading ??= this.#loadOlder(limit).finally(() => (this.#loading = null));
     return this.#loading;
   }
 
-  async #loadOlder() {
+  async #loadOlder(limit) {
     try {
-      const page = await feed({ before: this.#order.at(-1), limit: PAGE });
+      const page = await feed({ before: this.#order.at(-1), limit });
       this.older = page.older;
       this.#put(page.cards, true);
       this.emit("list");

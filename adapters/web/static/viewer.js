@@ -125,7 +125,7 @@ function useZoom(picture, turn) {
       },
       swiped: (by) => latest.current(by),
       // As in other viewers, a click beside the picture closes.
-      tapped: ({ target }) => target === stage.current && stage.current.closest("dialog").close(),
+      tapped: (target) => target === stage.current && stage.current.closest("dialog").close(),
     });
   }, [Boolean(picture)]);
   useLayoutEffect(() => zoom.current?.reset(), [picture?.url]);

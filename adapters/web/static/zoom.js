@@ -19,6 +19,7 @@ export class Zoom {
 
   #pointers = new Map();
   #start = null;
+  #touched = false;
   #tap = { at: 0, x: 0, y: 0 };
   #stage;
   #box;
@@ -27,7 +28,7 @@ export class Zoom {
   /**
    * @param {HTMLElement} stage what is touched
    * @param {HTMLElement} box what moves, centred in the stage
-   * @param {{changed?: (zoom: Zoom) => void, swiped?: (by: number) => void, tapped?: (event: PointerEvent) => void,
+   * @param {{changed?: (zoom: Zoom) => void, swiped?: (by: number) => void, tapped?: (target: Element) => void,
    *   drawn?: (phase: "down" | "move" | "up" | "cancel", event: PointerEvent) => boolean}} on what hears of it; `drawn` takes the first
    *   pointer for itself where it answers true
    */
@@ -39,6 +40,8 @@ export class Zoom {
     listen("wheel", (event) => this.#wheel(event), { passive: false });
     listen("pointerdown", (event) => this.#down(event));
     listen("pointermove", (event) => this.#move(event));
+    // How fast a double click is, the system knows; fingers and pens have none.
+    listen("dblclick", (event) => this.#touched || event.target.closest("button, input, a") || this.#toggle(...this.#at(event)));
     for (const name of ["pointerup", "pointercancel"]) listen(name, (event) => this.#up(event));
   }
 
@@ -93,19 +96,21 @@ export class Zoom {
 
   #down(event) {
     if (event.button !== 0 || event.target.closest("button, input, a")) return;
+    this.#touched = event.pointerType !== "mouse";
     this.#stage.setPointerCapture(event.pointerId);
     this.#pointers.set(event.pointerId, event);
     const draws = this.#pointers.size === 1 && this.#on.drawn?.("down", event) === true;
     if (this.#pointers.size > 1 && this.#start?.draws) this.#on.drawn("cancel", event);
-    this.#begin(draws, this.#pointers.size > 1 || this.#start?.pinched);
+    // While a pointer is captured, the stage is its target.
+    this.#begin(draws, this.#pointers.size > 1 || this.#start?.pinched, event.target);
     // A press would drag the picture itself.
     event.preventDefault();
     this.#stage.closest("dialog")?.focus({ preventScroll: true });
   }
 
-  #begin(draws, pinched = false) {
+  #begin(draws, pinched = false, target = null) {
     const [one, other] = this.#pointers.values();
-    this.#start = { draws, pinched, scale: this.scale, x: this.x, y: this.y, one: this.#at(one), apart: other && distance(one, other), moved: 0 };
+    this.#start = { draws, pinched, target, scale: this.scale, x: this.x, y: this.y, one: this.#at(one), apart: other && distance(one, other), moved: 0 };
   }
 
   #move(event) {
@@ -141,16 +146,20 @@ export class Zoom {
     const [dx, dy] = [this.#at(event)[0] - start.one[0], this.#at(event)[1] - start.one[1]];
     if (this.scale === 1) this.#apply();
     if (event.type !== "pointerup" || start.pinched) return;
-    if (start.moved < STILL_PX) this.#tapped(event);
+    if (start.moved < STILL_PX) this.#tapped(event, start.target);
     else if (this.scale === 1 && start.scale === 1 && Math.abs(dx) > SWIPE_PX && Math.abs(dx) > 1.5 * Math.abs(dy)) this.#on.swiped?.(dx < 0 ? 1 : -1);
   }
 
-  #tapped(event) {
+  #tapped(event, target) {
     const [x, y] = this.#at(event);
-    const again = event.timeStamp - this.#tap.at < TAP_MS && Math.hypot(x - this.#tap.x, y - this.#tap.y) < TAP_PX;
+    const again = this.#touched && event.timeStamp - this.#tap.at < TAP_MS && Math.hypot(x - this.#tap.x, y - this.#tap.y) < TAP_PX;
     this.#tap = { at: again ? 0 : event.timeStamp, x, y };
-    if (!again) this.#on.tapped?.(event);
-    else if (this.scale > 1) this.reset();
+    if (!again) this.#on.tapped?.(target);
+    else this.#toggle(x, y);
+  }
+
+  #toggle(x, y) {
+    if (this.scale > 1) this.reset();
     else this.to(TAPPED, x, y);
   }
 }

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
 from bot.cards.i18n import text
@@ -89,6 +90,15 @@ async def test_pictures_are_found_selected_and_kept(app: WebHarness, browser: Br
         browser.keys(Keys.ESCAPE)
         browser.until(lambda: focused(browser) == "1/1", "the tile again")
         assert browser.js("return location.hash") == "#grid"
+
+        # The same by mouse: a mark, and all up to another one with Shift.
+        browser.keys("x")
+        browser.one("[data-many=clear]").click()
+        marks = browser.all(".tile-check input")
+        marks[-1].click()
+        hand = webdriver.ActionChains(browser.driver).key_down(Keys.SHIFT).click(marks[-2]).key_up(Keys.SHIFT)
+        hand.perform()
+        assert picked(browser) == ["1/1", "1/2"]
 
         # Many at once: stars, a ZIP, deletion with undo.
         browser.one("[data-many=star]").click()
