@@ -111,7 +111,9 @@ async def test_a_picture_is_looked_at_from_all_sides(app: WebHarness, browser: B
         assert width(browser) == pytest.approx(fitting)
         for times in (3, 1):
             webdriver.ActionChains(browser.driver).double_click(browser.one("#viewer-picture")).perform()
-            browser.until(lambda times=times: width(browser) == pytest.approx(fitting * times), f"{times} times as large")
+            browser.until(
+                lambda times=times: width(browser) == pytest.approx(fitting * times), f"{times} times as large"
+            )
 
         # The star; the enlarged picture beside the one that it was made from, and back along its lineage.
         browser.keys("f")
