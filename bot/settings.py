@@ -212,6 +212,10 @@ class Settings(EnvSettings):
         description="Lowest score of the classifier, above 0 to 1, at which a picture counts as unsafe.",
     )
 
+    otel: bool = Field(
+        False,
+        description="Whether traces are sent by OpenTelemetry (pip install 'easel[otel]'); also on where OTEL_EXPORTER_OTLP_ENDPOINT is set.",
+    )
     log_format: LogFormat = Field(LogFormat.CONSOLE, description="Format of log lines: console or json.")
     log_level: str = Field(
         "INFO",

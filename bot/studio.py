@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Container, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -227,7 +227,7 @@ class Studio:
 
         Raises Refusal.
         """
-        with request_context(ref.event), self._metrics.command(actor.platform, DRAW):
+        with self._observed(ref, actor, DRAW):
             job = await shield(admission.draw(self._ctx, self._in_their_language(actor), place, form, ref))
         return await self._shown(job)
 
@@ -235,9 +235,20 @@ class Studio:
         """Admit a request as ``draw`` does, or with ``--expand`` save it: the card at ``ref.address`` says that its prompt
         is written, then shows it. Raises Refusal.
         """
-        with request_context(ref.event), self._metrics.command(actor.platform, DRAW):
+        with self._observed(ref, actor, DRAW):
             saved = await shield(drafts.draw(self._ctx, self._in_their_language(actor), place, form, ref))
         return saved.card if isinstance(saved, SavedRequest) else (await self._shown(saved)).card
+
+    @contextmanager
+    def _observed(self, ref: EventRef, actor: Actor, name: str) -> Iterator[None]:
+        """Count, time and trace a command; log lines of the block name its request."""
+        traced = "admission" if name == DRAW else f"command {name}"
+        with (
+            request_context(ref.event),
+            self._metrics.command(actor.platform, name),
+            self._metrics.traces.span(traced, {"easel.platform": actor.platform}),
+        ):
+            yield
 
     async def revise(self, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> ShownJob | None:
         """Replace the request of the actor's job whose card answers the message of ``ref.address``, while it waits.
@@ -260,7 +271,7 @@ class Studio:
 
         The card at ``ref.address`` says so, and becomes the job's card or the refusal. Raises Refusal.
         """
-        with request_context(ref.event), self._metrics.command(actor.platform, DRAW):
+        with self._observed(ref, actor, DRAW):
             saved = await shield(picture_requests.save(self._ctx, self._in_their_language(actor), place, form, ref))
         return saved.card if isinstance(saved, SavedRequest) else (await self._shown(saved)).card
 
@@ -355,8 +366,7 @@ class Studio:
 
     async def _run(self, invocation: Invocation) -> CommandResult:
         actor, command = self._in_their_language(invocation.actor), invocation.command
-        name = command.name or command.action
-        with request_context(invocation.ref.event), self._metrics.command(actor.platform, name):
+        with self._observed(invocation.ref, actor, command.name or command.action):
             return await shield(runner.run(self._ctx, replace(invocation, actor=actor)))
 
     async def is_stranger(self, actor: Actor, place: Place) -> bool:
@@ -855,6 +865,10 @@ class Studio:
         ``banned`` or ``rate``.
         """
         self._metrics.web_refused.labels(reason).inc()
+
+    def traced_request(self, name: str, headers: Mapping[str, str]) -> AbstractContextManager[object]:
+        """Trace the block as a request to the page or its APIs; ``name`` is its method and its address's pattern."""
+        return self._metrics.traces.request(name, headers)
 
     def web_answered(self, route: str, status: int, seconds: float) -> None:
         """Count an answer of the page or its APIs; ``route`` is the address's pattern."""

@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from adapters.cli import environment, styles
+from adapters.cli import environment, styles, tracing
 from adapters.cli.clock import SystemClock
 from adapters.cli.environment import AppSettings
 from adapters.cli.machine import LocalMachine
@@ -136,7 +136,9 @@ async def opened(
         await refresh_preferences(db, preferences)
         pictures = settings.data_dir / environment.PICTURES
         access = app.access()
-        metrics = Metrics(registry)
+        traces = await asyncio.to_thread(tracing.traces, settings)
+        stack.push_async_callback(asyncio.to_thread, traces.close)
+        metrics = Metrics(registry, traces)
         moderator = await stack.enter_async_context(classifier(settings))
         dispatch = Dispatch(
             db,

@@ -9,6 +9,7 @@ import uuid
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from adapters.web.request_checks import SAFE_METHODS
 from bot.observability.log_context import request_context
 from bot.studio import Studio
 
@@ -35,13 +36,21 @@ class RequestObserver:
         request[_KEY] = given if _ID.fullmatch(given) else uuid.uuid4().hex[:16]
         request[_BEGUN] = time.perf_counter()
         with request_context(request[_KEY]):
-            return await handler(request)
+            if request.method in SAFE_METHODS:
+                # Streams last for hours, and readings are many.
+                return await handler(request)
+            with self._studio.traced_request(f"{request.method} {_route(request)}", request.headers):
+                return await handler(request)
 
     async def answer_begins(self, request: web.Request, response: web.StreamResponse) -> None:
         """Name the request in its answer, and count it. Streams are timed up to their beginning."""
         if _KEY not in request:
             return
         response.headers[HEADER] = request[_KEY]
-        resource = request.match_info.route.resource
-        route = UNKNOWN if resource is None else resource.canonical
-        self._studio.web_answered(route, response.status, time.perf_counter() - request[_BEGUN])
+        self._studio.web_answered(_route(request), response.status, time.perf_counter() - request[_BEGUN])
+
+
+def _route(request: web.Request) -> str:
+    """Return the pattern of the request's address."""
+    resource = request.match_info.route.resource
+    return UNKNOWN if resource is None else resource.canonical

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,10 +105,16 @@ class MessageSync:
             item = await load_item(tx, message_id)
         if item is None:
             return 0
-        with job_context(None if item.job is None else item.job.id):
+        with job_context(None if item.job is None else item.job.id), self._traced(item):
             sent = await self._sync_item(item)
             log.debug("message %d: its platform was sent %d messages", message_id, sent)
             return sent
+
+    def _traced(self, item: MessageItem) -> AbstractContextManager[object]:
+        """Trace the delivery of a job that has ended; progress is no part of it."""
+        if item.job is None or item.job.state is not JobState.PAINTED:
+            return nullcontext()
+        return self._metrics.traces.part(item.job.id, "deliver", {"easel.platform": item.message.address.platform})
 
     async def _sync_item(self, item: MessageItem) -> int:
         message, job = item.message, item.job

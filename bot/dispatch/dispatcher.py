@@ -107,6 +107,7 @@ class Dispatcher:
 
     def enqueue(self, ticket: Ticket, *, solo: bool = False) -> None:
         """A queued row was committed: its job may be begun; ``solo``: in a batch of its own."""
+        self._metrics.traces.queued(ticket.job_id)
         self._queue.put(ticket, solo=solo)
         self._changed(ticket.job_id)
 
@@ -120,6 +121,7 @@ class Dispatcher:
                 self._drop(active, index)
             self._check(active)
         self._metrics.jobs.labels("cancelled").inc()
+        self._metrics.traces.ended(job_id, "cancelled")
         self._changed(job_id)
 
     def set_paused(self, on: bool) -> None:
@@ -203,6 +205,12 @@ class Dispatcher:
                 log.debug("%d pictures go to the engine", len(item.indexes))
             if not (active.painting or active.done or active.failed):
                 self._metrics.begun(self._clock.now() - active.job.created_at)
+            if not active.painting:
+                about: dict[str, str | int] = {
+                    "easel.model": active.job.request.model,
+                    "easel.pictures": len(active.recipes),
+                }
+                self._metrics.traces.begun(active.job.id, about)
             active.painting.update(item.indexes)
             self._live.begin(active.job.id, len(active.recipes))
             for index in active.done:
@@ -299,6 +307,7 @@ class Dispatcher:
             if await self._completion.requeue_lost(active):
                 self._live.end(active.job.id)
                 if not active.cancelled:
+                    self._metrics.traces.queued(active.job.id)
                     self._queue.put(item.ticket, active.remaining(), solo=True)
                 self._changed(active.job.id)
         else:
@@ -309,7 +318,8 @@ class Dispatcher:
 
     async def _store(self, active: ActiveJob, index: int, image: Image) -> None:
         """Store one picture while the device draws on."""
-        await self._files.store(active, index, image)
+        with self._metrics.traces.part(active.job.id, "store", {"easel.picture": index}):
+            await self._files.store(active, index, image)
         self._check(active)
 
     def _check(self, active: ActiveJob) -> None:
@@ -331,6 +341,7 @@ class Dispatcher:
         except Exception:
             log.exception("the end of job %d can't be written down; the next start draws it again", job_id)
         else:
+            self._metrics.traces.ended(job_id, "painted" if active.done else "failed")
             log.info(
                 "%d of %d pictures of %s were drawn", len(active.done), len(active.recipes), active.job.request.model
             )

@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from bot.core.errors import Refusal
+from bot.observability.tracing import Traces
 from engine.contract import Engine, Phase
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
@@ -80,13 +81,15 @@ def _sum(metric: Counter | Histogram, suffix: str = "_total", **labels: str) -> 
 
 
 class Metrics:
-    """The metrics of one service."""
+    """The metrics of one service, and its traces."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, traces: Traces | None = None) -> None:
         """Args:
-        registry: Where they are registered.
+        registry: Where the metrics are registered.
+        traces: Where traces go; nothing is traced where it is not given.
         """
         self._registry = registry
+        self.traces = traces or Traces()
         self.jobs = Counter("easel_jobs", "Jobs that ended, by outcome.", ["outcome"], registry=registry)
         self.webhooks = Counter(
             "easel_webhooks", "Webhooks that were sent, by outcome.", ["outcome"], registry=registry

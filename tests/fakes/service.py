@@ -12,6 +12,7 @@ from bot.core.access import AccessMode, Owners
 from bot.core.quotas import Limit
 from bot.dispatch.service import Dispatch
 from bot.observability.metrics import Metrics
+from bot.observability.tracing import Traces
 from bot.owner.ports import Surroundings
 from bot.storage.database import Database
 from bot.studio import Studio
@@ -30,6 +31,7 @@ def build_service(
     max_counts: Mapping[str, int] | None = None,
     link: str = "",
     surroundings: Surroundings | None = None,
+    traces: Traces | None = None,
 ) -> tuple[Dispatch, Studio]:
     """Return Dispatch and Studio of a data folder; nothing is started.
 
@@ -43,10 +45,11 @@ def build_service(
         access: Access mode by platform; open by default.
         max_counts: Most pictures in one request, by platform.
         link: Address of the page for others.
+        traces: Traces requests; nothing is traced by default.
         surroundings: What the owner's pages show of the machine; nothing by default.
     """
     clock, pictures = SystemClock(), folder / "pictures"
-    metrics = Metrics(registry)
+    metrics = Metrics(registry, traces)
     dispatch = Dispatch(db, pictures, engine, clock=clock, metrics=metrics, owners=owners, access=access)
     studio = Studio(
         db,

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from bot.cards import i18n
 from bot.core.cards import Card, Tone
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef, MessageKind, MessageState
 from bot.delivery import service as delivery_service
+from bot.observability.otel import OtelTraces
 from bot.storage import messages
 from bot.storage.sql import dump_card
 from engine.contract import BadRecipe, EngineError, Recipe
@@ -471,3 +475,18 @@ async def test_progress_is_coalesced_to_what_the_chat_allows(make: Make) -> None
     bot.clock.advance(1000)
     await bot.delivered(job.id)
     assert bot.surface.calls == [Call.SEND, Call.FINAL]
+
+
+async def test_the_delivery_is_a_part_of_the_jobs_trace(make: Make) -> None:
+    bot = await make()
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    bot.dispatch._sync._metrics.traces = OtelTraces(provider)
+    job = await bot.ask()
+    await bot.delivered(job.id)
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    deliver, traced = spans["deliver"], spans["job"]
+    assert deliver.parent is not None
+    assert traced.context is not None
+    assert deliver.parent.span_id == traced.context.span_id
+    assert deliver.attributes == {"easel.job": job.id, "easel.platform": "chat"}

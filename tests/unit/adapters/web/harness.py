@@ -27,6 +27,7 @@ from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.core.sign_in import PAGE_OWNER
+from bot.observability.tracing import Traces
 from bot.settings import Settings
 from tests.fakes.empty_database import open_database
 from tests.fakes.engine import FakeEngine
@@ -110,6 +111,7 @@ class WebHarness:
         self.gate = gate
         self.settings = settings
         self.token = token
+        self.traces: Traces | None = None
         self._keys = 0
 
     @asynccontextmanager
@@ -125,6 +127,7 @@ class WebHarness:
                 quota=50,
                 max_counts={"web": 16},
                 link=self.settings.public_url or "",
+                traces=self.traces,
             )
             await self.engine.start()
             await self.dispatch.start()
