@@ -862,7 +862,7 @@ class Studio:
 
     def count_refused(self, reason: str) -> None:
         """Count a request to the page that was refused: ``host``, ``origin``, ``signed_out``, ``role``, ``credentials``,
-        ``banned`` or ``rate``.
+        ``banned``, ``rate`` or ``slow``.
         """
         self._metrics.web_refused.labels(reason).inc()
 

@@ -8,6 +8,8 @@ import logging
 import os
 import socket
 import ssl
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -58,6 +60,9 @@ MAX_CONNECTIONS = 512
 HEAD_SECONDS = 10.0
 """Seconds that the first request's header may take to arrive."""
 
+SLOW_BODY_SECONDS = 5.0
+"""Seconds that a request's body may take while others wait for a connection."""
+
 IDLE_SECONDS = 75.0
 """Keep-alive timeout in seconds; longer than that of common proxies (nginx: 60 s)."""
 
@@ -65,7 +70,7 @@ STALLED_SECONDS = 60.0
 """Seconds after which a client that reads nothing of its answer is disconnected."""
 
 PAUSE_SECONDS = 0.5
-"""Seconds without accepting after the system has run out of descriptors or memory."""
+"""Seconds without accepting after the system has run out of descriptors or memory, and between two looks for room."""
 
 LOG_SECONDS = 60.0
 """Seconds between two log lines about the same problem."""
@@ -89,7 +94,7 @@ class HttpConnection(web.RequestHandler):
 
     Attributes:
         busy: From a request's header to the end of its answer.
-        since: Event loop time at which it last became idle.
+        since: Event loop time at which it last became idle or busy.
     """
 
     def __init__(self, listener: Listener, server: web.Server, loop: asyncio.AbstractEventLoop, **how: Any) -> None:
@@ -104,7 +109,7 @@ class HttpConnection(web.RequestHandler):
         """Start the timeout of the first request's header."""
         super().connection_made(transport)
         self._listener.connections.add(self)
-        self._head = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.force_close)
+        self._head = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.drop)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Free its place."""
@@ -115,7 +120,20 @@ class HttpConnection(web.RequestHandler):
     def begun(self) -> None:
         """Mark the connection as busy: a request's header has arrived."""
         self._cancel_head()
-        self.busy = True
+        if not self.busy:
+            self.busy, self.since = True, self._clock()
+
+    @property
+    def receives(self) -> bool:
+        """Whether the body of its request has not arrived completely."""
+        request = self._current_request
+        return self.busy and request is not None and not request.content.is_eof()
+
+    def drop(self) -> None:
+        """Close it; a sender of a request that does not arrive is counted as refused."""
+        if self._head is not None or self.receives:
+            self._listener.refused("slow")
+        self.force_close()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -146,23 +164,31 @@ async def mark_busy(request: web.Request, handler: Handler) -> web.StreamRespons
 class Listener:
     """Listens, and accepts up to ``most`` connections for an aiohttp server.
 
-    At the limit, the connection that has been idle longest is closed. If none is idle, new connections wait in the
-    system's queue.
+    At the limit, the connection that has been idle longest is closed, or else the one whose request's body has taken the
+    longest, if that is more than SLOW_BODY_SECONDS. If there is none, new connections wait in the system's queue.
 
     asyncio's own server has no limit. Without a free descriptor it logs and retries up to 100 pending connections at
     every iteration of the loop.
     """
 
     def __init__(
-        self, server: web.Server, *, most: int | None = None, tls: ssl.SSLContext | None = None, **how: Any
+        self,
+        server: web.Server,
+        *,
+        most: int | None = None,
+        tls: ssl.SSLContext | None = None,
+        refused: Callable[[str], None] = lambda _: None,
+        **how: Any,
     ) -> None:
         """Args:
         server: What answers requests.
         most: Most connections; by default what the process's descriptors allow.
         tls: The certificate of an HTTPS listener; None for HTTP.
+        refused: Counts a connection that is closed before its request has arrived, by reason.
         how: Further arguments of aiohttp's RequestHandler.
         """
         self.connections: set[HttpConnection] = set()
+        self.refused = refused
         self._server = server
         self._most = most_connections() if most is None else most
         self._tls = tls
@@ -249,16 +275,21 @@ class Listener:
     async def _wait_for_room(self) -> None:
         while len(self.connections) + len(self._handshakes) >= self._most:
             self.room.clear()
-            if not self._drop_idle():
+            if not self._drop_one():
                 self._say("%d connections to the page are all busy; new ones wait", len(self.connections))
-            await self.room.wait()
+            with suppress(TimeoutError):  # by then, a body may have taken too long
+                async with asyncio.timeout(PAUSE_SECONDS):
+                    await self.room.wait()
 
-    def _drop_idle(self) -> bool:
-        """Close the connection that has been idle longest; returns whether there was one."""
-        idle = min((c for c in self.connections if not c.busy), key=lambda c: c.since, default=None)
-        if idle is None:
+    def _drop_one(self) -> bool:
+        """Close the connection that has been idle longest, or one with a slow body; returns whether there was one."""
+        late = asyncio.get_running_loop().time() - SLOW_BODY_SECONDS
+        idle = (c for c in self.connections if not c.busy)
+        slow = (c for c in self.connections if c.receives and c.since < late)
+        found = min(idle, key=lambda c: c.since, default=None) or min(slow, key=lambda c: c.since, default=None)
+        if found is None:
             return False
-        idle.force_close()
+        found.drop()
         return True
 
     async def _failed(self, error: OSError) -> None:
@@ -270,7 +301,7 @@ class Listener:
         )
         if error.errno in _EXHAUSTED:
             # Closing an idle connection frees a descriptor.
-            self._drop_idle()
+            self._drop_one()
         await asyncio.sleep(PAUSE_SECONDS)
 
     def _say(self, message: str, *values: object) -> None:
@@ -417,7 +448,9 @@ class WebService(PlatformService):
         )
         await self._runner.setup()
         assert self._runner.server is not None
-        self._listener = Listener(self._runner.server, tls=tls, **connection_options())
+        self._listener = Listener(
+            self._runner.server, tls=tls, refused=self._studio.count_refused, **connection_options()
+        )
         try:
             await self._listener.start(settings.host, settings.port)
         except OSError as error:

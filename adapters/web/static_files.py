@@ -31,10 +31,10 @@ _COMPRESSIBLE = frozenset(
         "text/css",
         "text/html",
         "text/javascript",
-        "text/plain",
     }
 )
-"""Media types that become smaller. Pictures and ZIPs are compressed already, and streams must not be held back."""
+"""Media types that become smaller. Pictures and ZIPs are compressed already, and streams must not be held back. Metrics
+(``text/plain``) are not compressed, since that needs a free thread."""
 
 
 @dataclass(frozen=True, slots=True)

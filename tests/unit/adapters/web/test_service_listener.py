@@ -33,6 +33,7 @@ class Site:
     def __init__(self, most: int) -> None:
         self.most = most
         self.gate = asyncio.Event()
+        self.refused: list[str] = []
         self.waiting = 0
         self.open: list[asyncio.StreamWriter] = []
 
@@ -47,11 +48,16 @@ class Site:
             return web.Response(text="ok")
 
         app = web.Application(middlewares=[mark_busy])
-        app.add_routes([web.get("/", at_once), web.get("/wait", self._wait)])
+
+        async def read(request: web.Request) -> web.Response:
+            self.waiting += 1
+            return web.Response(text=(await request.read()).decode())
+
+        app.add_routes([web.get("/", at_once), web.get("/wait", self._wait), web.post("/", read)])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         assert runner.server is not None
-        self.listener = Listener(runner.server, most=self.most, **connection_options())
+        self.listener = Listener(runner.server, most=self.most, refused=self.refused.append, **connection_options())
         await self.listener.start("127.0.0.1", 0)
         self.port = self.listener._sockets[0].getsockname()[1]
         try:
@@ -105,6 +111,27 @@ async def test_the_one_that_was_idle_the_longest_makes_room(small: Site) -> None
     assert not readers[-1].at_eof()
 
 
+async def test_bodies_that_do_not_come_keep_nobody_out(small: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "SLOW_BODY_SECONDS", 0.0)
+    half = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"
+    for _ in range(7):
+        _, writer = await small.connect()
+        writer.write(half)
+    await small.ask("/wait")
+    await until(lambda: small.waiting == 8)
+    for times in (1, 2, 3):
+        assert await small.answered()
+        assert small.refused == ["slow"] * times
+        _, writer = await small.connect()  # it takes the place that the answered connection leaves
+        writer.write(half)
+        await until(lambda: small.waiting == 8 + times)  # noqa: B023 - it is called here alone
+    # What is being answered has its place.
+    small.gate.set()
+    reader, _ = await small.ask()
+    async with asyncio.timeout(PATIENCE):
+        assert b" 200 " in await reader.readline()
+
+
 async def test_what_is_being_answered_is_never_dropped(small: Site, caplog: pytest.LogCaptureFixture) -> None:
     answers = [await small.ask("/wait") for _ in range(8)]
     await until(lambda: small.waiting == 8)
@@ -126,6 +153,7 @@ async def test_a_header_that_does_not_come_ends_the_connection(small: Site, monk
         writer.write(half)
         async with asyncio.timeout(PATIENCE):
             assert await reader.read() == b""
+    assert small.refused == ["slow", "slow"]
     # One whose header came may take its time to be answered.
     reader, _ = await small.ask("/wait")
     await until(lambda: small.waiting == 1)
