@@ -69,7 +69,11 @@ class EventLog:
         if match is None or match[1] != self.token:
             return None
         number = int(match[2])
-        return number if max(self.start, self._floor) <= number <= latest else None
+        return None if number > latest or self.has_dropped(number) else number
+
+    def has_dropped(self, position: int) -> bool:
+        """Whether a reader at this position has missed a change that is not remembered any more."""
+        return position < max(self.start, self._floor)
 
     def after(self, position: int) -> list[Entry]:
         """Return the entries with higher numbers than ``position``, in order."""

@@ -100,7 +100,8 @@ async def own_among(tx: Tx, person_id: int, picture_of: Collection[tuple[int, in
         f"SELECT id FROM jobs WHERE id IN ({marks}) AND person_id = ? AND NOT forgotten AND deletion_id IS NULL",  # noqa: S608 - question marks
         (*(job_id for job_id, _ in picture_of), person_id),
     )
-    own = await of_jobs(tx, [int(row[0]) for row in rows])
+    own_ids = [int(row[0]) for row in rows]
+    own = await of_jobs(tx, own_ids) if own_ids else {}
     digests = {(job_id, picture.index): picture.digest for job_id, stored in own.items() for picture in stored}
     return {one: digests.get(one, "") for one in picture_of if one[0] in own}
 

@@ -18,7 +18,7 @@ from bot.storage import data_files
 SIDES = (320, 960)
 """Longest sides in pixels: for the tiles of a grid, and for the rows of a feed. Smaller pictures keep their size."""
 
-TILE_BYTES = 9 * 1024
+TILE_BYTES = 7 * 1024
 """Most bytes of the smallest thumbnail where any quality allows it: 24 of them and the page stay under 300 kB."""
 
 _QUALITIES = (75, 60, 45, 30, 15)

@@ -19,7 +19,7 @@ from bot.history import store as history_rows
 from bot.history.queries import parse_query
 from bot.moderation import store as moderation_rows
 from bot.owner import store as owner_rows
-from bot.privacy.store import deletion, exports
+from bot.privacy.store import deletion, deletions, exports
 from bot.privacy.store import deletion as retention_rows
 from bot.quotas.rules.limits import Measure, UsageKey
 from bot.quotas.store import ledger
@@ -40,10 +40,10 @@ PERSON = Newcomer(1, "chat", SubjectKind.PERSON, "1", "", AccessDecision.ASKED, 
 PLACE = Newcomer(2, "chat", SubjectKind.PLACE, "g", "", AccessDecision.ASKED, 1.0)
 
 
-async def _search(tx: Tx, query: str) -> object:
+async def _search(tx: Tx, query: str, kind: str = "") -> object:
     person = await people.remember(tx, Actor("web", "1"), now=1.0)
     await add_job(tx, reserve=False)
-    return await history_rows.find_jobs(tx, person.id, parse_query(query), limit=9, before=7)
+    return await history_rows.find_jobs(tx, person.id, parse_query(query), limit=9, before=7, kind=kind)
 
 
 async def _join(tx: Tx) -> int:
@@ -57,6 +57,27 @@ async def _part(tx: Tx) -> int:
     assert person is not None
     return await account_rows.split_account(tx, person.account_id, now=1.0)
 
+
+async def _undoable(tx: Tx) -> object:
+    job_id = await add_job(tx, reserve=False)
+    deletion = await deletions.add(tx, "web:1:key", "token", 1.0, [job_id])
+    assert await deletions.jobs_of(tx, deletion, limit=9)
+    await deletions.release(tx, [job_id])
+    return await deletions.remove(tx, deletion)
+
+
+async def _parents(tx: Tx) -> object:
+    job_id = await add_job(tx, reserve=False)
+    return await pictures.own_among(tx, 1, [(job_id, 0), (999, 1)])
+
+
+PAGES: dict[str, Callable[[Tx], Awaitable[object]]] = {
+    "a page of the feed": lambda tx: jobs.of_person(tx, 1, limit=25, before=7),
+    "a page of one kind": lambda tx: jobs.of_person(tx, 1, limit=25, before=7, kind="vary"),
+    "a page of starred ones": lambda tx: history_rows.own_starred(tx, 1, limit=25, before=7),
+    "a page of starred ones of one kind": lambda tx: history_rows.own_starred(tx, 1, limit=25, before=7, kind="vary"),
+}
+"""Pages of the feed: SQLite reads them in order, so that a page takes the same time however many jobs there are."""
 
 HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "job": lambda tx: jobs.get(tx, 1),
@@ -144,6 +165,16 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "the next to be indexed": lambda tx: jobs.with_pictures(tx, up_to=9, limit=9),
     "a search of before": lambda tx: history_rows.get_search(tx, 1, 1),
     "wrong codes": lambda tx: code_rows.attempts_left(tx, 1, 1.0),
+    **PAGES,
+    "a search of one kind": lambda tx: _search(tx, "cat", kind="vary"),
+    "people of jobs": lambda tx: jobs.owners_of(tx, [1, 2]),
+    "platforms of a person": lambda tx: people.platforms_of(tx, 1),
+    "pictures that jobs were made from": _parents,
+    "a picture of a thumbnail": lambda tx: pictures.find_own(tx, "web", "1", "0" * 32),
+    "the next deletion": deletions.next_due,
+    "the deletion of a request": lambda tx: deletions.by_event(tx, "web:1:key"),
+    "the deletion of a token": lambda tx: deletions.by_token(tx, "token"),
+    "a deletion": _undoable,
     "joining two people": _join,
     "parting an account": _part,
 }
@@ -163,5 +194,19 @@ async def test_no_hot_query_scans_a_table(db: Database, name: str) -> None:
             # A partial index holds what is open (or starts from a picture, or refers to some) alone: to walk it is as good
             # as a search. So is what the full-text index gives for words (M).
             small = ("_open", "jobs_started", "jobs_references", "VIRTUAL TABLE INDEX 192:M", "found_config")
+            small += ("deletions_due",)
             walks = [s for s in plan if s.startswith("SCAN") and not any(part in s for part in small)]
             assert not walks, f"{sql}: {plan}"
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_of_the_feed_is_read_in_order(db: Database, name: str) -> None:
+    seen: list[str] = []
+    async with db.write() as tx:
+        await tx.set_trace_callback(seen.append)
+        await PAGES[name](tx)
+        await tx.set_trace_callback(None)  # type: ignore[arg-type]  # sqlite3 takes None to stop
+        (sql,) = [sql for sql in seen if sql.startswith("SELECT")]
+        plan = [row[3] for row in await tx.execute_fetchall(f"EXPLAIN QUERY PLAN {sql}")]
+    assert plan[0].startswith("SEARCH")
+    assert not [step for step in plan if "TEMP B-TREE" in step], plan
