@@ -72,7 +72,12 @@ async def test_a_damaged_picture_has_none(pictures: Path, content: bytes, caplog
 
 async def test_many_who_ask_have_it_made_once(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    monkeypatch.setattr(thumbnails, "encode", lambda picture, side: made.append(side) or encode(picture, side))
+
+    def counted(picture: Path, side: int) -> bytes:
+        made.append(side)
+        return encode(picture, side)
+
+    monkeypatch.setattr(thumbnails, "encode", counted)
     path, maker = put(pictures), Thumbnails(pictures)
     found = await asyncio.gather(*(maker.get(DIGEST, path, 320) for _ in range(9)))
     assert set(found) == {pictures.parent / "thumbs" / name_of(DIGEST, 320)}
