@@ -202,6 +202,7 @@ class DrawBody(Body):
     control: str | None = None
     control_weight: str | None = None
     lora: str | None = None
+    parent: str | None = None
 
 
 class PressBody(Body):

@@ -76,6 +76,8 @@ class DrawForm:
     ``use`` says what they become; without it, the model decides. ``start`` names a stored picture in the place of
     ``image``: the number of its job, or ``JOB:PICTURE``, both from 1. ``expand`` asks for a longer prompt, which is shown
     before it is drawn. ``mask_by_alpha``: the mask has no white part; what is fully transparent is drawn anew.
+    ``parent`` names the stored picture that ``image`` or the first reference is, as ``start`` does: it says where the new
+    picture comes from, and changes nothing else.
     """
 
     prompt: str
@@ -96,6 +98,7 @@ class DrawForm:
     control_weight: str | None = None
     start: str | None = None
     expand: bool | None = None
+    parent: str | None = None
     image: bytes | None = field(default=None, repr=False)
     mask: bytes | None = field(default=None, repr=False)
     mask_by_alpha: bool = False

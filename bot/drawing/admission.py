@@ -23,7 +23,7 @@ from bot.drawing import flags, model_rules
 from bot.drawing.defaults import UseRights, defaults_of, read_rights, restricted
 from bot.drawing.request_rules import MAX_TYPED, check_form
 from bot.drawing.source_image import staged_sources
-from bot.drawing.start_picture import find_start
+from bot.drawing.start_picture import find_parent, find_start
 from bot.moderation import checks
 from bot.moderation import store as moderation_rows
 from bot.observability.log_context import job_context
@@ -83,6 +83,7 @@ class _Admission:
     parent_id: int | None = None
     files: Sequence[Staged] = ()
     pressed: PressedButton | None = None
+    made_by: str = ""
     replaces: bool = False
 
 
@@ -108,7 +109,11 @@ class _Checked:
 async def draw(ctx: AppContext, actor: Actor, place: Place, form: DrawForm, ref: EventRef) -> Job:
     """Admit a request as typed. The same event again returns its job. Raises Refusal; then nothing is stored."""
     async with checked_form(ctx, actor, place, form) as (request, files):
-        return await admit(ctx, actor, place, request, ref, files=files)
+        parent = await find_parent(ctx, actor, place, form)
+        if parent is None:
+            return await admit(ctx, actor, place, request, ref, files=files)
+        made_by = f"{'edit' if request.references else 'start'}:{parent.index}"
+        return await admit(ctx, actor, place, request, ref, files=files, parent_id=parent.job_id, made_by=made_by)
 
 
 @asynccontextmanager
@@ -183,6 +188,7 @@ async def admit(
     parent_id: int | None = None,
     files: Sequence[Staged] = (),
     pressed: PressedButton | None = None,
+    made_by: str = "",
     replaces: bool = False,
 ) -> Job:
     """Admit a checked request.
@@ -196,6 +202,7 @@ async def admit(
         parent_id: The job whose button or command made it.
         files: The files of its pictures, kept with the job.
         pressed: The press of a button of ``parent_id``, if it was one.
+        made_by: What a form made of a picture of ``parent_id``, as a button such as ``start:0``; nothing was pressed.
         replaces: It takes the place of the actor's waiting job whose card answers the same message.
 
     Returns:
@@ -215,7 +222,9 @@ async def admit(
     if await data_files.free_bytes(ctx.pictures) < data_files.MIN_FREE_BYTES:
         raise Unavailable("unavailable.disk_full")
     async with recorded_refusals(ctx, actor, place, ref, request):
-        return await _store_and_queue(ctx, _Admission(actor, place, request, ref, parent_id, files, pressed, replaces))
+        return await _store_and_queue(
+            ctx, _Admission(actor, place, request, ref, parent_id, files, pressed, made_by, replaces)
+        )
 
 
 @asynccontextmanager
@@ -352,7 +361,7 @@ async def _check_and_store(tx: Tx, ctx: AppContext, admission: _Admission) -> Jo
             strictness=checked.strictness,
             # A held job is decided on later, when the platform can't be asked for the roles.
             roles=actor.roles if held else (),
-            pressed="" if pressed is None else pressed.button,
+            pressed=admission.made_by if pressed is None else pressed.button,
             digest=ref.digest,
         ),
     )

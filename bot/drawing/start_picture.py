@@ -44,6 +44,17 @@ async def find_start(ctx: AppContext, actor: Actor, place: Place, form: DrawForm
     return source_of(ctx, await find_picture(ctx, actor, place, form.start))
 
 
+async def find_parent(ctx: AppContext, actor: Actor, place: Place, form: DrawForm) -> Picture | None:
+    """Return the stored picture that ``form.parent`` names; None if it names none that the actor may see here."""
+    if form.parent is None or (form.image is None and not form.references):
+        return None
+    try:
+        return await find_picture(ctx, actor, place, form.parent)
+    except (BadInput, NotFound):
+        # It may have been deleted meanwhile; the request has its own copy.
+        return None
+
+
 async def find_picture(ctx: AppContext, actor: Actor, place: Place, named: str) -> Picture:
     """Return the stored picture that is named by its job and its number there, which is 1 if it is left out.
 

@@ -41,11 +41,11 @@ export async function fillComposer(recipe) {
 }
 
 /** Start from a picture: a Blob, or the address of one of this service. */
-export async function addStart(blobOrUrl, name) {
+export async function addStart(blobOrUrl, name, from = storedAt(blobOrUrl)) {
   const blob = await blobOf(blobOrUrl);
   if (!blob) return;
   while (draft.references.length) draft.removeReference(0);
-  await draft.setStart(blob, name);
+  await draft.setStart(blob, name, from);
 }
 
 /** Add a picture to those that the prompt edits: a Blob, or the address of one of this service. */
@@ -53,7 +53,13 @@ export async function addReference(blobOrUrl, name) {
   const blob = await blobOf(blobOrUrl);
   if (!blob) return;
   if (draft.start) draft.removeStart();
-  await draft.addReferences([new File([blob], name, { type: blob.type })]);
+  await draft.addReferences([new File([blob], name, { type: blob.type })], storedAt(blobOrUrl));
+}
+
+/** The picture that an address of this service is of, as the service names it (62:1); empty for others. */
+export function storedAt(url) {
+  const [, job, index] = /^\/pictures\/(\d+)\/(\d+)\.png$/.exec(url) ?? [];
+  return job ? `${job}:${Number(index) + 1}` : "";
 }
 
 async function blobOf(blobOrUrl) {

@@ -67,7 +67,7 @@ class Draft {
   }
 
   async #takeBack({ start = null, mask = null, references = [] }) {
-    const again = ({ name, data }) => take(data, Infinity, name).catch(() => null);
+    const again = ({ name, from, data }) => take(data, Infinity, name, from).catch(() => null);
     this.start = start && (await again(start));
     this.mask = this.start && mask;
     this.references = (await Promise.all(references.map(again))).filter(Boolean);
@@ -157,15 +157,15 @@ class Draft {
     this.error = null;
     this.#fit();
     this.#told();
-    const bare = ({ name, data }) => ({ name, data });
+    const bare = ({ name, from, data }) => ({ name, from, data });
     const { start, mask, references } = this;
     keep.set(PICTURES, { start: start && bare(start), mask, references: references.map(bare) });
   }
 
-  /** Take a file to start from. */
-  async setStart(file, name = file.name) {
+  /** Take a file to start from; `from` is the stored picture that it is. */
+  async setStart(file, name = file.name, from = "") {
     try {
-      this.start = await take(file, this.about.max_picture, name);
+      this.start = await take(file, this.about.max_picture, name, from);
     } catch (error) {
       return this.#notTaken("image", error);
     }
@@ -186,15 +186,15 @@ class Draft {
     this.#pictured();
   }
 
-  /** Take files as references, as many as there is room for. */
-  async addReferences(files) {
+  /** Take files as references, as many as there is room for; `from` is the stored picture that they are. */
+  async addReferences(files, from = "") {
     const { room } = this;
     if (!room) return this.refuse("references", referencesAbout(this));
     const left = Math.max(0, room - this.references.length);
     let said = files.length > left ? t("references.full", { most: room }) : "";
     for (const file of [...files].slice(0, left)) {
       try {
-        const picture = await take(file, this.about.max_picture);
+        const picture = await take(file, this.about.max_picture, file.name, from);
         const size = this.references.reduce((sum, { data }) => sum + data.size, picture.data.size);
         const most = this.about.max_upload;
         if (size > most) throw new NotTaken(t("references.large", { limit: Math.floor(most / 2 ** 20) }));
@@ -251,6 +251,7 @@ class Draft {
       sampler: fields.sampler,
       clip_skip: model.clip_skip ? fields.clip_skip.trim() : "",
       lora: this.loras.map(({ lora, weight }) => `${lora.name}:${weight}`).join(", "),
+      parent: this.shape?.from,
       ...this.#use(),
     };
     return { prompt: fields.prompt, ...Object.fromEntries(Object.entries(asked).filter(([, value]) => value)) };

@@ -1,6 +1,6 @@
 /** Paint over the part of a picture that is to be drawn anew: a brush with undo, by mouse, pen and finger; the mask is a PNG. */
 
-import { addStart } from "./composer.js";
+import { addStart, storedAt } from "./composer.js";
 import { draft } from "./draft.js";
 import { Action, Icon } from "./parts.js";
 import { html, useEffect, useLayoutEffect, useReducer, useRef, useState } from "./preact.js";
@@ -300,7 +300,9 @@ function Painter({ source, name, mask, done }) {
       sent = await new Promise((resolve) => small.toBlob(resolve, "image/png"));
     }
     const file = await painting.file(across, down);
-    if (draft.start?.data !== blob || scale < 1) await addStart(sent, name);
+    // A mask over a stored picture says where the new one comes from.
+    const from = source instanceof Blob ? undefined : storedAt(source);
+    if (draft.start?.data !== blob || scale < 1) await addStart(sent, name, from);
     await draft.setMask(file);
     leave(true);
   };

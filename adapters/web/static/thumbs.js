@@ -11,10 +11,10 @@ let taken = 0;
 export class NotTaken extends Error {}
 
 /**
- * Read a picture: its name, its data, its size, a number of its own, and a small canvas where this browser can show it.
+ * Read a picture: its name, the stored picture that it is (`from`, such as 62:1; empty for a file), its data, its size, a number of its own, and a small canvas where this browser can show it.
  * Throws NotTaken for what is no picture, or has more than `most` bytes.
  */
-export async function take(file, most, name = file.name) {
+export async function take(file, most, name = file.name, from = "") {
   if (file.size > most) throw new NotTaken(t("image.large", { limit: Math.floor(most / 2 ** 20) }));
   const bitmap = await createImageBitmap(file).catch(() => null);
   // What this browser can't show the service may still read (TIFF, say).
@@ -25,7 +25,7 @@ export async function take(file, most, name = file.name) {
   bitmap?.close();
   // Read now: a file that is changed on the disk meanwhile can't be sent any more.
   const data = new Blob([await file.arrayBuffer()], { type: file.type });
-  return { name, data, number: ++taken, width, height, small };
+  return { name, from, data, number: ++taken, width, height, small };
 }
 
 /** A picture's name, with its size where that is known. */

@@ -212,6 +212,7 @@ async def test_a_part_is_painted_over_and_drawn_anew(app: WebHarness, browser: B
     await look(app, scene)
     _, answer = await app.get("/api/jobs/2")
     assert answer["card"]["kind"] == "start"
+    assert (answer["card"]["parent"]["job_id"], answer["card"]["parent"]["index"]) == (1, 0)
     files = []
     for card in (first, answer["card"]):
         async with app.client.get(card["pictures"][0]["url"]) as response:

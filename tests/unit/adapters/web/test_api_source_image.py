@@ -120,3 +120,24 @@ async def test_there_is_no_such_picture_to_come(app: WebHarness, path: str) -> N
     status, answer = await app.get(path)
     assert status == 404
     error_of(answer)
+
+
+async def test_the_stored_picture_that_it_is_becomes_the_parent(app: WebHarness) -> None:
+    first = await app.drawn(count="2")
+    async with app.client.get(first["pictures"][1]["url"]) as response:
+        data = await response.read()
+    for _ in range(2):  # no button was pressed, so that none was pressed twice
+        card = await app.started({"image": data}, parent=f"{first['job_id']}:2")
+        assert card["kind"] == "start"
+        assert (card["parent"]["job_id"], card["parent"]["index"]) == (first["job_id"], 1)
+    _, answer = await app.get("/api/feed?kind=start")
+    assert len(answer["cards"]) == 2
+
+
+@pytest.mark.parametrize("parent", ["1:9", "999", "no number", ""])
+async def test_a_parent_that_is_not_there_is_left_out(app: WebHarness, parent: str) -> None:
+    await app.drawn()
+    card = await app.started({"image": picture()}, parent=parent)
+    assert (card["kind"], card["parent"]) == ("start", None)
+    # Without a picture there is nothing that it could be.
+    assert (await app.drawn(parent="1:1"))["parent"] is None
