@@ -37,6 +37,14 @@ class Precision(StrEnum):
     FP32 = "fp32"
 
 
+class RecipeRule(StrEnum):
+    """Which files tell the prompt, the seed and the settings."""
+
+    PUBLIC = "public"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 class LogFormat(StrEnum):
     """How log lines look."""
 
@@ -216,6 +224,21 @@ class Settings(EnvSettings):
         False,
         description="Whether traces are sent by OpenTelemetry (pip install 'easel[otel]'); also on where OTEL_EXPORTER_OTLP_ENDPOINT is set.",
     )
+    provenance_recipe: RecipeRule = Field(
+        RecipeRule.PUBLIC,
+        description="Whether picture files tell prompt, seed and settings: public (not those of private requests), always or never. They always say that a model drew them.",
+    )
+    provenance_name: str = Field(
+        "",
+        max_length=100,
+        description="Organisation that runs this Easel, named in each picture file; empty: none.",
+    )
+    provenance_aigc_producer: str = Field(
+        "",
+        pattern=r"^[!-~]{0,100}$",
+        description="Producer in China's AIGC label (GB 45438-2025), printable ASCII without spaces; empty: no label.",
+    )
+
     log_format: LogFormat = Field(LogFormat.CONSOLE, description="Format of log lines: console or json.")
     log_level: str = Field(
         "INFO",

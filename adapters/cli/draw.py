@@ -9,6 +9,7 @@ import random
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -27,11 +28,12 @@ from bot.core.requests import DrawForm, DrawRequest, ReferenceImage, SourceImage
 from bot.drawing import flags, request_rules, source_image
 from bot.drawing.model_rules import check_count
 from bot.moderation.word_list import shipped_words
-from bot.provenance import a1111, metadata
+from bot.provenance.facts import marking_rules
+from bot.provenance.marks import Marker
 from bot.settings import Settings
 from bot.storage import data_files
 from bot.storage.data_files import MIN_FREE_BYTES
-from engine.contract import Capability, Engine, EngineError, Failed, Image, Profile, Recipe, Step
+from engine.contract import Capability, Engine, EngineError, Failed, Image, Recipe, Step
 from engine.host.process_engine import ProcessEngine
 
 MAX_COUNT = 16
@@ -77,7 +79,8 @@ def _main(
         warn(key)
     for lora in without_trigger(request, engine.loras()):
         warn("note.lora.triggers", lora=lora.title, triggers=", ".join(lora.triggers))
-    return asyncio.run(_draw(engine, request, dict(zip(jobs, paths, strict=True))))
+    marker = Marker(engine.profiles, marking_rules(settings))
+    return asyncio.run(_draw(engine, request, dict(zip(jobs, paths, strict=True)), marker))
 
 
 def _form(args: argparse.Namespace) -> DrawForm:
@@ -156,11 +159,10 @@ def _put(folder: str, name: str, picture: source_image.NormalizedImage) -> str:
     return str(path)
 
 
-async def _draw(engine: Engine, request: DrawRequest, wanted: dict[Recipe, Path]) -> int:
+async def _draw(engine: Engine, request: DrawRequest, wanted: dict[Recipe, Path], marker: Marker) -> int:
     failed = 0
     noted: set[str] = set()
     jobs = list(wanted)
-    profile = engine.profiles()[0]
     by_id = {job.id: job for job in jobs}
     size = engine.batch(jobs[0])
     # Only a terminal gets a progress bar; a pipe or a log gets the paths alone.
@@ -174,7 +176,8 @@ async def _draw(engine: Engine, request: DrawRequest, wanted: dict[Recipe, Path]
                             bar.update(1)
                         case Image(recipe_id=name):
                             recipe = by_id[name]
-                            await _write(wanted[recipe], event, _parameters(recipe, event, profile, request))
+                            data, _ = await asyncio.to_thread(marker.mark, event, request, recipe, drawn_at=time.time())
+                            await _write(wanted[recipe], data)
                             noted.update(f"note.engine.{code}" for code in event.notes)
                         case Failed(error=error):
                             failed += 1
@@ -204,21 +207,7 @@ async def _events(engine: Engine, batch: Sequence[Recipe]) -> AsyncIterator[obje
             yield event
 
 
-def _parameters(recipe: Recipe, image: Image, profile: Profile, request: DrawRequest) -> str:
-    return a1111.parameters(
-        recipe,
-        profile.title,
-        sampler=profile.sampler,
-        style=request.style,
-        precision=image.precision,
-        revision=image.revision,
-        lora_hashes=image.loras,
-        notes=image.notes,
-    )
-
-
-async def _write(path: Path, image: Image, text: str) -> None:
-    data = await asyncio.to_thread(metadata.embed_texts, image.data, {a1111.KEYWORD: text})
+async def _write(path: Path, data: bytes) -> None:
     # The file is outside the data folder: the person's umask decides who may read it.
     await data_files.write(path.parent, path.name, data, mode=0o666)
     try:

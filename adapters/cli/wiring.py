@@ -27,6 +27,7 @@ from bot.core.waits import ExponentialBackoff
 from bot.dispatch.service import Dispatch
 from bot.observability.metrics import Metrics
 from bot.owner.ports import Surroundings
+from bot.provenance.facts import marking_rules
 from bot.quotas.rules.terms import parse_terms
 from bot.storage import data_files
 from bot.storage.database import Database
@@ -152,6 +153,7 @@ async def opened(
             limit=settings.queue_limit,
             preferences=preferences,
             moderator=moderator,
+            marking=marking_rules(settings),
         )
         studio = Studio(
             db,

@@ -10,9 +10,10 @@ from pathlib import PurePath
 
 import discord
 from PIL import Image
-from PIL.PngImagePlugin import PngImageFile, PngInfo
+from PIL.PngImagePlugin import PngImageFile
 
 from bot.core.cards import Card, CardPreview
+from bot.core.file_marks import copied_marks, embed_texts
 from bot.core.pictures import PictureFile
 from bot.core.texts import clip
 from engine.contract import Profile
@@ -108,25 +109,22 @@ def _upload(index: int, picture: PictureFile, factor: int) -> Upload:
 
 def _enlarged(data: bytes, factor: int) -> bytes:
     with Image.open(io.BytesIO(data)) as image:
-        kept = PngInfo()
-        if isinstance(image, PngImageFile):
-            # The picture's generation parameters are kept.
-            for key, value in image.text.items():
-                kept.add_text(key, value)
+        texts = dict(image.text) if isinstance(image, PngImageFile) else {}
         out = io.BytesIO()
         larger = image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
-        larger.save(out, "PNG", pnginfo=kept)
-    return out.getvalue()
+        larger.save(out, "PNG")
+    return embed_texts(out.getvalue(), texts)
 
 
 def _smaller(upload: Upload, limit: int) -> Upload:
     with Image.open(io.BytesIO(upload.data)) as image:
+        marks = copied_marks(image.info)
         picture = image.convert("RGB")
     data = b""
     for scale in (1.0, 0.7, 0.5, 0.35, 0.25):
         sized = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
         out = io.BytesIO()
-        sized.save(out, "WEBP", quality=90)
+        sized.save(out, "WEBP", quality=90, **marks)
         data = out.getvalue()
         if len(data) <= limit:
             break

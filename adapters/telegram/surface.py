@@ -35,6 +35,7 @@ from adapters.telegram.message_edits import NO_PREVIEW, edit_words, grey_square,
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words
 from bot.core.cards import Card, Tone
+from bot.core.file_marks import copied_marks
 from bot.core.messages import Address
 from bot.core.pictures import PictureFile
 from bot.core.ports import Abilities, Gone, NoPictures, RetryLater, TooLarge
@@ -72,11 +73,12 @@ def _photo(file: PictureFile, factor: int) -> InputFile:
     if factor == 1 and file.path.stat().st_size <= PHOTO_BYTES:
         return FSInputFile(file.path, filename=file.name)
     with Image.open(file.path) as stored:
+        marks = copied_marks(stored.info)
         shown = stored.convert("RGB")
     if factor > 1:
         shown = shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    shown.save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
+    shown.save(buffer, "JPEG", quality=_QUALITY, subsampling=0, **marks)
     return BufferedInputFile(buffer.getvalue(), filename=f"{file.path.stem}.jpg")
 
 

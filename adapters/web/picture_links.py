@@ -10,12 +10,13 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from aiohttp import web
-from PIL import ExifTags, Image
+from PIL import Image
 
 from bot.core.errors import NotFound
+from bot.core.file_marks import copied_marks
 
 Format = Literal["png", "jpeg", "webp"]
 """Kinds of files that pictures are sent as."""
@@ -27,7 +28,6 @@ LINK_PATH = "/v1/images/files/{name}"
 
 _NAME = re.compile(r"(\d{1,18})-(\d{1,3})\.(png|jpeg|webp)", re.ASCII)
 _DIGITS = re.compile(r"\d{1,12}", re.ASCII)
-_METADATA = "parameters"
 _BEST = {"jpeg": 95, "webp": 90}
 """Quality where no compression is given: more makes files larger and no picture better."""
 
@@ -46,19 +46,9 @@ def encoded(path: Path, kind: Format, compression: int | None) -> bytes:
         return path.read_bytes()
     with Image.open(path, formats=("PNG",)) as picture:
         out = io.BytesIO()
-        options: dict[str, Any] = {"quality": _BEST[kind] if compression is None else compression}
-        text = cast("dict[str, object]", picture.info).get(_METADATA)
-        if isinstance(text, str):
-            options["exif"] = _exif(text)
-        picture.convert("RGB").save(out, kind.upper(), **options)
+        quality = _BEST[kind] if compression is None else compression
+        picture.convert("RGB").save(out, kind.upper(), quality=quality, **copied_marks(picture.info))
     return out.getvalue()
-
-
-def _exif(text: str) -> Image.Exif:
-    """Return the metadata where A1111 has it in files that are no PNGs: the Exif comment of the user."""
-    exif = Image.Exif()
-    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = b"UNICODE\0" + text.encode("utf-16-be")
-    return exif
 
 
 @dataclass(frozen=True, slots=True)

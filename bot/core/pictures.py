@@ -22,6 +22,7 @@ class DrawnPicture:
         info: How it was drawn.
         flag: Verdict of moderation: empty, or ``spoiler``.
         digest: Names its thumbnails; see Picture.
+        document: Random id that the marks in its file name.
     """
 
     job_id: int
@@ -32,6 +33,7 @@ class DrawnPicture:
     info: ImageInfo
     flag: str = ""
     digest: str = ""
+    document: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Picture(ImageInfo):
         flag: Verdict of moderation: empty, or ``spoiler``.
         digest: 32 hexadecimal digits that name its thumbnails: the start of the file's SHA-256, or random ones for
             pictures from before there were thumbnails. Empty if it has none.
+        document: Random id that the marks in its file name; empty for pictures from before there were marks.
     """
 
     id: int
@@ -60,6 +63,7 @@ class Picture(ImageInfo):
     created_at: float
     flag: str = ""
     digest: str = ""
+    document: str = ""
 
 
 @dataclass(frozen=True, slots=True)

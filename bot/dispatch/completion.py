@@ -21,7 +21,7 @@ from bot.drawing import job_actions
 from bot.history import store as history_rows
 from bot.moderation.image_moderation import IMAGE_REJECTED, ImageModeration, ImageRejected
 from bot.observability.metrics import Metrics
-from bot.provenance.metadata import MetadataWriter
+from bot.provenance.marks import Marker
 from bot.quotas.store import ledger
 from bot.storage import data_files, jobs, pictures
 from bot.storage.database import Database, Tx
@@ -47,7 +47,7 @@ class ImageFiles:
     def __init__(
         self,
         folder: Path,
-        metadata: MetadataWriter,
+        marker: Marker,
         moderation: ImageModeration,
         live: Live,
         *,
@@ -57,7 +57,7 @@ class ImageFiles:
     ) -> None:
         """Args:
         folder: Where pictures are written.
-        metadata: Written into each file.
+        marker: Marks each file.
         moderation: Says whether a picture is shown, covered or rejected.
         live: Told while a picture waits for room on the disk.
         thumbnails: Told of each stored picture.
@@ -65,7 +65,7 @@ class ImageFiles:
         metrics: Counts pictures.
         """
         self._folder = folder
-        self._metadata = metadata
+        self._marker = marker
         self._moderation = moderation
         self._live = live
         self._thumbnails = thumbnails
@@ -100,7 +100,7 @@ class ImageFiles:
         path = data_files.picture_path(job.id, index, job.created_at)
         try:
             flag = await self._moderation.flag(job, index, image.data)
-            data, digest = await asyncio.to_thread(self._complete, image, job, recipe)
+            data, digest, document = await asyncio.to_thread(self._complete, image, job, recipe)
             stored = await self._write(active, path, data)
         except ImageRejected:
             active.failed[index] = IMAGE_REJECTED
@@ -122,15 +122,16 @@ class ImageFiles:
                 info=replace(image, data=b""),  # the file holds them
                 flag=flag,
                 digest=digest,
+                document=document,
             )
             self._thumbnails.picture_stored(digest, path)
         finally:
             active.writing.discard(index)
 
-    def _complete(self, image: Image, job: Job, recipe: Recipe) -> tuple[bytes, str]:
-        """Return a picture's file with its metadata, and its digest. Blocks: run in a thread."""
-        data = self._metadata.embed(image, job, recipe)
-        return data, hashlib.sha256(data).hexdigest()[: data_files.DIGEST_CHARS]
+    def _complete(self, image: Image, job: Job, recipe: Recipe) -> tuple[bytes, str, str]:
+        """Return a picture's file with its marks, its digest and its document id. Blocks: run in a thread."""
+        data, document = self._marker.mark(image, job.request, recipe, drawn_at=self._clock.now())
+        return data, hashlib.sha256(data).hexdigest()[: data_files.DIGEST_CHARS], document
 
     async def _write(self, active: ActiveJob, path: str, data: bytes) -> bool:
         """Write a file as soon as the disk has room; returns whether it was written."""

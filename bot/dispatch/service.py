@@ -37,7 +37,8 @@ from bot.owner.activity import ActivityRecorder
 from bot.privacy.deletion import RetentionWorker
 from bot.privacy.exports import ExportWorker
 from bot.privacy.undoable_deletion import DeletionWorker
-from bot.provenance.metadata import MetadataWriter
+from bot.provenance.facts import MarkingRules
+from bot.provenance.marks import Marker
 from bot.queue.job_queue import JobQueue
 from bot.queue.timing import DurationEstimate, Overhead
 from bot.storage import people, queue_moves
@@ -92,6 +93,7 @@ class Dispatch:
         access: Mapping[str, AccessMode] | None = None,
         moderator: Moderator | None = None,
         preferences: Preferences | None = None,
+        marking: MarkingRules | None = None,
     ) -> None:
         """Args:
         db: An open database.
@@ -105,6 +107,7 @@ class Dispatch:
         access: Access mode by platform; open by default.
         moderator: Classifies finished pictures; not classified by default.
         preferences: What people and places have set; Studio has the same object.
+        marking: What the operator wants in every file; the defaults where it is not given.
         """
         self._db = db
         self._folder = folder
@@ -143,7 +146,7 @@ class Dispatch:
             active=active,
             files=ImageFiles(
                 folder,
-                MetadataWriter(engine.profiles),
+                Marker(engine.profiles, marking or MarkingRules()),
                 ImageModeration(db, moderator, self._bus),
                 self.live,
                 thumbnails=self.thumbnails,

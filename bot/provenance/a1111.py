@@ -16,17 +16,17 @@ from pydantic_core import from_json
 from bot.core.pictures import ReadParameters
 from engine.contract import MADE_CONTROL, MASK_ZOOMED, Recipe
 
-KEYWORD = "parameters"
-"""Keyword of the text in a PNG."""
-
 _COMMIT_CHARS = 10
 
 _NEGATIVE = "Negative prompt:"
+_GUIDANCE = "Guidance scale"
 _QUOTED = re.compile(r'[,\n:]|^"')
 # Readers take such a line as the negative prompt or the settings, even inside the prompt.
 _MISREAD = re.compile(r"\s*\n\s*(?=Negative prompt:|Steps:)")
 # A1111 also reads the first marker at the beginning of the first line, Civitai anywhere.
 _MARKER = re.compile(r"Negative prompt:|^Steps: ")
+# Control characters but for line breaks and tabs, and lone surrogates: chunks and XML hold none of them.
+_UNPRINTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _NO_BREAK_SPACE = "\u00a0"
 
 MAX_CHARS = 512 * 1024
@@ -79,7 +79,9 @@ def parameters(
     settings = {
         "Steps": str(recipe.steps),
         "Sampler": recipe.sampler or sampler,
-        "CFG scale": f"{recipe.guidance:g}",
+        # 0 is "no guidance", which A1111 calls 1. The exact number follows for Easel's own reader.
+        "CFG scale": f"{recipe.guidance or 1:g}",
+        _GUIDANCE: "" if recipe.guidance else "0",
         "Seed": str(recipe.seed),
         "Size": f"{round(recipe.width / factor)}x{round(recipe.height / factor)}",
         "Clip skip": str(recipe.clip_skip) if recipe.clip_skip else "",
@@ -121,7 +123,7 @@ def easel_version() -> str:
 
 
 def _safe(text: str) -> str:
-    joined = _MISREAD.sub(" ", text.strip())
+    joined = _MISREAD.sub(" ", _UNPRINTED.sub("", text).strip())
     return _MARKER.sub(lambda found: found[0].replace(" ", _NO_BREAK_SPACE), joined)
 
 
@@ -166,7 +168,7 @@ def parse(text: str) -> ReadParameters | None:
         width=width,
         height=height,
         steps=_whole(settings.get("Steps", "")),
-        guidance=_decimal(settings.get("CFG scale", "")),
+        guidance=_decimal(settings.get(_GUIDANCE if own and _GUIDANCE in settings else "CFG scale", "")),
         seed=_whole(settings.get("Seed", "")),
         sampler=_sampler(settings),
         clip_skip=_whole(settings.get("Clip skip", "")),

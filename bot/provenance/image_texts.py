@@ -1,4 +1,4 @@
-"""Texts in PNG, JPEG and WebP files: text chunks, Exif comments and JPEG comments, by keyword.
+"""Texts in PNG, JPEG and WebP files: text chunks, Exif comments, XMP packets and JPEG comments, by keyword.
 
 Files are untrusted: every length is checked before it is used, and nothing is decoded but texts.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+
+from bot.core.file_marks import XMP
 
 MAX_TEXT = 4 * 2**20
 """Most bytes of one text, unpacked. Large ComfyUI workflows have about 1 MiB."""
@@ -27,6 +29,7 @@ COMMENT = "Comment"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _EXIF = b"Exif\0\0"
+_XMP_SEGMENT = b"http://ns.adobe.com/xap/1.0/\0"
 _MAKE, _MODEL, _DESCRIPTION, _EXIF_IFD, _USER_COMMENT = 0x010F, 0x0110, 0x010E, 0x8769, 0x9286
 _ASCII_TAGS = {_DESCRIPTION: "ImageDescription", _MAKE: "Make", _MODEL: "Model"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 7: 1}
@@ -123,6 +126,8 @@ def _jpeg(data: bytes) -> Iterator[tuple[str, str]]:
             return
         if marker == 0xE1 and content.startswith(_EXIF):
             yield from _exif(content)
+        elif marker == 0xE1 and content.startswith(_XMP_SEGMENT):
+            yield XMP, content[len(_XMP_SEGMENT) :].decode("utf-8", "replace")
         elif marker == 0xFE:
             yield COMMENT, content.decode("utf-8", "replace")
         at = end
@@ -139,6 +144,8 @@ def _webp(data: bytes) -> Iterator[tuple[str, str]]:
             return
         if name == b"EXIF":
             yield from _exif(data[at + 8 : end])
+        elif name == b"XMP " and length <= MAX_TEXT:
+            yield XMP, data[at + 8 : end].decode("utf-8", "replace")
         at = end + length % 2
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bot.core.file_marks import PARAMETERS
 from bot.core.pictures import ReadParameters
 from bot.provenance import a1111, comfyui
 from bot.provenance.image_texts import COMMENT, USER_COMMENT, read_texts
 
-_A1111_KEYWORDS = (a1111.KEYWORD, USER_COMMENT, COMMENT, "ImageDescription")
+_A1111_KEYWORDS = (PARAMETERS, USER_COMMENT, COMMENT, "ImageDescription")
 
 
 def read_parameters(data: bytes) -> ReadParameters | None:

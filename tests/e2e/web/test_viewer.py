@@ -12,7 +12,7 @@ from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
 from bot.cards.i18n import text
-from bot.provenance.metadata import embed_texts
+from bot.core.file_marks import embed_texts
 from tests.e2e.web.browser import Browser
 from tests.e2e.web.conftest import look
 from tests.fakes.source_images import GREEN, opened, picture

@@ -10,7 +10,7 @@ from aiohttp import FormData
 
 from adapters.web import request_checks
 from bot.cards.i18n import text
-from bot.provenance.metadata import embed_texts
+from bot.core.file_marks import embed_texts
 from tests.fakes.source_images import picture
 from tests.unit.adapters.web.harness import WebHarness, error_of
 from tests.unit.bot.provenance.test_comfyui import TWO_PASSES

@@ -27,9 +27,22 @@ def test_hashes_of_loras_as_a1111_writes_them() -> None:
 def test_the_text_is_as_the_family_writes_it() -> None:
     assert parameters(RECIPE, "Easel demo") == (
         "a red apple\n"
-        "Steps: 8, Sampler: Euler, CFG scale: 0, Seed: 7, Size: 192x192, Model: Easel demo,"
+        "Steps: 8, Sampler: Euler, CFG scale: 1, Guidance scale: 0, Seed: 7, Size: 192x192, Model: Easel demo,"
         f" Version: Easel {easel_version()}"
     )
+
+
+def test_no_guidance_is_a_scale_of_one_for_others_and_zero_for_easel() -> None:
+    read = parse(parameters(RECIPE, "Easel demo"))
+    assert read is not None
+    assert (read.guidance, read.settings["CFG scale"]) == (0.0, "1")
+    one = parse(parameters(replace(RECIPE, guidance=1.0), "Easel demo"))
+    assert one is not None
+    assert one.guidance == 1.0
+
+
+def test_control_characters_and_lone_surrogates_are_left_out() -> None:
+    assert parameters(replace(RECIPE, prompt="a\0 \x1bcat\ud800\x85"), "m").split("\n")[0] == "a cat"
 
 
 def test_a_negative_prompt_has_its_own_line() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from bot.provenance.metadata import embed_texts
+from bot.core.file_marks import embed_texts
 from engine.diffusion.png import png
 from tests.fakes.png_texts import read_texts
 

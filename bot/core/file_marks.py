@@ -1,0 +1,93 @@
+"""Where marks stand in picture files: text chunks of a PNG, and options of Pillow's writers for JPEG and WebP copies."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+from typing import TypedDict
+
+PARAMETERS = "parameters"
+"""Keyword of A1111's text in a PNG."""
+
+XMP = "XML:com.adobe.xmp"
+"""Keyword of the XMP packet in a PNG (XMP specification, part 3, 1.1.5)."""
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEADER_END = len(_SIGNATURE) + 4 + 4 + 13 + 4
+"""Length of the signature and of IHDR (length, name, 13 bytes, checksum), which is always the first chunk."""
+
+_EXIF_HEADER = b"Exif\0\0"
+_CODE = b"UNICODE\0"
+_LONG, _UNDEFINED = 4, 7
+_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
+
+MAX_SEGMENT = 65_000
+"""Most bytes of one mark in a JPEG, whose segments hold 65,533; a longer prompt is left out of the copy."""
+
+
+class SaveOptions(TypedDict, total=False):
+    """Options of ``PIL.Image.Image.save`` for JPEG, WebP and AVIF."""
+
+    exif: bytes
+    xmp: bytes
+
+
+def embed_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
+    """Return the PNG with these text chunks after its header, before the pixels: some readers ignore later ones.
+
+    ASCII becomes a tEXt chunk. Other text becomes an iTXt chunk in UTF-8 without compression, since readers disagree on
+    Latin-1; so does XMP, as its specification asks.
+
+    Args:
+        data: A PNG.
+        texts: Text by keyword (1 to 79 Latin-1 characters).
+
+    Raises:
+        ValueError: It is not a PNG.
+    """
+    if data[: len(_SIGNATURE)] != _SIGNATURE or data[12:16] != b"IHDR" or len(data) < _HEADER_END:
+        raise ValueError("not a PNG: its signature or its header is missing")
+    return b"".join(
+        (data[:_HEADER_END], *(_chunk(keyword, text) for keyword, text in texts.items()), data[_HEADER_END:])
+    )
+
+
+def _chunk(keyword: str, text: str) -> bytes:
+    name, between = (b"tEXt", b"\0") if text.isascii() and keyword != XMP else (b"iTXt", b"\0\0\0\0\0")
+    # A lone surrogate is no text; it can come from a chat, and a picture must not be lost for it.
+    body = name + keyword.encode("latin-1") + between + text.encode("utf-8", "replace")
+    return struct.pack(">I", len(body) - len(name)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def copied_marks(info: Mapping[str | tuple[int, int], object]) -> SaveOptions:
+    """Return the options that write the marks of a stored PNG into a JPEG or WebP copy of it.
+
+    Args:
+        info: ``info`` of the opened PNG.
+    """
+    options = SaveOptions()
+    parameters, packet = info.get(PARAMETERS), info.get(XMP)
+    if isinstance(parameters, str) and len(block := exif_block(parameters)) <= MAX_SEGMENT:
+        options["exif"] = block
+    if isinstance(packet, str):
+        options["xmp"] = packet.encode() if len(packet.encode()) <= MAX_SEGMENT else _without_prompt(packet)
+    return options
+
+
+def _without_prompt(packet: str) -> bytes:
+    """Return a packet without its prompt, which alone can be long."""
+    head, _, rest = packet.partition("<Iptc4xmpExt:AIPromptInformation>")
+    return (head + rest.partition("</Iptc4xmpExt:AIPromptInformation>")[2]).encode()
+
+
+def exif_block(text: str) -> bytes:
+    """Return an Exif block (big-endian TIFF) with this comment in UTF-16, as A1111 and Civitai read it.
+
+    Pillow's own writer gives the comment the type BYTE. A1111 and piexif read only UNDEFINED, so the block is built here:
+    a directory with a link to the Exif directory, which has the comment (Exif 2.32, 4.6.5 and 4.6.6).
+    """
+    value = _CODE + text.encode("utf-16-be", "surrogatepass")
+    first = struct.pack(">2sHIHHHIII", b"MM", 42, 8, 1, _EXIF_IFD, _LONG, 1, 26, 0)
+    second = struct.pack(">HHHIII", 1, _USER_COMMENT, _UNDEFINED, len(value), 26 + 18, 0)
+    return _EXIF_HEADER + first + second + value
