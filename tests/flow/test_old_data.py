@@ -23,6 +23,7 @@ from bot.storage.migrate import shipped
 from bot.studio import ButtonResult, Studio
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
+from tests.fakes.png_texts import pixels
 from tests.fakes.surface import FakeSurface, Seen
 from tests.flow.harness import CHAT, Bot
 
@@ -139,7 +140,7 @@ async def test_an_old_recipe_makes_the_same_picture(bot: Bot) -> None:
     ref = EventRef("again", Address("chat", CHAT, user="1"))
     job = await draw_again(bot.ctx, bot.actor(), HERE, 1, ref)
     await bot.delivered(job.id)
-    assert await data(bot, job.id) == await data(bot, 1)
+    assert [pixels(one) for one in await data(bot, job.id)] == [pixels(one) for one in await data(bot, 1)]
 
 
 async def test_what_was_drawn_counts_with_the_old_rule(bot: Bot) -> None:

@@ -10,6 +10,7 @@ from bot.core.messages import Address, EventRef
 from bot.core.people import Place
 from bot.drawing import job_actions
 from bot.storage import pictures
+from tests.fakes.png_texts import pixels
 from tests.flow.conftest import Make
 from tests.flow.harness import CHAT, Bot
 
@@ -26,20 +27,20 @@ def notes(bot: Bot, job: Job) -> tuple[str, ...]:
     return card.notes
 
 
-async def data(bot: Bot, job_id: int) -> list[bytes]:
+async def drawn_pixels(bot: Bot, job_id: int) -> list[bytes]:
     async with bot.db.read() as tx:
         found = await pictures.of_job(tx, job_id)
-    return [(bot.pictures / picture.path).read_bytes() for picture in found]
+    return [pixels((bot.pictures / picture.path).read_bytes()) for picture in found]
 
 
 async def test_the_same_pictures_come_once_more(make: Make) -> None:
     bot = await make()
     first = await bot.delivered((await bot.ask("a cat", count="2")).id)
     second = await once_more(bot, first.id, "again:1")
-    assert await data(bot, second.id) == await data(bot, first.id)
+    assert await drawn_pixels(bot, second.id) == await drawn_pixels(bot, first.id)
     assert notes(bot, second) == (text("en", "note.again"),)
     third = await once_more(bot, second.id, "again:2", locale="zh_CN")
-    assert await data(bot, third.id) == await data(bot, first.id)
+    assert await drawn_pixels(bot, third.id) == await drawn_pixels(bot, first.id)
     assert notes(bot, third) == (text("zh_CN", "note.again"),)
 
 

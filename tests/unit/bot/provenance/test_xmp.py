@@ -60,7 +60,7 @@ def test_pillow_reads_the_packet_of_a_png() -> None:
     out = io.BytesIO()
     Image.new("RGB", (8, 8)).save(out, "PNG")
     with Image.open(io.BytesIO(mark_png(out.getvalue(), facts_with("猫")))) as opened:
-        found = opened.getxmp()["xmpmeta"]["RDF"]["Description"]  # type: ignore[attr-defined]
+        found = opened.getxmp()["xmpmeta"]["RDF"]["Description"]
     assert (found["DigitalSourceType"], found["AIPromptInformation"]) == (TRAINED, "猫")
 
 
