@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from bot.provenance.metadata import embed_texts
+from bot.core.file_marks import embed_texts
 from tests.e2e.web import axe
 from tests.e2e.web.browser import Browser
 from tests.e2e.web.conftest import look
