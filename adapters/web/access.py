@@ -38,9 +38,9 @@ COOKIE_SECONDS = 90 * 86400
 FAILURES, FAILURES_PER_MINUTE = 10, 2
 """Wrong tokens, keys and passwords of one client at once, and per minute in the long run."""
 
-READS, READS_PER_MINUTE = 1200, 1200
+READS, READS_PER_MINUTE = 6000, 6000
 WRITES, WRITES_PER_MINUTE = 120, 120
-"""Requests of one person at once, and per minute. A page of the feed with its thumbnails takes about 50 reads."""
+"""Requests of one person at once, and per minute. Scrolling fast through thousands of pictures reads each thumbnail."""
 
 RECHECK_SECONDS = 20.0
 """Seconds between two checks that the sender of a long request is still signed in."""

@@ -20,7 +20,7 @@ from adapters.web.sign_in import PasskeyBody
 from bot.commands.model import Invocation
 from bot.core.errors import BadInput, NotAllowed
 from bot.core.messages import EventRef
-from bot.core.sign_in import ApiKey, Identity
+from bot.core.sign_in import ApiKey, Identity, SignInMethod
 from bot.studio import Studio
 
 PAGE = Path(__file__).parent / "static" / "account.html"
@@ -290,13 +290,15 @@ class AccountHandlers:
 
 
 def account_json(studio: Studio, request: web.Request) -> Json | None:
-    """Return the name and the links of whoever is signed in, for the page's menu; None without a session."""
-    identity = identity_of(request)
-    if identity is None or identity.session_id is None:
+    """Return the name and the links of whoever uses the page, for its menu; None for programs."""
+    identity, locale = identity_of(request), locale_of(request)
+    if identity is None or identity.method is SignInMethod.KEY:
         return None
-    locale = locale_of(request)
     name = identity.actor.name or studio.text(f"account.role.{role_of(identity).name.lower()}", locale)
-    return {"name": name, "links": [{"label": studio.text("account.title", locale), "url": "/account"}]}
+    links = [{"label": studio.text("account.title", locale), "url": "/account"}]
+    if identity.actor.is_owner:
+        links.append({"label": studio.text("account.owner", locale), "url": "/owner"})
+    return {"name": name, "links": links}
 
 
 def _identity(request: web.Request) -> Identity:

@@ -95,7 +95,7 @@ class KeyService:
         number = await rows.add_key(tx, account_id, digest_of(key), name, prefix, created_by=label, now=now)
         if number is None:
             raise BadInput("refusal.key.taken", name=name)
-        await audit_rows.add(tx, AuditEntry(now, label, "key create", after=name))
+        await audit_rows.add(tx, AuditEntry(now, label, "key create", before="—", after=name))
         account = await people.get_account(tx, account_id)
         info = ApiKey(number, name, prefix, account.platform, account.user_id, label, now, None, None)
         return NewKey(key, info)

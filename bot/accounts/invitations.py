@@ -86,7 +86,9 @@ class InvitationService:
                 name=name,
                 quota=quota,
             )
-            await audit_rows.add(tx, AuditEntry(now, actor_label(by), "invite", after=person or name))
+            await audit_rows.add(
+                tx, AuditEntry(now, actor_label(by), "invite", before="—", after=person or name or "?")
+            )
         return token
 
     async def list(self) -> tuple[SignInLink, ...]:

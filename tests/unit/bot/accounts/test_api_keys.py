@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from bot.commands.model import Invocation
 from bot.core.errors import BadInput, NotAllowed, NotFound
 from bot.core.people import Actor
 from bot.core.requests import DrawForm
 from bot.core.sign_in import KEY_PREFIX, PAGE, NewKey
+from bot.features import COMMANDS
 from bot.moderation import bans
 from bot.moderation.bans import BanTarget
 from bot.storage import people
-from tests.unit.bot.conftest import ADA, ALONE, HERE, OWNER, World, ref
+from tests.unit.bot.conftest import ADA, ALONE, HERE, OWNER, World, ref, run
 
 
 async def made(world: World, name: str = "bot", quota: str = "", person: str = "") -> NewKey:
@@ -146,6 +150,18 @@ async def test_changes_are_in_the_audit_log(world: World) -> None:
     async with world.db.read() as tx:
         rows = await tx.execute_fetchall("SELECT action, actor, before, after FROM audit ORDER BY id")
     assert [tuple(row) for row in rows] == [
-        ("key create", "web:owner", "", "one"),
+        ("key create", "web:owner", "—", "one"),
         ("key revoke", "web:owner", "one", ""),
     ]
+
+
+@pytest.mark.parametrize("locale", ["en", "zh_CN"])
+async def test_owners_read_of_them_among_the_last_changes(world: World, locale: str) -> None:
+    await made(world, "bridge")
+    await world.studio.accounts.invitations.create(OWNER, name="Ada")
+    await world.studio.accounts.keys.revoke(OWNER, "bridge")
+    owner = replace(OWNER, locale=locale)
+    card = await run(world.ctx, Invocation(owner, ALONE, COMMANDS.by_name["owner changes"], ref("c")))
+    said = str(card.facts) + str(card.notes)
+    for word in ("key create", "bridge", "invite", "Ada", "key revoke"):
+        assert word in said
