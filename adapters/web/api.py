@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-from collections.abc import AsyncGenerator
 from html import escape
 from importlib.metadata import version
 
@@ -14,7 +12,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from adapters.web.account import account_json
 from adapters.web.errors import RangeRefused
-from adapters.web.feed_streams import FeedStreams
 from adapters.web.identity import actor_of, identity_of, locale_of, place_of, ref_of, role_of
 from adapters.web.render import card_json, connection_json, engine_json, fitted_json, lora_json, profile_json
 from adapters.web.request_checks import MAX_JSON, MAX_MULTIPART, MAX_PICTURE, BodyReader, PressBody, digest
@@ -30,7 +27,7 @@ from bot.studio import Studio
 MAX_PAGE = 48
 
 MAX_FOLLOWED = 200
-"""Most jobs in one stream, and in the list of unfinished jobs."""
+"""Most jobs in the list of unfinished jobs."""
 
 MAX_ID = 2**63 - 1
 
@@ -41,10 +38,9 @@ READY_SECONDS = 4.0
 class Api:
     """Handlers that call Studio. Errors are raised as Refusals."""
 
-    def __init__(self, studio: Studio, streams: EventStreams, feed: FeedStreams, bodies: BodyReader) -> None:
+    def __init__(self, studio: Studio, streams: EventStreams, bodies: BodyReader) -> None:
         self._studio = studio
         self._streams = streams
-        self._feed = feed
         self._bodies = bodies
 
     def routes(self) -> list[Route]:
@@ -57,7 +53,6 @@ class Api:
             Route("GET", "/api/jobs/{job}", self.card, Role.MEMBER),
             Route("GET", "/api/jobs/{job}/events", self.events, Role.MEMBER, allow_head=False),
             Route("GET", "/api/jobs/{job}/preview/{index}", self.preview, Role.MEMBER, allow_head=False),
-            Route("GET", "/api/events", self.all_events, Role.MEMBER, allow_head=False),
             Route("GET", "/api/unfinished", self.unfinished, Role.MEMBER),
             Route("GET", "/api/history", self.history, Role.MEMBER),
             Route("GET", "/api/quota", self.quota, Role.MEMBER),
@@ -146,17 +141,7 @@ class Api:
         """Stream a job's card now and after each change, with previews."""
         job = number_of(request, "job")
         cards = self._studio.watch(actor_of(request), job, previews=True)
-        return await self._streams.send(request, _numbered(job, cards))
-
-    async def all_events(self, request: web.Request) -> web.StreamResponse:
-        """Stream all changes of the person's jobs; with ``?job=1&job=2``, only the cards of these until they are final."""
-        if "job" not in request.query:
-            return await self._feed.stream(request)
-        jobs = {_whole(text) for text in request.query.getall("job", [])}
-        if not jobs or None in jobs or len(jobs) > MAX_FOLLOWED:
-            raise BadInput("refusal.web.body", problem=f"job: 1 … {MAX_FOLLOWED}")
-        followed = [job for job in jobs if job is not None]
-        return await self._streams.send(request, self._studio.watch_all(actor_of(request), followed, previews=True))
+        return await self._streams.send(request, cards)
 
     async def preview(self, request: web.Request) -> web.Response:
         """Return a picture's preview; 204 if there is none, or no longer one since the picture is finished."""
@@ -199,12 +184,6 @@ class Api:
                 "Cache-Control": "private, no-cache",
             },
         )
-
-
-async def _numbered(job: int, cards: AsyncGenerator[Card]) -> AsyncGenerator[tuple[int, Card | None]]:
-    async with contextlib.aclosing(cards):
-        async for card in cards:
-            yield job, card
 
 
 def number_of(request: web.Request, name: str) -> int:

@@ -68,6 +68,7 @@ class FeedHandlers:
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
+            Route("GET", "/api/events", self._streams.stream, Role.MEMBER, allow_head=False),
             Route("GET", "/api/feed", self.feed, Role.MEMBER),
             Route("POST", "/api/delete", self.delete, Role.MEMBER),
             Route("POST", "/api/undo", self.undo, Role.MEMBER),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -87,6 +88,23 @@ def most_connections() -> int:
         return MAX_CONNECTIONS
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(8, min(MAX_CONNECTIONS, soft // 3))
+
+
+def allow_descriptors() -> None:
+    """Raise this process's soft limit of open files to what MAX_CONNECTIONS need, as far as its hard limit allows.
+
+    Many systems begin with 1,024, which are too few for 300 streams beside everything else.
+    """
+    try:
+        import resource  # noqa: PLC0415 - not there on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 3 * MAX_CONNECTIONS if hard == resource.RLIM_INFINITY else min(3 * MAX_CONNECTIONS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        # Some systems have a lower limit of their own.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class HttpConnection(web.RequestHandler):
@@ -375,7 +393,7 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     app[STREAMS] = feed
     table.add(app, PageHandlers(studio, registry).routes())
     follower, bodies = JobFollower(studio), BodyReader()
-    table.add(app, Api(studio, streams, feed, bodies).routes())
+    table.add(app, Api(studio, streams, bodies).routes())
     table.add(app, OpenAiApi(studio, bodies, follower, access.origin_of).routes())
     table.add(app, FeedHandlers(studio, feed, bodies).routes())
     table.add(app, ExportHandlers(studio).routes())
@@ -441,6 +459,7 @@ class WebService(PlatformService):
         """
         settings = self._settings
         settings.check_bind()
+        allow_descriptors()
         tls = await asyncio.to_thread(_tls, settings)
         token = await asyncio.to_thread(token_of, settings, self._core.data_dir)
         self._runner = web.AppRunner(

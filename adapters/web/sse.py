@@ -1,4 +1,4 @@
-"""Live cards by Server-Sent Events, ended when the service stops."""
+"""The cards of one job by Server-Sent Events until it is final, for programs; ``feed_streams`` serves the page."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ SEND_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
 
-Cards = AsyncGenerator[tuple[int, Card | None]]
-"""Changed cards by job id; None for a missing job."""
+Cards = AsyncGenerator[Card]
+"""The cards of a job, each time that it changes."""
 
 
 class EventStreams:
@@ -65,7 +65,7 @@ class EventStreams:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
         try:
             await response.prepare(request)
-            await _write(response, f"retry: {RETRY_MS}\n\n".encode() + _event(*first))
+            await _write(response, f"retry: {RETRY_MS}\n\n".encode() + _event(first))
             await self._follow(response, cards)
         except ConnectionResetError:
             pass  # the client has disconnected; the job goes on
@@ -87,11 +87,11 @@ class EventStreams:
                     return
                 if not coming.done():
                     await _write(response, b": still here\n\n")
-                elif (change := coming.result()) is None:
+                elif (card := coming.result()) is None:
                     await _write(response, b"event: end\ndata: {}\n\n")
                     return
                 else:
-                    await _write(response, _event(*change))
+                    await _write(response, _event(card))
                     coming = asyncio.ensure_future(anext(cards, None))
         finally:
             for future in (coming, closing):
@@ -105,7 +105,5 @@ async def _write(response: web.StreamResponse, data: bytes) -> None:
         await response.write(data)
 
 
-def _event(job_id: int, card: Card | None) -> bytes:
-    if card is None:
-        return f"event: gone\ndata: {json.dumps({'job_id': job_id})}\n\n".encode()
+def _event(card: Card) -> bytes:
     return f"event: card\ndata: {json.dumps({'card': card_json(card)})}\n\n".encode()

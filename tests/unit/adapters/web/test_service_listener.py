@@ -222,3 +222,20 @@ def test_connections_leave_descriptors_for_the_rest(monkeypatch: pytest.MonkeyPa
     assert limit(65_536) == service.MAX_CONNECTIONS
     assert limit(resource.RLIM_INFINITY) == service.MAX_CONNECTIONS
     assert limit(10) == 8
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: set_to.append(limits))
+
+    def raised(soft: int, hard: int) -> list[tuple[int, int]]:
+        set_to.clear()
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+        service.allow_descriptors()
+        return list(set_to)
+
+    assert raised(1024, 4096) == [(3 * service.MAX_CONNECTIONS, 4096)]
+    assert raised(256, 1024) == [(1024, 1024)]
+    assert raised(1024, resource.RLIM_INFINITY) == [(3 * service.MAX_CONNECTIONS, resource.RLIM_INFINITY)]
+    assert raised(65_536, 65_536) == []
+    assert raised(resource.RLIM_INFINITY, resource.RLIM_INFINITY) == []

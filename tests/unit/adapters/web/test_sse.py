@@ -170,42 +170,6 @@ async def test_a_stream_that_breaks_in_the_middle_just_ends(
     assert (await held.get(f"/api/jobs/{job}"))[0] == 200
 
 
-async def test_one_stream_follows_several_jobs_and_says_which_are_gone(held: WebHarness) -> None:
-    jobs = [(await held.ask(f"picture {n}"))["job_id"] for n in range(3)]
-    await held.until(lambda: held.gate.reached)
-    query = "&".join(f"job={job}" for job in (*jobs, 999, jobs[0]))
-    async with held.client.get(f"/api/events?{query}") as response:
-        stream = events(response)
-        seen = [await anext(stream) for _ in range(5)]
-        assert [event.kind for event in seen] == ["retry", "gone", "card", "card", "card"]
-        assert seen[1].data == {"job_id": 999}
-        assert [event.data["card"]["job_id"] for event in seen[2:]] == jobs
-        held.gate.open()
-        rest = [event async for event in stream]
-    assert rest[-1].kind == "end"
-    final = {event.data["card"]["job_id"] for event in rest[:-1] if event.data["card"]["final"]}
-    assert final == set(jobs)
-    assert held.watched() == 0
-
-
-async def test_one_stream_shows_the_previews_of_all(held: WebHarness) -> None:
-    job = (await held.ask(steps="50"))["job_id"]
-    await held.until(lambda: held.gate.reached)
-    async with held.client.get(f"/api/events?job={job}") as response:
-        async for event in events(response):
-            if event.kind == "card":
-                if event.data["card"]["coming"]["previews"]:
-                    break
-                held.gate.let(1)
-    held.gate.open()
-
-
-@pytest.mark.parametrize("query", ["job=x", "job=1&job=-1", "&".join(f"job={n}" for n in range(1, 202)), "job="])
-async def test_a_stream_names_its_jobs(app: WebHarness, query: str) -> None:
-    status, answer = await app.get(f"/api/events?{query}")
-    assert (status, error_of(answer)[0]) == (400, "refusal.web.body")
-
-
 async def test_more_streams_than_may_be_are_refused_and_the_rest_goes_on(
     held: WebHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,7 +177,7 @@ async def test_more_streams_than_may_be_are_refused_and_the_rest_goes_on(
     job = (await held.ask())["job_id"]
     await held.until(lambda: held.gate.reached)
     streams = [await held.client.get(f"/api/jobs/{job}/events") for _ in range(2)]
-    async with held.client.get(f"/api/events?job={job}") as response:
+    async with held.client.get(f"/api/jobs/{job}/events") as response:
         assert response.status == 503
         assert response.headers["Retry-After"] == "2"
         assert error_of(await response.json())[0] == "unavailable.web.streams"
