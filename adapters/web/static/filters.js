@@ -7,6 +7,7 @@ import { t } from "./texts.js";
 
 /** Kinds of requests, as the feed's address takes them. */
 const KINDS = ["draw", "reroll", "seed", "vary", "upscale", "edit", "start"];
+const DAY_MS = 864e5;
 const DAY = /^\d{4}-\d{2}-\d{2}$/;
 const TYPED_MS = 300;
 
@@ -28,9 +29,21 @@ function parse(hash) {
 /** What the service is asked for; null where everything is shown. */
 export function wanted(hash) {
   const { words, kind, model, from, to, starred } = parse(hash);
-  const after = to && new Date(Date.parse(`${to}T00:00:00Z`) + 864e5).toISOString().slice(0, 10);
-  const q = [words, model && `model:${model}`, from && `after:${from}`, after && `before:${after}`].filter(Boolean).join(" ");
+  // The service's days are those of UTC: a day more on both sides, of which `fits` leaves out what is too much.
+  const q = [words, model && `model:${model}`, from && `after:${moved(from, -1)}`, to && `before:${moved(to, 2)}`].filter(Boolean).join(" ");
   return q || kind || starred ? { q, kind, starred: starred ? "1" : "" } : null;
+}
+
+function moved(day, by) {
+  return new Date(Date.parse(`${day}T00:00:00Z`) + by * DAY_MS).toISOString().slice(0, 10);
+}
+
+/** Whether a card is of the days that an address asks for, in this browser's time zone. */
+export function fits(card, hash) {
+  const { from, to } = parse(hash);
+  if (!card.created_at || !(from || to)) return true;
+  const at = new Date(card.created_at);
+  return (!from || at >= new Date(`${from}T00:00`)) && (!to || at < new Date(new Date(`${to}T00:00`).getTime() + DAY_MS));
 }
 
 function show(filters) {
@@ -53,16 +66,19 @@ function Choices({ name, label, values, chosen, choose }) {
 export function Filters({ hash, count, more, refused }) {
   const filters = parse(hash);
   const { words, kind, model, from, to, starred } = filters;
-  const set = (changed) => show({ ...filters, ...changed });
+  // Of what the address asks for now: a word may be taken over when another filter has changed.
+  const latest = useRef();
+  latest.current = filters;
+  const set = (changed) => show({ ...latest.current, ...changed });
   const timer = useRef(0);
   const input = useRef();
   useEffect(() => {
     // Filters may be taken off elsewhere; a word that is being typed stays.
     if (document.activeElement !== input.current) input.current.value = words;
   }, [words]);
-  const typed = ({ target }) => {
+  const typed = () => {
     clearTimeout(timer.current);
-    timer.current = setTimeout(() => set({ words: target.value.trim() }), TYPED_MS);
+    timer.current = setTimeout(() => input.current && set({ words: input.current.value.trim() }), TYPED_MS);
   };
   const submit = (event) => {
     event.preventDefault();

@@ -1,7 +1,7 @@
 /** The grid: every picture as a tile under the heading of its day, with a search, filters and a selection. */
 
 import { Refused, feed } from "./api.js";
-import { Filters, wanted } from "./filters.js";
+import { Filters, fits, wanted } from "./filters.js";
 import { Empty } from "./empty.js";
 import { Component, html, useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from "./preact.js";
 import { Icon } from "./parts.js";
@@ -73,7 +73,7 @@ function useCards(hash) {
   const { current } = found;
   // Deleted meanwhile: what the store had and has no more.
   const shown = () =>
-    asked ? (found.current?.cards ?? []).filter(({ job_id: id }) => !store.removed.has(id)).map((card) => store.get(card.job_id) ?? card) : store.list();
+    asked ? (found.current?.cards ?? []).filter((card) => !store.removed.has(card.job_id) && fits(card, hash)).map((card) => store.get(card.job_id) ?? card) : store.list();
   // Laid out again only when pictures came, went or changed: scrolling must cost nothing.
   const cards = useMemo(shown, [asked, current?.cards, ids, revision]);
   if (!asked) return { cards, older: store.older, ready, refused: "", list: { cards: shown, more: () => store.loadOlder(PAGE) } };

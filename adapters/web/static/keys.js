@@ -21,6 +21,10 @@ const LISTED = [
   ["i", "keys.start"],
   ["f", "keys.star"],
   ["x", "keys.select"],
+  ["+ − 0", "keys.zoom"],
+  ["c", "keys.compare"],
+  ["m", "keys.mask"],
+  ["Del", "keys.delete"],
   ["?", "keys.list"],
 ];
 const PRESSED = { r: "reroll", v: "vary", u: "upscale", s: "seed" };

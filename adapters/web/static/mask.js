@@ -334,7 +334,7 @@ function Painter({ source, name, mask, done }) {
       </div>
       <footer class="mask-bar">
         ${error && html`<p class="error" role="alert" id="mask-error">${error}</p>`}
-        <div class="mask-tools" role="toolbar" aria-label=${t("viewer.tools")}>
+        <div class="mask-tools" role="group" aria-label=${t("viewer.tools")}>
           <${Action} icon="brush" label=${t("mask.brush")} pressed=${!erase} id="mask-brush" onClick=${() => setErase(false)} />
           <${Action} icon="eraser" label=${t("mask.erase")} pressed=${erase} id="mask-erase" onClick=${() => setErase(true)} />
           <label class="brush-size"><span>${t("mask.size")}</span><input type="range" id="mask-size" min=${BRUSH.least} max=${BRUSH.most} step="0.005" value=${width} aria-valuetext=${`${Math.round(width * 100)} %`} onInput=${({ target }) => setWidth(Number(target.value))} /></label>

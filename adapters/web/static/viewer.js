@@ -254,7 +254,7 @@ function Bar({ card, picture, scale, zoom, compares, comparing, act, panel }) {
   const star = picture.star && html`<${Action} icon="star" bare id="viewer-star" label=${t(picture.favourite ? "star.off" : "star.on")} pressed=${picture.favourite} onClick=${() => act("star")} />`;
   const quick = buttonsOf(card, picture.index).filter(({ action }) => ["vary", "upscale"].includes(action));
   return html`
-    <div class="viewer-bar" role="toolbar" aria-label=${t("viewer.tools")}>
+    <div class="viewer-bar" role="group" aria-label=${t("viewer.tools")}>
       ${star}
       ${quick.map(({ action, icon, label }) => html`<${Action} key=${action} icon=${icon} bare label=${label} data-quick=${action} onClick=${() => act(action)} />`)}
       <span class="bar-gap" aria-hidden="true"></span>

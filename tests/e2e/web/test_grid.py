@@ -129,8 +129,16 @@ async def test_pictures_are_found_selected_and_kept(app: WebHarness, browser: Br
         browser.driver.refresh()
         browser.until(READY, "the page again")
         until_tiles(browser, *every)
+        today = browser.js(
+            "const day = new Date(); return new Date(day - day.getTimezoneOffset() * 60000).toISOString().slice(0, 10)"
+        )
+        for day, shown in ((today, every), ("2020-01-31", [])):
+            browser.js(f"location.hash = '#grid?kind=vary&from={day}&to={day}'")
+            until_tiles(browser, *shown)
         browser.write("query", "nothing like it")
-        browser.until("return document.getElementById('nothing')", "nothing is found")
+        browser.until(
+            "return location.hash.includes('q=nothing') && document.getElementById('nothing')", "nothing is found"
+        )
         browser.one("#nothing a").click()
         browser.until("return document.querySelectorAll('.tile').length > 6", "everything again")
         assert browser.complaints() == []
