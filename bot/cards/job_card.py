@@ -252,7 +252,7 @@ def _short(seconds: float) -> float:
 
 
 def _has_strength(request: DrawRequest) -> bool:
-    return bool(request.image) and not request.control
+    return bool(request.image) and not (request.control or request.references)
 
 
 def _control(request: DrawRequest, locale: str) -> str:

@@ -71,7 +71,8 @@ class DrawForm:
 
     ``prompt`` may hold flags (``--size 3:4``); a field takes precedence over a flag. Numbers stay text, so that a refusal
     can quote them and large seeds lose no digits. ``image`` is the file of the source image; ``mask`` is the file of its
-    mask, white where the picture is drawn anew; ``references`` are the files of the reference pictures. ``lora`` is
+    mask, white where the picture is drawn anew; ``references`` are the files of the reference pictures. They go together
+    with an image only if there is a mask: then the edit changes that part of the image alone. ``lora`` is
     ``NAME:WEIGHT``, several with commas between. ``sources`` are pictures that are still to be fetched from the platform;
     ``use`` says what they become; without it, the model decides. ``start`` names a stored picture in the place of
     ``image``: the number of its job, or ``JOB:PICTURE``, both from 1. ``expand`` asks for a longer prompt, which is shown
@@ -101,7 +102,7 @@ class DrawForm:
     parent: str | None = None
     image: bytes | None = field(default=None, repr=False)
     mask: bytes | None = field(default=None, repr=False)
-    mask_by_alpha: bool = False
+    mask_by_alpha: bool | None = None
     references: tuple[bytes, ...] = field(default=(), repr=False)
     sources: tuple[PictureSource, ...] = ()
     use: PictureUse | None = None

@@ -118,7 +118,7 @@ def with_model(
             return False
         if len(form.references) > profile.references or (form.references and Capability.EDIT not in profile.can):
             return False
-        if form.image is not None and Capability.IMAGE not in profile.can:
+        if form.image is not None and not form.references and Capability.IMAGE not in profile.can:
             return False
         pictured = form.image is not None or bool(form.references)
         return pictured or not profile.needs_reference

@@ -112,12 +112,14 @@ def check_form(
         raise BadInput("refusal.prompt.empty")
     form, default_notes = with_model(form, defaults, profiles)
     profile = choose_model(form.model, profiles, references=len(references), edit_model=edit_model)
-    if references and source is not None:
+    # With a mask, the edit of the references changes only a part of the source image.
+    edits_part = bool(references and source is not None and source.mask)
+    if references and source is not None and not edits_part:
         raise BadInput("refusal.references.image")
     if profile.needs_reference and not references and source is None:
         raise BadInput("refusal.references.needed", model=profile.title)
     control, control_weight = check_control(form, source, profile, profiles)
-    strength = 1.0 if control else _strength(form.strength, source, profile)
+    strength = 1.0 if control else _strength(form.strength, None if edits_part else source, profile)
     form, other_notes = _with_defaults(form, defaults, profile, styles, max_count)
     style = _style(form.style, styles)
     steps = _steps(form.steps, profile.steps)

@@ -356,7 +356,9 @@ async def staged_sources(ctx: AppContext, form: DrawForm) -> AsyncIterator[Stage
             name, plain = await stage(lambda: normalize_image(image))
             source = SourceImage(name, plain.width, plain.height)
             if mask is not None:
-                mask_name, plain_mask = await stage(lambda: normalize_mask(mask, image, by_alpha=form.mask_by_alpha))
+                mask_name, plain_mask = await stage(
+                    lambda: normalize_mask(mask, image, by_alpha=bool(form.mask_by_alpha))
+                )
                 source = SourceImage(name, plain.width, plain.height, mask=mask_name, white=plain_mask.white)
         references = []
         for number, data in enumerate(form.references, 1):

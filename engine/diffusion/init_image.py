@@ -117,7 +117,8 @@ def read(recipe: Recipe, upscaler: ImageUpscaler | None = None) -> Generator[Non
     white = grey >= MASK_LEAST / 255
     if not white.any():
         raise BadImage("Nothing of the mask is white where the picture is drawn; paint the part to draw anew white.")
-    box = zoom_box(white)
+    # An edit looks at its whole references.
+    box = None if recipe.references else zoom_box(white)
     if box is None:
         return InitImage(pixels, grey, by)
     # From the files, which may be larger than the picture that is drawn.

@@ -31,7 +31,7 @@ from bot.core.people import Actor
 from bot.core.pictures import PictureFile
 from bot.core.requests import DrawForm
 from bot.studio import JobSnapshot, Studio
-from engine.contract import Profile
+from engine.contract import Capability, Profile
 
 log = logging.getLogger(__name__)
 
@@ -138,22 +138,23 @@ class OpenAiApi:
     ) -> DrawForm:
         """Return the request of an edit.
 
-        With a mask, a part of the first picture is drawn anew. Without one, a model that edits takes the pictures as
-        references. Another model starts from a single picture.
+        A model that edits takes the pictures as references; with a mask, only that part of the first one changes.
+        Another model starts from a single picture, or draws a part of it anew.
         """
         place, name = place_of(request), parameters.named_model
-        if mask is None:
-            try:
-                profile = await self._studio.model_for(actor, place, name, references=len(images))
-            except BadInput as refusal:
-                if len(images) > 1 or not refusal.key.startswith("refusal.references."):
-                    raise
-            else:
-                return replace(parameters.form(profile), references=tuple(images))
-        elif len(images) > 1:
-            raise BadParameter(_MASK, "unsupported_parameter", "mask: not with several pictures")
-        profile = await self._studio.model_for(actor, place, name)
+        try:
+            # For a single picture with a mask, the person's usual model comes first: it may draw a part anew.
+            count = len(images) if mask is None or len(images) > 1 else 0
+            profile = await self._studio.model_for(actor, place, name, references=count)
+        except BadInput as refusal:
+            if len(images) > 1 or not refusal.key.startswith("refusal.references."):
+                raise
+            profile = await self._studio.model_for(actor, place, name)
         form = parameters.form(profile)
+        editing = count > 0 or (Capability.MASK not in profile.can and Capability.EDIT in profile.can)
+        if Capability.EDIT in profile.can and editing:
+            form = replace(form, references=tuple(images))
+            return form if mask is None else replace(form, image=images[0], mask=mask, mask_by_alpha=True)
         return replace(form, image=images[0], mask=mask, mask_by_alpha=mask is not None)
 
     async def _answer(

@@ -219,7 +219,8 @@ class Generic(Family[CallState]):
         self, init_image: InitImage | None, references: Sequence[NDArray[np.uint8]]
     ) -> tuple[Any, Signature, dict[str, object]]:
         """Return the pipeline that draws a picture, its signature, and the pictures that it gets."""
-        if init_image is None:
+        # With a mask, an edit is drawn as a whole, and is put into the picture where the mask says so.
+        if init_image is None or (references and init_image.mask is not None):
             pictures = [Pillow.fromarray(pixels) for pixels in references]
             if not pictures:
                 return self.pipe, self._signature, {}

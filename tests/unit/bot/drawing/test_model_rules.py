@@ -99,6 +99,33 @@ def test_a_start_picture_beside_them_is_refused() -> None:
     assert caught.value.key == "refusal.references.image"
 
 
+def test_with_a_mask_a_start_picture_beside_them_is_the_one_that_changes() -> None:
+    def edited(**more: str) -> DrawRequest:
+        return check_form(
+            DrawForm("make it night", **more),  # type: ignore[arg-type]
+            (EDITOR,),
+            4,
+            random.Random(0),
+            source=SourceImage("inputs/c.png", 96, 64, "inputs/m.png", (0, 0, 48, 64)),
+            references=REFERENCES,
+        )
+
+    request = edited()
+    assert (request.image, request.mask, request.references) == (
+        "inputs/c.png",
+        "inputs/m.png",
+        ("inputs/b.png", "inputs/a.png"),
+    )
+    assert (request.strength, request.width * 64) == (1.0, request.height * 96)
+    for more, key in (
+        ({"strength": "0.5"}, "refusal.strength.no_image"),
+        ({"control": "canny"}, "refusal.control.model"),
+    ):
+        with pytest.raises(BadInput) as caught:
+            edited(**more)
+        assert caught.value.key == key
+
+
 def test_a_model_that_only_edits_needs_a_reference_or_a_start() -> None:
     only = replace(EDITOR, can=EDITOR.can | {Capability.IMAGE}, needs_reference=True)
 

@@ -159,6 +159,27 @@ async def test_a_mask_changes_only_what_is_transparent(client: AsyncOpenAI, app:
     assert app.engine.painted[-1].model == "demo"
 
 
+@pytest.mark.parametrize("model", [None, "editor"])
+async def test_two_pictures_and_a_mask_change_only_what_is_transparent(
+    client: AsyncOpenAI, app: WebHarness, model: str | None
+) -> None:
+    pictures = [picture(96, 64, GREEN), picture(64, 64, BLUE)]
+    response = await client.images.edit(image=pictures, mask=mask(), prompt="make it night", model=model, size="96x64")
+    (file,) = files_of(response)
+    # The fake engine shows the references in a strip along the bottom.
+    left, right = (file.convert("RGB").getpixel((x, 60)) for x in (5, 90))
+    assert (left, right) == (GREEN, BLUE)
+    assert file.convert("RGB").getpixel((5, 5)) == GREEN
+    recipe = app.engine.painted[-1]
+    assert (recipe.model, len(recipe.references), bool(recipe.mask), recipe.strength) == ("editor", 2, True, 1.0)
+
+
+async def test_a_mask_for_a_model_that_only_edits_goes_with_the_edit(client: AsyncOpenAI, app: WebHarness) -> None:
+    await client.images.edit(image=picture(96, 64, GREEN), mask=mask(), prompt="make it night", model="editor")
+    recipe = app.engine.painted[-1]
+    assert (recipe.model, len(recipe.references), bool(recipe.mask)) == ("editor", 1, True)
+
+
 async def test_a_model_that_does_not_edit_starts_from_one_picture(client: AsyncOpenAI, app: WebHarness) -> None:
     await client.images.edit(image=picture(96, 64, GREEN), prompt="a red apple", model="demo")
     recipe = app.engine.painted[-1]

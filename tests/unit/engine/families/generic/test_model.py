@@ -233,6 +233,14 @@ def test_references_decide_the_picture_as_in_the_plain_call(family: Generic, nam
     if small.needs_reference:
         with pytest.raises(BadRecipe, match="give it at least one reference"):
             started(family, A, [])
+    if name in FEW:
+        # A mask limits what the edit changes.
+        half = np.zeros((64, 64), np.float32)
+        half[:, 32:] = 1
+        init = InitImage(picture(9), half)
+        masked = finished(family, family.start(replace(A, image="x", mask="y"), no_cache, init, references))
+        assert apart(masked[:, 32:], drawn(family, A, references)[:, 32:]) == 0
+        assert float(np.abs(masked[:, :32] - init.pixels[:, :32] / 255).max()) < 1e-6
 
 
 @pytest.mark.parametrize("mask", [False, True])
