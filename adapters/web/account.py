@@ -26,7 +26,7 @@ from bot.studio import Studio
 PAGE = Path(__file__).parent / "static" / "account.html"
 
 
-class NumberBody(Body):
+class IdBody(Body):
     """The number of a session, a passkey, a key or an invitation."""
 
     id: int = Field(ge=1, le=2**63 - 1)
@@ -159,7 +159,7 @@ class AccountHandlers:
 
     async def end_session(self, request: web.Request) -> web.Response:
         """End one of one's sessions."""
-        body = await self._bodies.json(request, NumberBody)
+        body = await self._bodies.json(request, IdBody)
         await self._studio.accounts.sessions.end(_own(request), body.id)
         return web.json_response({})
 
@@ -203,7 +203,7 @@ class AccountHandlers:
 
     async def remove_passkey(self, request: web.Request) -> web.Response:
         """Remove one of one's passkeys."""
-        body = await self._bodies.json(request, NumberBody)
+        body = await self._bodies.json(request, IdBody)
         await self._studio.accounts.passkeys.remove(_own(request), body.id)
         return web.json_response({})
 
@@ -219,7 +219,7 @@ class AccountHandlers:
 
     async def revoke_own_key(self, request: web.Request) -> web.Response:
         """Revoke an API key that acts as oneself."""
-        body = await self._bodies.json(request, NumberBody)
+        body = await self._bodies.json(request, IdBody)
         await self._studio.accounts.keys.revoke_own(actor_of(request), _own(request), body.id)
         return web.json_response({})
 
@@ -256,7 +256,7 @@ class AccountHandlers:
 
     async def withdraw(self, request: web.Request) -> web.Response:
         """Make an invitation invalid."""
-        body = await self._bodies.json(request, NumberBody)
+        body = await self._bodies.json(request, IdBody)
         await self._studio.accounts.invitations.withdraw(actor_of(request), body.id)
         return web.json_response({})
 
@@ -274,7 +274,7 @@ class AccountHandlers:
 
     async def revoke_key(self, request: web.Request) -> web.Response:
         """Revoke any API key."""
-        body = await self._bodies.json(request, NumberBody)
+        body = await self._bodies.json(request, IdBody)
         await self._studio.accounts.keys.revoke(actor_of(request), str(body.id))
         return web.json_response({})
 
