@@ -51,6 +51,11 @@ class EventLog:
             oldest = next(iter(self._entries))
             self._floor = self._entries.pop(oldest).number
 
+    def drop(self, number: int) -> None:
+        """Forget all changes up to this number: every reader has to fetch the feed again."""
+        self._entries.clear()
+        self._floor = number
+
     def take_unread(self) -> tuple[int, ...]:
         """Return the jobs whose change was recorded without its event, and drop these entries: they are to be put again."""
         unread = tuple(job_id for job_id, entry in self._entries.items() if entry.data is None)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from aiohttp import hdrs, web
@@ -18,6 +18,7 @@ from aiohttp import hdrs, web
 from adapters.web.event_log import EventLog
 from adapters.web.identity import actor_of, locale_of
 from adapters.web.render import card_json, engine_json
+from bot.core.cards import Card
 from bot.core.errors import Unavailable
 from bot.core.people import Actor
 from bot.studio import Studio
@@ -284,10 +285,24 @@ class FeedStreams:
             owners = await self._studio.owners_of(changed)
             read = [job for job, person in owners.items() if (p := self._people.get(person)) and p.readers]
             cards = await self._studio.cards_of(read) if read else {}
+            self._record(owners, frozenset(read), cards)
         except Unavailable as error:
             log.debug("changes can't be read now (%s)", error.key)
             self._changed |= changed
-            return
+        except Exception:
+            log.exception("changes could not be rendered; all pages fetch the feed again")
+            self._number += 1
+            for person in self._people.values():
+                person.log.drop(self._number)
+
+    def _record(self, owners: Mapping[int, int], read: Collection[int], cards: Mapping[int, Card]) -> None:
+        """Record changes.
+
+        Args:
+            owners: The person of each changed job.
+            read: The jobs whose person reads.
+            cards: Their cards; a deleted job is missing.
+        """
         for job_id, person_id in sorted(owners.items()):
             if (person := self._people.get(person_id)) is None:
                 continue
@@ -338,6 +353,9 @@ class FeedStreams:
                 try:
                     await self._offer(person, reader, now, ready)
                 except (ConnectionError, RuntimeError):  # the browser has left
+                    self._leave(person_id, reader)
+                except Exception:
+                    log.exception("a page could not be told what has changed")
                     self._leave(person_id, reader)
                 served += 1
                 if served % _TURN == 0:

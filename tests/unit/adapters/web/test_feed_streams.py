@@ -11,6 +11,7 @@ import pytest
 from aiohttp import ClientResponse
 
 from adapters.web import feed_streams
+from bot.core.errors import Unavailable
 from bot.core.messages import EventRef
 from bot.core.people import Place
 from bot.core.requests import DrawForm
@@ -234,3 +235,39 @@ async def test_a_reader_who_takes_nothing_slows_no_other_and_is_disconnected(
         await app.until(lambda: app.streams.readers == 1)
     assert isinstance(stuck, ClientResponse)
     stuck.close()
+
+
+async def test_after_a_fault_pages_fetch_the_feed_again(
+    app: WebHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with reading(app) as stream:
+        assert [(await anext(stream)).kind for _ in range(3)] == ["retry", "reset", "engine"]
+        with monkeypatch.context() as broken:
+            broken.setattr(feed_streams, "card_json", lambda _card: 1 / 0)
+            job = (await app.ask())["job_id"]
+            assert (await anext(stream)).kind == "reset"
+        await app.final(job)
+        assert (await app.press(f"easel:deletenow:{job}"))[0] == 200
+        async for event in stream:
+            if event.kind == "gone":
+                break
+    assert "could not be rendered" in caplog.text
+
+
+async def test_a_database_that_can_not_be_read_for_a_while_costs_no_change(
+    app: WebHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_streams, "TICK_SECONDS", 0.01)
+    asked: list[object] = []
+
+    async def unreadable(jobs: object) -> None:
+        asked.append(jobs)
+        raise Unavailable("unavailable.database")
+
+    async with reading(app) as stream:
+        await anext(stream)
+        with monkeypatch.context() as broken:
+            broken.setattr(app.studio, "owners_of", unreadable)
+            job = (await app.drawn())["job_id"]
+            await app.until(lambda: len(asked) > 2)
+        assert (await until_final(stream, job))[-1]["pictures"]

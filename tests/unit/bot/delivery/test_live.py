@@ -145,3 +145,27 @@ async def test_several_jobs_are_viewed_at_once_and_a_step_gives_the_changed_ones
             assert await anext(other) == await anext(changes) == (2,)
     assert looked == [(1, True), (2, True), (3, True), (1, False), (2, False), (3, False)]
     assert not live._viewers
+
+
+async def test_whoever_views_all_hears_of_every_job_and_of_none_before() -> None:
+    live = Live(EventBus())
+    live.wake(1)
+    with live.subscribe_all() as changes:
+        assert await anext(changes) == ()
+        live.begin(3, 1)
+        live.add_preview(3, 0, b"x", "image/png")
+        live.on_job_changed(JobChanged(2))
+        assert await anext(changes) == (2, 3)
+    live.wake(4)
+    assert not live._viewers_of_all
+
+
+def test_previews_are_wanted_from_the_first_viewer_to_the_last() -> None:
+    live, demands = watched()
+    live.view_previews(7)
+    live.view_previews(7)
+    live.leave_previews(7)
+    assert demands == [(7, True)]
+    live.leave_previews(7)
+    assert demands == [(7, True), (7, False)]
+    assert not live.wants_previews(7)

@@ -314,3 +314,22 @@ def test_nothing_is_learnt_from_a_cancelled_job() -> None:
     world.eta.position(1)
     world.calibration.forget(1)
     assert world.calibration.complete(1, now=world.clock.monotonic()) is None
+
+
+def test_the_seconds_left_of_a_running_job_are_those_of_its_undone_steps() -> None:
+    world = World(seconds=3.0)
+    assert world.eta.seconds_left(9) is None
+    world.running()
+    assert world.eta.seconds_left(9) is None, "its first step is not done: others may be drawn before it"
+    for index in range(4):
+        world.live.step(9, index, 0.5)
+    assert world.eta.seconds_left(9) == pytest.approx(6.0)
+    world.live.set_preempted(9, True)
+    assert world.eta.seconds_left(9) is None
+
+
+def test_the_seconds_left_are_unknown_where_nothing_was_measured() -> None:
+    world = World()
+    world.running()
+    world.live.step(9, 0, 0.5)
+    assert world.eta.seconds_left(9) is None
