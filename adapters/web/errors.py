@@ -87,6 +87,12 @@ ErrorForm = Callable[[Refusal, str, int], web.Response]
 """Makes the answer to a refusal of the refusal, its sentence and the status; the answer may have another status."""
 
 
+def _logged_path(request: web.Request) -> str:
+    """Return the path, for the log; where it has the token of a link, the route's path."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None and "token" in request.match_info else request.rel_url.raw_path
+
+
 class ErrorMiddleware:
     """Turns exceptions of handlers into answers. Unexpected ones are logged and answered with status 500."""
 
@@ -117,7 +123,7 @@ class ErrorMiddleware:
             return web.Response(status=400)  # the client has disconnected
         except Exception:
             # The path alone: the query may hold a search.
-            log.exception("the page could not answer %s %s", request.method, request.rel_url.raw_path)
+            log.exception("the page could not answer %s %s", request.method, _logged_path(request))
             return self._answer(request, Unavailable("error.web"), 500)
 
     def _answer(self, request: web.Request, refusal: Refusal, status: int) -> web.Response:

@@ -9,7 +9,9 @@ import pytest
 from bot.access.store import codes as code_rows
 from bot.access.store import newcomers as access_rows
 from bot.access.store.codes import CodeKind
+from bot.accounts.store import credentials as credential_rows
 from bot.accounts.store import linking as account_rows
+from bot.accounts.store import sign_in as sign_in_rows
 from bot.audit import store as audit_rows
 from bot.core.access import AccessDecision, Newcomer, SubjectKind
 from bot.core.jobs import JobState
@@ -70,6 +72,11 @@ async def _undoable(tx: Tx) -> object:
 async def _parents(tx: Tx) -> object:
     job_id = await add_job(tx, reserve=False)
     return await pictures.own_among(tx, 1, [(job_id, 0), (999, 1)])
+
+
+async def _used(tx: Tx) -> None:
+    await sign_in_rows.touch_session(tx, 1, 1.0)
+    await credential_rows.touch_key(tx, 1, 1.0)
 
 
 PAGES: dict[str, Callable[[Tx], Awaitable[object]]] = {
@@ -176,6 +183,16 @@ HOT: dict[str, Callable[[Tx], Awaitable[object]]] = {
     "the deletion of a request": lambda tx: deletions.by_event(tx, "web:1:key"),
     "the deletion of a token": lambda tx: deletions.by_token(tx, "token"),
     "a deletion": _undoable,
+    "a session": lambda tx: sign_in_rows.get_session(tx, "d"),
+    "a session that is used": _used,
+    "sessions of a person": lambda tx: sign_in_rows.sessions_of(tx, 1, used_since=1.0, created_since=1.0),
+    "a link to sign in": lambda tx: sign_in_rows.get_link(tx, "d", 1.0),
+    "the account of an API key": lambda tx: credential_rows.key_account(tx, "d"),
+    "API keys of a person": lambda tx: credential_rows.keys_of(tx, 1),
+    "a password": lambda tx: credential_rows.get_password(tx, "ada"),
+    "a passkey": lambda tx: credential_rows.get_passkey(tx, "c"),
+    "passkeys of a person": lambda tx: credential_rows.passkeys_of(tx, 1),
+    "a ban everywhere": lambda tx: moderation_rows.active_ban_of_account(tx, "web", "1", 0, now=1.0),
     "joining two people": _join,
     "parting an account": _part,
 }

@@ -138,6 +138,28 @@ async def test_an_invitation_is_no_link_from_a_chat_nor_the_other_way_round(club
     assert await club.count("passwords") == 0
 
 
+async def test_no_secret_reaches_the_log(
+    club: WebHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    link, key = await club.link_for(), (await club.key_for())["Authorization"]
+    await ask(club, "POST", "/signin", {"login": "ada", "password": PASSWORD})
+    session = await ask(club, "POST", f"/enter/{link}")
+    await ask(club, "GET", "/account", **session.cookie)
+    await ask(club, "GET", "/api/quota", Authorization=key)
+
+    async def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the disk is gone")
+
+    monkeypatch.setattr(club.studio.accounts.sessions, "open_by_link", broken)
+    monkeypatch.setattr(club.studio.accounts.sessions, "close", broken)
+    for path in (f"/enter/{link}", "/signout"):
+        assert (await ask(club, "POST", path, **session.cookie)).status == 500
+    assert "/enter/{token}" in caplog.text
+    for secret in (link, key.removeprefix("Bearer "), PASSWORD, session.cookie["Cookie"].partition("=")[2], TOKEN):
+        assert secret not in caplog.text
+
+
 # ---- Invitations and passwords
 
 
