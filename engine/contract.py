@@ -211,6 +211,7 @@ class Recipe:
         clip_skip: As ``Profile.clip_skip``, 1 to 12; 0: the profile's.
         control: One of ``Profile.controls``: ``image`` is then a control picture, and not where drawing starts. Empty: none.
         control_weight: How strongly the control picture counts, 0 to 2.
+        request: Id of the request behind it, for log lines alone; empty if unknown.
     """
 
     id: str
@@ -233,6 +234,12 @@ class Recipe:
     clip_skip: int = 0
     control: str = ""
     control_weight: float = 1.0
+    request: str = field(default="", compare=False)
+
+    @property
+    def log_name(self) -> str:
+        """What log lines call it: its id, with the request's behind an ``@``."""
+        return f"{self.id}@{self.request}" if self.request else self.id
 
     @property
     def seen_pixels(self) -> int:

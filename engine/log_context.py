@@ -10,15 +10,15 @@ _RECIPES: ContextVar[tuple[str, ...]] = ContextVar("recipes", default=())
 
 
 @contextmanager
-def about(recipe_ids: Iterable[str]) -> Iterator[None]:
-    """Name these recipes in every log line of the block."""
-    token = _RECIPES.set(tuple(recipe_ids))
+def about(recipes: Iterable[str]) -> Iterator[None]:
+    """Name these recipes, by ``Recipe.log_name``, in every log line of the block."""
+    token = _RECIPES.set(tuple(recipes))
     try:
         yield
     finally:
         _RECIPES.reset(token)
 
 
-def recipes() -> tuple[str, ...]:
-    """Return the ids of the recipes that are being worked on."""
+def current_recipes() -> tuple[str, ...]:
+    """Return the names of the recipes that are being worked on."""
     return _RECIPES.get()

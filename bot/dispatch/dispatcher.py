@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from contextlib import aclosing
+from collections.abc import Coroutine, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from bot.cards.job_card import error_key
@@ -17,12 +18,12 @@ from bot.dispatch.active_job import ActiveJob, ActiveJobs
 from bot.dispatch.batcher import BatchClaims, Batcher, InFlightBatch
 from bot.dispatch.completion import Completion, ImageFiles
 from bot.dispatch.eta import EtaCalibration
-from bot.observability.log_context import job_context
+from bot.observability.log_context import current_request, job_context, request_context
 from bot.observability.metrics import Metrics
 from bot.queue.fair_queue import WorkItem
 from bot.queue.job_queue import JobQueue
 from bot.queue.timing import Overhead
-from engine.contract import READY, Engine, EngineError, EngineLost, Event, Failed, Image, Preview, Step
+from engine.contract import READY, Engine, EngineError, EngineLost, Event, Failed, Image, Preview, Recipe, Step
 
 _DATABASE_PAUSE = 1.0
 """Seconds until the next try after the database could not be read or written."""
@@ -92,6 +93,8 @@ class Dispatcher:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
+        self._requests: dict[int, str] = {}
+        """Ids of the requests of jobs that have not ended, for log lines; those from before the start are missing."""
         self._turned_at = clock.monotonic()
         """When the loop last took a turn, or had nothing to do."""
 
@@ -107,6 +110,8 @@ class Dispatcher:
 
     def enqueue(self, ticket: Ticket, *, solo: bool = False) -> None:
         """A queued row was committed: its job may be begun; ``solo``: in a batch of its own."""
+        if request := current_request():
+            self._requests[ticket.job_id] = request
         self._metrics.traces.queued(ticket.job_id)
         self._queue.put(ticket, solo=solo)
         self._changed(ticket.job_id)
@@ -122,6 +127,7 @@ class Dispatcher:
             self._check(active)
         self._metrics.jobs.labels("cancelled").inc()
         self._metrics.traces.ended(job_id, "cancelled")
+        self._requests.pop(job_id, None)
         self._changed(job_id)
 
     def set_paused(self, on: bool) -> None:
@@ -201,7 +207,7 @@ class Dispatcher:
     def _hand_over(self, batch: list[tuple[ActiveJob, WorkItem]]) -> InFlightBatch:
         """Note what the engine is given, before anything is awaited."""
         for active, item in batch:
-            with job_context(active.job.id):
+            with self._log_context(active.job.id):
                 log.debug("%d pictures go to the engine", len(item.indexes))
             if not (active.painting or active.done or active.failed):
                 self._metrics.begun(self._clock.now() - active.job.created_at)
@@ -216,8 +222,18 @@ class Dispatcher:
             for index in active.done:
                 self._live.step(active.job.id, index, 1.0)
             self._changed(active.job.id)
-        items = [(item, [active.recipes[i] for i in item.indexes]) for active, item in batch]
+        items = [(item, [self._named(active, i) for i in item.indexes]) for active, item in batch]
         return self._batcher.begin(items, self._claims.per_step(items[0][1][0]))
+
+    def _named(self, active: ActiveJob, index: int) -> Recipe:
+        """Return a recipe with the request behind it, which the engine's log lines name."""
+        return replace(active.recipes[index], request=self._requests.get(active.job.id, ""))
+
+    @contextmanager
+    def _log_context(self, job_id: int) -> Iterator[None]:
+        """Name a job and its request in the log lines of the block."""
+        with job_context(job_id), request_context(self._requests.get(job_id, "")):
+            yield
 
     async def _paint(self, batch: list[tuple[ActiveJob, WorkItem]], in_flight: InFlightBatch) -> None:
         lost = False
@@ -236,7 +252,7 @@ class Dispatcher:
         if lost:
             self._metrics.lost.inc()
         for active, item in batch:
-            with job_context(active.job.id):
+            with self._log_context(active.job.id):
                 try:
                     await self._batch_ended(active, item, lost=lost)
                 except Exception:
@@ -247,7 +263,7 @@ class Dispatcher:
         active, index = self._active.get(int(job_id)), int(number)
         if active is None or index not in active.painting:
             return
-        with job_context(active.job.id):
+        with self._log_context(active.job.id):
             self._on_picture(active, index, event)
 
     def _on_picture(self, active: ActiveJob, index: int, event: Event) -> None:
@@ -348,6 +364,7 @@ class Dispatcher:
             if active.done:
                 self._overhead.stored(self._clock.monotonic() - active.drawn_at)
         self._live.end(job_id)
+        self._requests.pop(job_id, None)
         if active.done:
             if (result := self._calibration.complete(job_id, now=self._clock.monotonic())) is not None:
                 self._metrics.predicted(result)

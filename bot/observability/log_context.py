@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+
+_RECIPE = re.compile(r"(?P<job>\d+):\d+(?:@(?P<request>\S+))?", re.ASCII)
 
 _JOB: ContextVar[int | None] = ContextVar("job", default=None)
 _REQUEST: ContextVar[str] = ContextVar("request", default="")
@@ -26,7 +29,7 @@ def job_context(job_id: int | None) -> Iterator[None]:
 
 @contextmanager
 def request_context(request_id: str) -> Iterator[None]:
-    """Name this request in every log line of the block, unless an outer block has named one."""
+    """Name this request in every log line of the block, unless it is empty or an outer block has named one."""
     if _REQUEST.get():
         yield
         return
@@ -45,21 +48,24 @@ def current_request() -> str:
 class ContextFilter(logging.Filter):
     """Adds ``job`` (or ``jobs``, where a line is about several) and ``request`` to log records.
 
-    Lines of the engine's process name their recipes, whose ids begin with their jobs'.
+    Lines of the engine's process name their recipes: ``12:0@3f2a`` is picture 0 of job 12 of request 3f2a.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the fields; no record is left out."""
-        recipes = getattr(record, "recipes", None)
-        jobs = dict.fromkeys(int(one.partition(":")[0]) for one in recipes or () if one.partition(":")[0].isdigit())
+        named = [_RECIPE.fullmatch(recipe) for recipe in getattr(record, "recipes", ())]
+        jobs = dict.fromkeys(int(found["job"]) for found in named if found is not None)
+        requests = {found["request"] for found in named if found is not None and found["request"]}
         if not jobs and (job := _JOB.get()) is not None:
             jobs = {job: None}
         if len(jobs) == 1:
             record.job = next(iter(jobs))
         elif jobs:
             record.jobs = list(jobs)
-        if request := _REQUEST.get():
-            record.request = request
+        if not requests and (request := _REQUEST.get()):
+            requests = {request}
+        if len(requests) == 1:
+            record.request = requests.pop()
         return True
 
 

@@ -213,17 +213,17 @@ class StepExecutor:
                 request.restart(request.precision)
         ready = []
         for request in batch:
-            with about([request.recipe.id]):
+            with about([request.recipe.log_name]):
                 if request.denoise is not None or self._begin(request, family):
                     ready.append(request)
         # A file that was replaced on the disk gives two sets of the same names.
         for chosen in dict.fromkeys(r.loras for r in ready):
             same = [r for r in ready if r.loras is chosen]
-            with about(r.recipe.id for r in same):
+            with about(r.recipe.log_name for r in same):
                 done = self._denoise(same, family)
             for request in same if done else ():
                 if request.denoise is not None and request.denoise.finished:
-                    with about([request.recipe.id]):
+                    with about([request.recipe.log_name]):
                         self._finish(request, family, request.denoise)
 
     def _unavailable(self, key: BatchKey, error: EngineError) -> None:
@@ -590,12 +590,12 @@ class StepExecutor:
             self._outputs.on_image(ticket, made)
 
         self._close(ticket)
-        with about([recipe.id]):
+        with about([recipe.log_name]):
             log.debug("The picture was drawn in %.2f s", seconds)
         self._encoder.submit(image.pixels, encoded)
 
     def _fail(self, request: RequestState, error: EngineError) -> None:
-        with about([request.recipe.id]):
+        with about([request.recipe.log_name]):
             log.debug("The picture failed: %s", error.code)
         self._close(request.ticket)
         self._outputs.on_failure(request.ticket, error)

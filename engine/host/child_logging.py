@@ -1,7 +1,7 @@
 """The log of the device's process: each record is a line on standard error that begins with its level.
 
-A line about recipes names them: ``WARNING:engine.diffusion.executor:[12:0 12:1] A step of 2 failed``. The parent takes
-them out of the line again.
+A line about recipes names them (``Recipe.log_name``): ``WARNING:engine.diffusion.executor:[12:0@3f2a 12:1@3f2a] A step of
+2 failed``. The parent takes them out of the line again.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 
-from engine.log_context import recipes
+from engine.log_context import current_recipes
 
 _LINE = re.compile(
-    r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL):(?P<logger>[\w.]+):(?:\[(?P<recipes>[\w: -]+)\])? (?P<rest>.*)"
+    r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL):(?P<logger>[\w.]+):(?:\[(?P<recipes>[\w:@. -]+)\])? (?P<rest>.*)"
 )
 
 
@@ -23,7 +23,8 @@ class _OneLine(logging.Formatter):
     """Writes a record with its traceback in one line, and the recipes that it is about."""
 
     def format(self, record: logging.LogRecord) -> str:
-        about = f"[{' '.join(recipes())}]" if recipes() else ""
+        recipes = current_recipes()
+        about = f"[{' '.join(recipes)}]" if recipes else ""
         message = " ".join(super().format(record).split())
         return f"{record.levelname}:{record.name}:{about} {message}"
 
@@ -35,7 +36,7 @@ class ChildLine:
     Attributes:
         level: Its level; DEBUG for what libraries print.
         text: The line without the recipes.
-        recipes: Ids of the recipes that it is about.
+        recipes: ``Recipe.log_name`` of those that it is about.
     """
 
     level: int

@@ -60,12 +60,14 @@ def test_a_traceback_stands_behind_them() -> None:
 def test_json_has_fields_and_recipes_name_their_jobs() -> None:
     stream = written(LogFormat.JSON)
     with job_context(7):
-        log.info("of the engine", extra={"recipes": ("12:0",)})
-        log.info("of both", extra={"recipes": ("12:0", "13:1")})
+        log.info("of the engine", extra={"recipes": ("12:0@request-1",)})
+        log.info("of both", extra={"recipes": ("12:0@a", "13:1@b")})
         log.info("of the service")
     log.info("of no number", extra={"recipes": ("warm-up",)})
     engine, both, service, other = map(json.loads, stream.getvalue().splitlines())
     assert (engine["job"], both["jobs"], service["job"]) == (12, [12, 13], 7)
+    assert engine["request"] == "request-1"
+    assert "request" not in both
     assert "job" not in other
 
 

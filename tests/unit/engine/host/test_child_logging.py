@@ -20,7 +20,7 @@ logging.getLogger("transformers.modeling_utils").error("no")
 logging.getLogger("diffusers.loaders.peft").info("chatter")
 logging.getLogger("engine.x").info("ours")
 logging.getLogger("engine.x").debug("not asked for")
-with about(["12:0", "12:1"]):
+with about(["12:0@a.b-c", "12:1"]):
     logging.getLogger("engine.x").warning("a step [of 2] failed")
 warnings.warn("alpha_pattern matched nothing")
 print("progress 50 %", file=__import__("sys").stderr)
@@ -38,7 +38,7 @@ def test_warnings_of_libraries_keep_their_level() -> None:
     (warned,) = (one.level for text, one in said.items() if "alpha_pattern matched nothing" in text)
     assert warned == logging.WARNING
     about = said["WARNING:engine.x: a step [of 2] failed"]
-    assert (about.level, about.recipes) == (logging.WARNING, ("12:0", "12:1"))
+    assert (about.level, about.recipes) == (logging.WARNING, ("12:0@a.b-c", "12:1"))
     assert "chatter" not in done.stderr
     assert "not asked for" not in done.stderr
 
