@@ -18,7 +18,7 @@ from bot.settings import Settings
 from engine.families.registry import DEMO
 from engine.hub import cache, fetch, lockfile, pipelines
 from engine.hub import needs as hub_needs
-from engine.hub.errors import FetchError
+from engine.hub.errors import FetchCancelled, FetchError
 from engine.hub.needs import Need
 from engine.spec import ModelSpec
 
@@ -26,10 +26,6 @@ _SHORT = 8
 """Shown digits of a commit."""
 
 log = logging.getLogger(__name__)
-
-
-class _Stopped(Exception):
-    """An owner stopped the download, or the service ends."""
 
 
 class DiskLibrary:
@@ -102,7 +98,7 @@ class DiskLibrary:
     def _work(self, name: str, needs: Sequence[Need], stop: threading.Event) -> None:
         def report(done: int, total: int) -> None:
             if stop.is_set():
-                raise _Stopped
+                raise FetchCancelled
             self._pull = PullProgress(name, done, total)
 
         fetched = 0
@@ -111,7 +107,7 @@ class DiskLibrary:
                 check = None if need.known else pipelines.check
                 pulled = fetch.pull(need.source, self._folder, report, selection=need.selection, check=check)
                 fetched += pulled.fetched
-        except _Stopped:
+        except FetchCancelled:
             self._end(stopped=True)
         except FetchError as error:
             self._end(problem=str(error))

@@ -199,7 +199,7 @@ class Dispatch:
         self._bus.subscribe(MessagesAdded, self._exports.on_messages_added)
         self._bus.subscribe(MessagesAdded, self._delivery.on_messages_added)
         self._bus.subscribe(PreviewDemand, self._dispatcher.on_preview_demand)
-        metrics.watch(self._queue, active, engine, folder)
+        metrics.watch(self._queue, active, engine, folder, lambda: self._batcher.paused)
 
     @property
     def surfaces(self) -> Mapping[str, Surface]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -211,7 +211,9 @@ class Metrics:
         self._image_seconds.labels(model).observe(seconds)
         self._old.seconds.labels(model).observe(seconds)
 
-    def watch(self, queue: Sized, active: Sized, engine: Engine, folder: Path) -> None:
+    def watch(
+        self, queue: Sized, active: Sized, engine: Engine, folder: Path, paused: Callable[[], bool] = lambda: False
+    ) -> None:
         """Export the state of the service, read at each scrape.
 
         Args:
@@ -219,8 +221,9 @@ class Metrics:
             active: The jobs that are being drawn.
             engine: The engine.
             folder: A folder of the disk with the data.
+            paused: Whether an owner has paused drawing.
         """
-        self._registry.register(_Gauges(queue, active, engine, folder))
+        self._registry.register(_Gauges(queue, active, engine, folder, paused))
 
 
 class _OldNames:
@@ -250,11 +253,14 @@ class _OldNames:
 class _Gauges(Collector):
     """Gauges that are read at each scrape. The phase is one of several, so that no old phase stays set."""
 
-    def __init__(self, queue: Sized, active: Sized, engine: Engine, folder: Path) -> None:
+    def __init__(
+        self, queue: Sized, active: Sized, engine: Engine, folder: Path, paused: Callable[[], bool]
+    ) -> None:
         self._queue = queue
         self._active = active
         self._engine = engine
         self._folder = folder
+        self._paused = paused
 
     def collect(self) -> list[Metric]:
         """Return all families as they are now."""
@@ -264,6 +270,7 @@ class _Gauges(Collector):
             phases.add_metric([phase.value], float(phase is state.phase))
         found: list[Metric] = [
             GaugeMetricFamily("easel_queue_length", "Jobs that wait.", value=len(self._queue)),
+            GaugeMetricFamily("easel_queue_paused", "1 while an owner has paused drawing.", value=float(self._paused())),
             GaugeMetricFamily("easel_jobs_running", "Jobs that are being drawn.", value=len(self._active)),
             phases,
             GaugeMetricFamily("easel_engine_memory_bytes", "Memory of the device in use.", value=state.memory),

@@ -104,7 +104,7 @@ function Ban({ account, close, again }) {
   return html`<${Sheet} title=${text("person.ban.title", { name: account.name || account.user_id })} action=${text("person.ban")} danger close=${close} done=${done}>
     <p class="quiet">${text("person.ban.about")}</p>
     <${Field} label=${text("ban.span")}>${(id) => html`<${Choose} id=${id} value=${span} onChange=${setSpan} options=${SPANS.map(([value, key]) => [value, text(key)])} />`}</${Field}>
-    <${Field} label=${text("ban.reason")} about=${text("ban.reason.about")}>${(id) => html`<${Line} id=${id} value=${reason} onInput=${setReason} maxlength="200" />`}</${Field}>
+    <${Field} label=${text("ban.reason")} about=${text("ban.reason.about")}>${(id) => html`<${Line} id=${id} value=${reason} onInput=${setReason} maxlength="200" data-field="reason" />`}</${Field}>
   </${Sheet}>`;
 }
 

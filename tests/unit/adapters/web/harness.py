@@ -112,6 +112,8 @@ class WebHarness:
         self.settings = settings
         self.token = token
         self.traces: Traces | None = None
+        self.more: dict[str, Any] = {}
+        """Further arguments of ``build_service``."""
         self._keys = 0
 
     @asynccontextmanager
@@ -128,6 +130,7 @@ class WebHarness:
                 max_counts={"web": 16},
                 link=self.settings.public_url or "",
                 traces=self.traces,
+                **self.more,
             )
             await self.engine.start()
             await self.dispatch.start()

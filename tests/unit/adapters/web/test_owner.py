@@ -85,12 +85,14 @@ async def test_a_pause_is_told_and_ends(held: WebHarness) -> None:
     waiting = (await held.ask("a blue pear"))["job_id"]
     await done(held, f"{QUEUE}/state", {"state": "pause"})
     assert (await got(held, QUEUE))["state"] == "pause"
+    assert held.registry.get_sample_value("easel_queue_paused") == 1
     _, answer = await held.get(f"/api/jobs/{waiting}")
     assert "paused" in answer["card"]["status"]
     held.gate.open()
     await held.until(lambda: held.dispatch.load().drawing == 0)
     assert held.dispatch.load().waiting == 1, "nothing new is begun"
     await done(held, f"{QUEUE}/state", {"state": "run"})
+    assert held.registry.get_sample_value("easel_queue_paused") == 0
     await held.final(waiting)
     await done(held, f"{QUEUE}/state", {"state": "drain"})
     status, answer = await held.post("/api/draw", {"key": held.key(), "prompt": "a pear"})
