@@ -253,9 +253,7 @@ class _OldNames:
 class _Gauges(Collector):
     """Gauges that are read at each scrape. The phase is one of several, so that no old phase stays set."""
 
-    def __init__(
-        self, queue: Sized, active: Sized, engine: Engine, folder: Path, paused: Callable[[], bool]
-    ) -> None:
+    def __init__(self, queue: Sized, active: Sized, engine: Engine, folder: Path, paused: Callable[[], bool]) -> None:
         self._queue = queue
         self._active = active
         self._engine = engine
@@ -270,7 +268,9 @@ class _Gauges(Collector):
             phases.add_metric([phase.value], float(phase is state.phase))
         found: list[Metric] = [
             GaugeMetricFamily("easel_queue_length", "Jobs that wait.", value=len(self._queue)),
-            GaugeMetricFamily("easel_queue_paused", "1 while an owner has paused drawing.", value=float(self._paused())),
+            GaugeMetricFamily(
+                "easel_queue_paused", "1 while an owner has paused drawing.", value=float(self._paused())
+            ),
             GaugeMetricFamily("easel_jobs_running", "Jobs that are being drawn.", value=len(self._active)),
             phases,
             GaugeMetricFamily("easel_engine_memory_bytes", "Memory of the device in use.", value=state.memory),

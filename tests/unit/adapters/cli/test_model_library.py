@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +50,15 @@ async def of(library: DiskLibrary, name: str) -> LibraryModel:
     return next(model for model in (await library.read("en")).models if model.name == name)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what a thread does."""
+    async with asyncio.timeout(20):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.01)
+
+
 async def ended(library: DiskLibrary) -> PullProgress:
     async with asyncio.timeout(20):
         while True:
@@ -82,9 +91,7 @@ async def test_one_download_at_a_time_and_it_can_be_stopped(library: DiskLibrary
     with pytest.raises(Unavailable) as refusal:
         await library.pull("mine")
     assert refusal.value.key == "unavailable.models.busy"
-    async with asyncio.timeout(20):
-        while not hub.asked_storage:
-            await asyncio.sleep(0.01)
+    await until(lambda: bool(hub.asked_storage))
     await library.stop_pull()
     hub.released.set()
     pull = await ended(library)
