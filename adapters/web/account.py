@@ -298,19 +298,6 @@ def account_json(studio: Studio, request: web.Request) -> Json | None:
     links = [{"label": studio.text("account.title", locale), "url": "/account"}]
     if identity.actor.is_owner:
         links.append({"label": studio.text("account.owner", locale), "url": "/owner"})
-    """Return the name and the links of whoever is signed in, for the page's menu; None where there are no links."""
-    identity = identity_of(request)
-    if identity is None:
-        return None
-    locale = locale_of(request)
-    links = []
-    if identity.session_id is not None:
-        links.append({"label": studio.text("account.title", locale), "url": "/account"})
-    if identity.actor.is_owner:
-        links.append({"label": studio.text("account.owner_pages", locale), "url": "/owner"})
-    if not links:
-        return None
-    name = identity.actor.name or studio.text(f"account.role.{role_of(identity).name.lower()}", locale)
     return {"name": name, "links": links}
 
 
