@@ -33,8 +33,12 @@ export async function fillComposer(recipe) {
     const [preset] = Object.entries(model.presets).find(([, [width, height]]) => width === recipe.width && height === recipe.height) ?? [""];
     Object.assign(fields, { preset, size: preset ? "" : `${recipe.width}x${recipe.height}` });
   }
+  const before = { ...draft.fields };
   if (recipe.loras) fields.loras = recipe.loras.map(({ name, weight }) => [name, weight]);
   draft.set(fields);
+  // What somebody wrote is not lost by it.
+  const lost = before.prompt.trim() && before.prompt !== draft.fields.prompt;
+  if (lost) store.say(t("draft.replaced"), "info", () => draft.set(before));
   if (recipe.start) await addStart(recipe.start, recipe.start.split("/").at(-1));
   for (const url of recipe.references ?? []) await addReference(url, url.split("/").at(-1));
   focusPrompt();

@@ -53,14 +53,14 @@ function act(key) {
   const figures = [...row.querySelectorAll(".picture")];
   const picture = card.pictures[Math.max(0, figures.findIndex((one) => one.contains(document.activeElement)))];
   if (key === "x") store.select([card.job_id], !store.selected.has(card.job_id));
-  else if (!picture) return false;
+  else if (!picture && key !== "r") return false;
   else if (key === "Enter") row.querySelector(".picture-open").click();
   else if (key === "e") editPicture(card, picture);
   else if (key === "i") startFrom(card, picture);
   else if (key === "f") store.star(card.job_id, picture.index);
   else {
     const own = `[data-action=${PRESSED[key]}]`;
-    const button = figures[card.pictures.indexOf(picture)]?.querySelector(own) ?? row.querySelector(own);
+    const button = figures[card.pictures.indexOf(picture)]?.querySelector(own) ?? row.querySelector(own) ?? (key === "r" && row.querySelector("[data-action=again]"));
     if (!button) return false;
     button.click();
   }

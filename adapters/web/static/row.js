@@ -1,9 +1,10 @@
 /** One request in the feed: its pictures in one line, and beside them its prompt, how it stands, its facts and its buttons. */
 
 import { Refused } from "./api.js";
-import { addReference, addStart, fillComposer } from "./composer.js";
+import { addReference, addStart, fillComposer, submit } from "./composer.js";
 import { Action, Bar, Copy, Icon, copied } from "./parts.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./preact.js";
+import { removeJobs } from "./selection.js";
 import { store, useStore } from "./store.js";
 import { announce, t } from "./texts.js";
 import { openViewer } from "./viewer.js";
@@ -127,6 +128,9 @@ function Seconds({ since }) {
   return html`${t("seconds.gone", { seconds: Math.max(0, Math.round((now - Date.parse(since)) / 1000)) })}`;
 }
 
+// Whether its steps say more than its status does.
+const isLive = ({ tone, step }) => tone === "running" && step !== null && step !== undefined;
+
 function Progress({ card }) {
   const { step, steps, seconds_left: left, started_at: since, progress, recipe } = card;
   const parts = [
@@ -164,17 +168,26 @@ function Facts({ card }) {
 }
 
 function Buttons({ card, tab, say, ask }) {
-  const rest = card.buttons.flat().filter(({ action, index }) => !(action in EACH && index !== null) && !OWN.has(action));
-  const press = async (one) => {
-    const answer = await pressed(one.id, say);
+  // What came to nothing is drawn as it was meant, with its seed.
+  const ended = card.final && !card.pictures.length && Boolean(card.recipe);
+  const rest = card.buttons.flat().filter(({ action, index }) => !(action in EACH && index !== null) && !OWN.has(action) && !(ended && action === "reroll"));
+  const press = async ({ id, action }) => {
+    // The page deletes at once, and offers to take it back.
+    if (action === "delete") return removeJobs([card.job_id]);
+    const answer = await pressed(id, say);
     if (answer?.menu) ask(answer.menu);
   };
-  const { recipe, prompt, final, pictures } = card;
+  const { recipe, prompt, final, pictures, tone } = card;
+  const again = async () => {
+    await fillComposer(recipe);
+    await submit();
+  };
   const button = ({ id, action, label, danger }) =>
-    html`<${Action} key=${id} icon=${ICONS[action]} label=${label} bare=${!LABELLED.has(action)} danger=${danger} tab=${tab} data-action=${action} onClick=${() => press({ id })} />`;
+    html`<${Action} key=${id} icon=${ICONS[action]} label=${label} bare=${!LABELLED.has(action)} danger=${danger} tab=${tab} data-action=${action} onClick=${() => press({ id, action })} />`;
   return html`
     <div class="job-buttons">
       ${rest.filter(({ action }) => LABELLED.has(action)).map(button)}
+      ${ended && html`<${Action} icon="reroll" label=${tone === "problem" ? t("try_again") : t("draw_again")} tab=${tab} data-action="again" onClick=${again} />`}
       ${final && prompt && html`<${Action} icon="pencil" label=${t("use_prompt")} tab=${tab} data-action="reuse" onClick=${() => fillComposer(recipe ? { ...recipe, seed: "" } : { prompt })} />`}
       <span class="job-more">
         ${pictures.length === 1 && pictures[0].seed !== null && html`<${Copy} icon="seed" text=${pictures[0].seed} label=${t("copy_seed")} said=${t("copied", { seed: pictures[0].seed })} bare tab=${tab} />`}
@@ -237,16 +250,18 @@ export function Row({ id }) {
   return html`
     <article ref=${row} class=${names} id=${`row-${id}`} data-job=${id} data-tone=${tone} tabindex=${tab} aria-labelledby=${`prompt-${id}`} onFocusIn=${() => store.focus(id)}>
       <${Pictures} ...${{ card, tab, say }} />
-      <div class="job-side">
+      <div class="job-side"><div class="job-words">
         <h2 class="job-prompt" id=${`prompt-${id}`}>${card.prompt}</h2>
         <${Meta} card=${card} tab=${tab} />
-        <p class=${tone === "done" ? "job-status unseen" : "job-status"}>${card.status}</p>
-        ${!card.final && html`<${Progress} card=${card} />`}
+        <div class="job-now">
+          <p class=${tone === "done" || isLive(card) ? "job-status unseen" : "job-status"}>${card.status}</p>
+          ${isLive(card) && html`<${Progress} card=${card} />`}
+          <${Facts} card=${card} />
+        </div>
         ${card.notes.length > 0 && html`<ul class="job-notes">${card.notes.map((note) => html`<li key=${note}>${note}</li>`)}</ul>`}
-        <${Facts} card=${card} />
         ${said && html`<p class=${said.isError ? "error" : "error notice"} role="alert">${said.sentence}</p>`}
         ${menu ? html`<${Question} ...${{ card, menu, close, say }} />` : html`<${Buttons} ...${{ card, tab, say, ask }} />`}
-      </div>
+      </div></div>
     </article>`;
 }
 

@@ -87,8 +87,7 @@ async def test_what_others_ask_for_appears_and_the_queue_is_emptied(app: WebHarn
     def scene(url: str) -> None:
         for _ in range(2):  # and after a reload
             browser.open(url)
-            pill = text("en", "web.queue.pill", n=MANY)
-            browser.until(lambda: browser.text("#queue-pill") == pill, "all that are open")  # noqa: B023
+            browser.until(lambda: browser.text("#queue-pill").split()[:1] == [str(MANY)], "all that are open")
         browser.one("#queue-pill").click()
         lines = "return [...document.querySelectorAll('.queue-prompt')].map((line) => line.textContent)"
         assert len(browser.js(lines)) == MANY

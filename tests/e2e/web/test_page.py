@@ -419,19 +419,15 @@ def test_a_seed_and_a_prompt_are_copied_and_pasted(served: Service, browser: Bro
     assert pasted is not None
     assert pasted.startswith(APPLE)
     assert pasted.endswith("--seed 9223372036854775807")
-    # Delete asks, and goes back; then it takes the job from the page.
+    # Delete takes the job from the page at once, and gives it back where one is sorry.
     job = newest(browser)
-    for answer in (f"//button[normalize-space()='{text('en', 'web.back')}']", None):
-        browser.one("[data-action=delete]").click()
-        browser.until(lambda: browser.all("[data-action=deletenow]"), "a question")
-        assert browser.text(".job .notice") == text("en", "card.delete.ask", job=job)
-        if answer is None:
-            browser.one("[data-action=deletenow]").click()
-        else:
-            browser.driver.find_element("xpath", answer).click()
-            browser.until(lambda: browser.all("[data-action=delete]"), "the buttons of before")
+    browser.one(f"#row-{job} [data-action=delete]").click()
     browser.until(lambda: not browser.all(f"#row-{job}"), "it is gone")
-    assert browser.text("#live") == text("en", "card.delete.done", job=job)
+    browser.one("[data-action=undo]").click()
+    browser.until(lambda: newest(browser) == job, "it is back")
+    browser.one(f"#row-{job} [data-action=delete]").click()
+    browser.until(lambda: not browser.all(f"#row-{job}"), "it is gone")
+    assert browser.text("#live") == text("en", "web.deleted.one")
 
 
 def test_older_pictures_come_as_one_scrolls(served: Service, browser: Browser) -> None:

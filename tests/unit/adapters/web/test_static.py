@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from engine.families.z_image.spec import demo
 VENDORED = STATIC / "preact.js"
 SCRIPTS = sorted(path for path in STATIC.glob("*.js") if path != VENDORED)
 PAGE = STATIC / "index.html"
+ROOT = Path(__file__).resolve().parents[4]
 # A key, also where one of two is chosen: t("star.on") and t(on ? "star.off" : "star.on").
 SAID = re.compile(r"\bt\(([^()]*)")
 KEY = re.compile(r'"([a-z0-9_.]+)"')
@@ -26,6 +28,7 @@ CHOSEN = {
     *(f"size.{name}" for name in (*demo().presets, "like")),
     "feed",
     "grid",
+    *(f"words.{kind}" for kind in ("thing", "colour", "place")),
     "example.1",
     "example.2",
     "example.3",
@@ -108,3 +111,19 @@ def test_preact_is_the_published_file_below_its_notice() -> None:
     assert hashlib.sha256(code).hexdigest() == "72284e8e9079c87817145df1110f74e8a2aa040b2fc384922e18dfcb46fc1fd7"
     assert b"Copyright (c) 2015-present Jason Miller" in notice
     assert b"Apache License, Version 2.0" in notice
+
+
+def test_the_words_to_tap_are_those_that_the_demo_model_was_taught() -> None:
+    taught = (ROOT / "tools" / "demo_model" / "data.py").read_text(encoding="utf-8")
+    words = (STATIC / "words.js").read_text(encoding="utf-8")
+    (favourites,) = re.findall(r'FAVOURITES = """(.*?)"""', taught, re.DOTALL)
+    things, colours, places = re.findall(r"= \[(.*?)\n\];", words, re.DOTALL)
+    found = [re.findall(r'"([^"]+)"', line) for line in things.strip().splitlines()]
+    assert len(found) == len(favourites.split())
+    for english, chinese, measure in found:
+        assert re.search(rf"\|(?:[^|]*,)?{english}[,|].*{measure} (?:.*,)?{chinese}(?:,|$)", taught, re.MULTILINE), (
+            english
+        )
+    for line in (*colours.strip().splitlines(), *places.strip().splitlines()):
+        for word in re.findall(r'"([^"]+)"', line):
+            assert f'"{word}"' in taught
