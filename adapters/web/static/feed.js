@@ -85,12 +85,22 @@ export function Feed({ empty }) {
     seen.observe(end.current);
     return () => seen.disconnect();
   }, [ids.length]);
-  const parts = useMemo(() => chunks(ids), [ids]);
+  // A chunk whose rows are the same stays the same element, which Preact then passes over.
+  const made = useRef(new Map());
+  const parts = useMemo(() => {
+    const now = new Map();
+    for (const part of chunks(ids)) {
+      const key = part.join();
+      now.set(key, made.current.get(key) ?? html`<${Chunk} key=${part.at(-1)} ids=${part} />`);
+    }
+    made.current = now;
+    return [...now.values()];
+  }, [ids]);
   return html`
     <section id="feed" class="feed" aria-label=${t("feed")} aria-busy=${ready ? undefined : "true"}>
       <${Pill} />
       <${Outbox} />
-      ${ids.length > 0 && html`<div role="feed" aria-label=${t("feed")}>${parts.map((part) => html`<${Chunk} key=${part.at(-1)} ids=${part} />`)}</div>`}
+      ${ids.length > 0 && html`<div role="feed" aria-label=${t("feed")}>${parts}</div>`}
       ${ready && !ids.length && empty}
       <div ref=${end} class="feed-end" aria-hidden="true"></div>
     </section>`;

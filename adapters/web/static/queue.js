@@ -25,8 +25,8 @@ export function Queue() {
   const box = useRef();
   const number = open.length;
   return html`
-    <button type="button" id="queue-pill" class="queue-pill" popovertarget="queue" aria-haspopup="dialog" aria-label=${t("queue.open", { n: number })} hidden=${!number}>
-      <span class="dot busy" aria-hidden="true"></span>${number}<span class="pill-words">${t("queue.pill")}</span>
+    <button type="button" id="queue-pill" class="queue-pill" popovertarget="queue" aria-haspopup="dialog" hidden=${!number}>
+      <span class="dot busy" aria-hidden="true"></span><span>${number}<span class="pill-words"> ${t("queue.pill")}</span></span>
     </button>
     <div ref=${box} id="queue" class="drawer" popover="auto" role="dialog" aria-label=${t("queue")}>
       <div class="drawer-top">

@@ -248,7 +248,7 @@ export function Row({ id }) {
   };
   const names = ["job", current && "current", store.selected.has(id) && "selected"].filter(Boolean).join(" ");
   return html`
-    <article ref=${row} class=${names} id=${`row-${id}`} data-job=${id} data-tone=${tone} tabindex=${tab} aria-labelledby=${`prompt-${id}`} onFocusIn=${() => store.focus(id)}>
+    <article ref=${row} class=${names} id=${`row-${id}`} data-job=${id} data-tone=${tone} tabindex=${tab} aria-labelledby=${`prompt-${id}`} onfocusin=${() => store.focus(id)}>
       <${Pictures} ...${{ card, tab, say }} />
       <div class="job-side"><div class="job-words">
         <h2 class="job-prompt" id=${`prompt-${id}`}>${card.prompt}</h2>

@@ -327,9 +327,10 @@ def test_every_control_has_a_name_and_its_turn(served: Service, browser: Browser
         browser.keys(Keys.TAB)
     chips = [f"chip-{name}" for name in ("pictures", "size", "count", "style", "more", "batch")]
     assert order == ["prompt", "draw", *chips, f"row-{job}", "picture-open"]
-    browser.keys("j")
-    assert browser.js("return Number(document.activeElement.dataset.job)") < job
-    browser.keys("k", "x")
+    browser.keys("j", "j")
+    others = browser.js("return [...document.querySelectorAll('.job')].map((row) => Number(row.dataset.job))")
+    assert browser.js("return Number(document.activeElement.dataset.job)") == others[2]
+    browser.keys("k", "k", "x")
     assert browser.focused() == f"row-{job}"
     assert browser.all(f"#row-{job}.selected")
     browser.keys("?")
