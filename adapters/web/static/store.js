@@ -113,7 +113,8 @@ class Store {
       if (!this.#order.length) this.older = page.older;
       const here = new Set([...page.cards, ...open.cards].map(({ job_id: id }) => id));
       for (const id of known) if ((id >= last || !page.older) && !here.has(id)) this.gone(id);
-      this.#put([...page.cards, ...open.cards]);
+      this.#put(page.cards, true);
+      this.#put(open.cards);
       this.#stream.open(page.at);
     } catch (error) {
       this.failed(error);
