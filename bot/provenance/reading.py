@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bot.core.file_marks import PARAMETERS
 from bot.core.pictures import ReadParameters
 from bot.provenance import a1111, comfyui
@@ -19,7 +21,11 @@ def read_parameters(data: bytes) -> ReadParameters | None:
     Raises:
         NotAnImage: It is no PNG, JPEG or WebP.
     """
-    texts = read_texts(data)
+    return parameters_of(read_texts(data))
+
+
+def parameters_of(texts: Mapping[str, str]) -> ReadParameters | None:
+    """Return how a picture was drawn by the texts of its file; None if they do not tell."""
     for keyword in _A1111_KEYWORDS:
         if (found := a1111.parse(texts.get(keyword, ""))) is not None:
             return found

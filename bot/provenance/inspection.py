@@ -1,0 +1,147 @@
+"""Reads a picture file of any origin: what its marks claim, what its signature proves, and where they contradict."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from bot.core.file_marks import XMP
+from bot.core.pictures import ReadParameters
+from bot.provenance import aigc, xmp
+from bot.provenance.facts import COMPOSITE, TRAINED
+from bot.provenance.image_texts import NotAnImage, read_texts
+from bot.provenance.reading import parameters_of
+from bot.provenance.seal import SealReport, SealState, check_seal
+
+MAX_FILE = 64 * 2**20
+"""Largest file that is read, in bytes."""
+
+_MIMES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+_MADE_BY_MODELS = frozenset({TRAINED, COMPOSITE})
+_TERM = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+_XMP_SOURCE, _XMP_PROMPT = "Iptc4xmpExt:DigitalSourceType", "Iptc4xmpExt:AIPromptInformation"
+_DOCUMENT, _LABEL = "xmpMM:DocumentID", "TC260:AIGC"
+_UUID = "urn:uuid:"
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a file says of itself.
+
+    Attributes:
+        format: ``PNG``, ``JPEG`` or ``WEBP``.
+        width: Pixels, as the header says.
+        height: Pixels, likewise.
+        source_type: IPTC's DigitalSourceType in XMP; empty if there is none. A claim.
+        claims: XMP's properties that Easel knows, by prefixed name. Claims.
+        parameters: How it was drawn, as its file claims; None if it does not tell.
+        seal: What its signed manifest proves.
+        label: China's AIGC label; empty if there is none.
+        label_faults: What is wrong with it, as codes of ``aigc.faults``; ``twice``: there are several.
+        conflicts: Codes of contradictions: ``source_type`` between XMP and the manifest, ``prompt`` between XMP and the
+            parameters, ``label`` between the label and XMP, ``bare_term`` for IPTC's term without its address.
+        document: The random id that XMP names, without ``urn:uuid:``; empty if there is none.
+    """
+
+    format: str
+    width: int
+    height: int
+    seal: SealReport
+    source_type: str = ""
+    claims: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    parameters: ReadParameters | None = None
+    label: str = ""
+    label_faults: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    document: str = ""
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether anything in the file says that a model drew it."""
+        return bool(
+            self.source_type.removeprefix(_TERM) in {one.removeprefix(_TERM) for one in _MADE_BY_MODELS}
+            or self.seal.source_type in _MADE_BY_MODELS
+            or self.parameters
+            or self.label
+        )
+
+    @property
+    def is_faulty(self) -> bool:
+        """Whether its signature is broken, its label is wrong, or its marks contradict each other."""
+        return self.seal.state is SealState.BROKEN or bool(self.label_faults or self.conflicts)
+
+
+def inspect(data: bytes, anchors: Sequence[bytes] = ()) -> Inspection:
+    """Read a file. Blocks up to some tenths of a second: run in a thread. Nothing is fetched, and no pixel is decoded.
+
+    Args:
+        data: A file of any origin, at most MAX_FILE bytes.
+        anchors: Root certificates in PEM whose signers are trusted.
+
+    Raises:
+        NotAnImage: It is no PNG, JPEG or WebP, or it is too large.
+    """
+    if len(data) > MAX_FILE:
+        raise NotAnImage("too large")
+    texts = read_texts(data)
+    kind, width, height = _header(data)
+    found = dict(xmp.read(texts.get(XMP, "").encode("utf-8", "replace")))
+    parameters = parameters_of(texts)
+    seal = check_seal(data, _MIMES[kind], anchors)
+    source = _first(found, _XMP_SOURCE)
+    labels = found.get(_LABEL, ())
+    faults = aigc.faults(labels[0]) if labels else ()
+    return Inspection(
+        format=kind,
+        width=width,
+        height=height,
+        seal=seal,
+        source_type=source,
+        claims=found,
+        parameters=parameters,
+        label=labels[0] if labels else "",
+        label_faults=(*faults, *(("twice",) if len(labels) > 1 else ())),
+        conflicts=_conflicts(found, parameters, seal, source),
+        document=_first(found, _DOCUMENT).removeprefix(_UUID),
+    )
+
+
+def _header(data: bytes) -> tuple[str, int, int]:
+    """Return format and size as the file's header says. Raises NotAnImage."""
+    try:
+        with warnings.catch_warnings():
+            # Only the header is read: its pixels may be as many as it likes.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=tuple(_MIMES)) as opened:
+                return opened.format or "", opened.width, opened.height
+    except Exception as error:
+        raise NotAnImage("its header is damaged") from error
+
+
+def _first(found: dict[str, tuple[str, ...]], name: str) -> str:
+    return next(iter(found.get(name, ())), "")
+
+
+def _conflicts(
+    found: dict[str, tuple[str, ...]], parameters: ReadParameters | None, seal: SealReport, source: str
+) -> tuple[str, ...]:
+    prompt = _first(found, _XMP_PROMPT)
+    own = parameters is not None and parameters.tool == "Easel"
+    labelled = any('"Label":"1"' in one.replace(" ", "") for one in found.get(_LABEL, ()))
+    checks = {
+        "source_type": bool(source and seal.source_type and source != seal.source_type),
+        "prompt": bool(own and prompt and parameters and not _is_alike(prompt, parameters.prompt)),
+        "label": bool(labelled and source.startswith(_TERM) and source not in _MADE_BY_MODELS),
+        "bare_term": f"{_TERM}{source}" in _MADE_BY_MODELS,
+    }
+    return tuple(code for code, wrong in checks.items() if wrong)
+
+
+def _is_alike(prompt: str, other: str) -> bool:
+    """Whether two texts begin with the same words: LoRAs and the negative prompt stand behind them in one of the two."""
+    words, others = prompt.split(), other.partition("<lora:")[0].split()
+    return words[: len(others)] == others
