@@ -116,6 +116,12 @@ def _parser() -> _Parser:
     bench = add("bench", "Measure Easel beside a bare diffusers loop on this machine (some minutes).", "bench")
     bench.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     bench.add_argument("--quick", action="store_true", help="a short run that shows that it works, and little more")
+    inspect = add("inspect", "Say what picture files tell of themselves: marks, signature, recipe.", "inspect_files")
+    inspect.add_argument("files", nargs="+", metavar="FILE", help="a PNG, JPEG or WebP of any origin")
+    inspect.add_argument("--json", action="store_true", help="one JSON list instead of lines")
+    inspect.add_argument(
+        "--trust", action="append", default=[], metavar="PEM", help="a root certificate whose signers are trusted"
+    )
     _model(add("model", "List the models, fetch one, or remove one.", "model"))
     lora = add("lora", "List the LoRAs that requests may name.", "lora")
     about = "List them with their families, files and trigger words, and say what is left out and why."

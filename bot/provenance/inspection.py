@@ -5,17 +5,17 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from PIL import Image
 
 from bot.core.file_marks import XMP
+from bot.core.inspection import Inspection, SealReport
 from bot.core.pictures import ReadParameters
 from bot.provenance import aigc, xmp
 from bot.provenance.facts import COMPOSITE, TRAINED
 from bot.provenance.image_texts import NotAnImage, read_texts
 from bot.provenance.reading import parameters_of
-from bot.provenance.seal import SealReport, SealState, check_seal
+from bot.provenance.seal import check_seal
 
 MAX_FILE = 64 * 2**20
 """Largest file that is read, in bytes."""
@@ -26,53 +26,6 @@ _TERM = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _XMP_SOURCE, _XMP_PROMPT = "Iptc4xmpExt:DigitalSourceType", "Iptc4xmpExt:AIPromptInformation"
 _DOCUMENT, _LABEL = "xmpMM:DocumentID", "TC260:AIGC"
 _UUID = "urn:uuid:"
-
-
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """What a file says of itself.
-
-    Attributes:
-        format: ``PNG``, ``JPEG`` or ``WEBP``.
-        width: Pixels, as the header says.
-        height: Pixels, likewise.
-        source_type: IPTC's DigitalSourceType in XMP; empty if there is none. A claim.
-        claims: XMP's properties that Easel knows, by prefixed name. Claims.
-        parameters: How it was drawn, as its file claims; None if it does not tell.
-        seal: What its signed manifest proves.
-        label: China's AIGC label; empty if there is none.
-        label_faults: What is wrong with it, as codes of ``aigc.faults``; ``twice``: there are several.
-        conflicts: Codes of contradictions: ``source_type`` between XMP and the manifest, ``prompt`` between XMP and the
-            parameters, ``label`` between the label and XMP, ``bare_term`` for IPTC's term without its address.
-        document: The random id that XMP names, without ``urn:uuid:``; empty if there is none.
-    """
-
-    format: str
-    width: int
-    height: int
-    seal: SealReport
-    source_type: str = ""
-    claims: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    parameters: ReadParameters | None = None
-    label: str = ""
-    label_faults: tuple[str, ...] = ()
-    conflicts: tuple[str, ...] = ()
-    document: str = ""
-
-    @property
-    def is_marked(self) -> bool:
-        """Whether anything in the file says that a model drew it."""
-        return bool(
-            self.source_type.removeprefix(_TERM) in {one.removeprefix(_TERM) for one in _MADE_BY_MODELS}
-            or self.seal.source_type in _MADE_BY_MODELS
-            or self.parameters
-            or self.label
-        )
-
-    @property
-    def is_faulty(self) -> bool:
-        """Whether its signature is broken, its label is wrong, or its marks contradict each other."""
-        return self.seal.state is SealState.BROKEN or bool(self.label_faults or self.conflicts)
 
 
 def inspect(data: bytes, anchors: Sequence[bytes] = ()) -> Inspection:

@@ -10,11 +10,10 @@ import io
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot.core.inspection import SealReport, SealState
 from bot.provenance.a1111 import easel_version
 from bot.provenance.facts import Facts
 
@@ -29,35 +28,6 @@ UNKNOWN_SIGNER = "signingCredential.untrusted"
 
 class SealUnavailable(Exception):
     """Nothing can be signed: the package is not installed, or it takes neither certificate nor key. Says why."""
-
-
-class SealState(StrEnum):
-    """What is known of a file's manifest."""
-
-    NONE = "none"
-    UNCHECKED = "unchecked"
-    TRUSTED = "trusted"
-    UNKNOWN_SIGNER = "unknown_signer"
-    BROKEN = "broken"
-
-
-@dataclass(frozen=True, slots=True)
-class SealReport:
-    """A file's manifest.
-
-    Attributes:
-        state: Whether it is intact, and whether its signer is known.
-        signer: Organisation and common name of the certificate; empty if unknown. A claim unless it is trusted.
-        generator: Program that made the manifest, as it says.
-        source_type: IPTC's DigitalSourceType of the action that created the picture; empty if there is none.
-        problems: Codes of what is wrong (C2PA's status codes).
-    """
-
-    state: SealState
-    signer: str = ""
-    generator: str = ""
-    source_type: str = ""
-    problems: tuple[str, ...] = ()
 
 
 class Seal:

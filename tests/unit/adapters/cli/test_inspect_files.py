@@ -1,0 +1,63 @@
+"""`easel inspect`: exit codes, lines and JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from adapters.cli import main
+from tests.fakes.source_images import picture
+from tests.unit.bot.provenance.marked_files import facts, marked
+
+
+@pytest.fixture(autouse=True)
+def english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "en_US.UTF-8")
+
+
+def file(folder: Path, name: str, data: bytes) -> str:
+    path = folder / name
+    path.write_bytes(data)
+    return str(path)
+
+
+def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = file(tmp_path, "own.png", marked(facts()))
+    plain = file(tmp_path, "plain.png", picture())
+    wrong = file(tmp_path, "wrong.png", marked(facts("another prompt")))
+    text = file(tmp_path, "a.txt", b"text")
+    assert [main.run(["inspect", one]) for one in (own, plain, wrong, text, str(tmp_path / "none.png"))] == [
+        0,
+        1,
+        3,
+        2,
+        2,
+    ]
+    assert main.run(["inspect", own, plain, text]) == 2
+    said = capsys.readouterr()
+    assert "A model drew this picture" in said.out
+    assert "different prompts" in said.out
+    assert len(said.err.splitlines()) == 3
+
+
+def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = file(tmp_path, "own.png", marked(facts(producer="P1")))
+    assert main.run(["inspect", "--json", own]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["file"], found["marked"], found["faulty"], found["seal"]["state"]) == (own, True, False, "none")
+    assert (found["parameters"]["seed"], found["format"]) == (7, "PNG")
+
+
+def test_a_prompt_from_a_file_moves_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "a\u009b31m cat \x1b[2J"
+    own = file(tmp_path, "own.png", marked(facts(hostile, parameters=f"{hostile}\nSteps: 8, Seed: 1, Size: 8x8")))
+    main.run(["inspect", own])
+    assert not set("\x1b\u009b") & set(capsys.readouterr().out)
+
+
+def test_a_certificate_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = file(tmp_path, "own.png", marked(facts()))
+    assert main.run(["inspect", own, "--trust", str(tmp_path / "root.pem")]) == 2
+    assert "root.pem" in capsys.readouterr().err
