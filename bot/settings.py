@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -43,6 +43,14 @@ class RecipeRule(StrEnum):
     PUBLIC = "public"
     ALWAYS = "always"
     NEVER = "never"
+
+
+class SealMode(StrEnum):
+    """Whether pictures are signed."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 class LogFormat(StrEnum):
@@ -239,6 +247,24 @@ class Settings(EnvSettings):
         description="Producer in China's AIGC label (GB 45438-2025), printable ASCII without spaces; empty: no label.",
     )
 
+    provenance_c2pa: SealMode = Field(
+        SealMode.AUTO,
+        description="Whether pictures are signed (C2PA): auto (where easel[c2pa] and keys are there), on (refuse to start without) or off.",
+    )
+    provenance_c2pa_cert: Path | None = Field(
+        None,
+        description="PEM file with the signing certificate and its chain; empty: what easel provenance init made.",
+    )
+    provenance_c2pa_key: SecretStr | None = Field(
+        None,
+        description="Its key: a PEM file (PKCS 8, P-256), or the PEM itself; empty: what easel provenance init made.",
+    )
+    provenance_c2pa_tsa: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="URL of a time-stamping service (RFC 3161), which gets a hash of each picture; empty: none.",
+    )
+
     log_format: LogFormat = Field(LogFormat.CONSOLE, description="Format of log lines: console or json.")
     log_level: str = Field(
         "INFO",
@@ -246,7 +272,7 @@ class Settings(EnvSettings):
         description="Lowest level that is logged: DEBUG, INFO, WARNING or ERROR.",
     )
 
-    @field_validator("data_dir", "upscaler", "lora_dir", "moderation_model", mode="after")
+    @field_validator("data_dir", "upscaler", "lora_dir", "moderation_model", "provenance_c2pa_cert", mode="after")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         # No shell has read what stands in .env.

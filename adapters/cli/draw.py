@@ -30,6 +30,7 @@ from bot.drawing.model_rules import check_count
 from bot.moderation.word_list import shipped_words
 from bot.provenance.facts import marking_rules
 from bot.provenance.marks import Marker
+from bot.provenance.sealing import Sealing, load_seal
 from bot.settings import Settings
 from bot.storage import data_files
 from bot.storage.data_files import MIN_FREE_BYTES
@@ -79,7 +80,8 @@ def _main(
         warn(key)
     for lora in without_trigger(request, engine.loras()):
         warn("note.lora.triggers", lora=lora.title, triggers=", ".join(lora.triggers))
-    marker = Marker(engine.profiles, marking_rules(settings))
+    seal = load_seal(settings)
+    marker = Marker(engine.profiles, marking_rules(settings), None if seal is None else Sealing(seal))
     return asyncio.run(_draw(engine, request, dict(zip(jobs, paths, strict=True)), marker))
 
 

@@ -122,6 +122,14 @@ def _parser() -> _Parser:
     inspect.add_argument(
         "--trust", action="append", default=[], metavar="PEM", help="a root certificate whose signers are trusted"
     )
+    provenance = add("provenance", "Make the keys that sign this Easel's pictures.", "provenance")
+    actions = provenance.add_subparsers(required=True, metavar="ACTION", dest="action")
+    about = "Make a root and a signing certificate; serve signs with them from its next start on."
+    init = actions.add_parser("init", help=about, description=about, allow_abbrev=False)
+    init.add_argument(
+        "--name", metavar="NAME", help="the organisation in the certificate (EASEL_PROVENANCE_NAME, or Easel)"
+    )
+    init.add_argument("--force", action="store_true", help="replace keys that are there")
     _model(add("model", "List the models, fetch one, or remove one.", "model"))
     lora = add("lora", "List the LoRAs that requests may name.", "lora")
     about = "List them with their families, files and trigger words, and say what is left out and why."

@@ -28,6 +28,7 @@ from bot.dispatch.service import Dispatch
 from bot.observability.metrics import Metrics
 from bot.owner.ports import Surroundings
 from bot.provenance.facts import marking_rules
+from bot.provenance.sealing import Sealing, load_seal
 from bot.quotas.rules.terms import parse_terms
 from bot.storage import data_files
 from bot.storage.database import Database
@@ -141,6 +142,7 @@ async def opened(
         stack.push_async_callback(asyncio.to_thread, traces.close)
         metrics = Metrics(registry, traces)
         moderator = await stack.enter_async_context(classifier(settings))
+        seal = await asyncio.to_thread(load_seal, settings)
         dispatch = Dispatch(
             db,
             pictures,
@@ -154,6 +156,7 @@ async def opened(
             preferences=preferences,
             moderator=moderator,
             marking=marking_rules(settings),
+            sealing=None if seal is None else Sealing(seal),
         )
         studio = Studio(
             db,

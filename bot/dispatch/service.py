@@ -39,6 +39,7 @@ from bot.privacy.exports import ExportWorker
 from bot.privacy.undoable_deletion import DeletionWorker
 from bot.provenance.facts import MarkingRules
 from bot.provenance.marks import Marker
+from bot.provenance.sealing import Sealing
 from bot.queue.job_queue import JobQueue
 from bot.queue.timing import DurationEstimate, Overhead
 from bot.storage import people, queue_moves
@@ -94,6 +95,7 @@ class Dispatch:
         moderator: Moderator | None = None,
         preferences: Preferences | None = None,
         marking: MarkingRules | None = None,
+        sealing: Sealing | None = None,
     ) -> None:
         """Args:
         db: An open database.
@@ -108,6 +110,7 @@ class Dispatch:
         moderator: Classifies finished pictures; not classified by default.
         preferences: What people and places have set; Studio has the same object.
         marking: What the operator wants in every file; the defaults where it is not given.
+        sealing: Signs pictures; None: they are not signed.
         """
         self._db = db
         self._folder = folder
@@ -146,7 +149,7 @@ class Dispatch:
             active=active,
             files=ImageFiles(
                 folder,
-                Marker(engine.profiles, marking or MarkingRules()),
+                Marker(engine.profiles, marking or MarkingRules(), sealing),
                 ImageModeration(db, moderator, self._bus),
                 self.live,
                 thumbnails=self.thumbnails,

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from bot.core.file_marks import PARAMETERS, XMP, embed_texts
 from bot.core.requests import DrawRequest
 from bot.provenance import xmp
 from bot.provenance.facts import Facts, MarkingRules, facts_of
+from bot.provenance.sealing import Sealing
 from engine.contract import Image, Profile, Recipe
 
 
 class Marker:
     """Marks pictures once, before their files are written."""
 
-    def __init__(self, profiles: Callable[[], Sequence[Profile]], rules: MarkingRules) -> None:
+    def __init__(
+        self, profiles: Callable[[], Sequence[Profile]], rules: MarkingRules, sealing: Sealing | None = None
+    ) -> None:
         """Args:
         profiles: Returns the profiles, for their titles and samplers.
         rules: What the operator wants in every file.
+        sealing: Signs the files; None: nothing is signed.
         """
         self._profiles = profiles
         self._rules = rules
+        self._sealing = sealing
 
     def mark(self, image: Image, request: DrawRequest, recipe: Recipe, *, drawn_at: float) -> tuple[bytes, str]:
         """Return the picture's file with its marks, and the random id that they name; the pixels stay as they are.
@@ -36,7 +42,12 @@ class Marker:
         """
         profile = next((p for p in self._profiles() if p.name == recipe.model), None)
         facts = facts_of(request, recipe, image, profile, self._rules, drawn_at=drawn_at)
-        return mark_png(image.data, facts), str(facts.document)
+        data = mark_png(image.data, facts)
+        if self._sealing is not None:
+            started = () if recipe.control else (recipe.image,)
+            sources = [Path(path) for path in (*started, *recipe.references) if path]
+            data = self._sealing.sign(data, image.mime, facts, sources)
+        return data, str(facts.document)
 
 
 def mark_png(data: bytes, facts: Facts) -> bytes:

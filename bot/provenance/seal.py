@@ -45,10 +45,11 @@ class Seal:
         try:
             import c2pa  # noqa: PLC0415 - optional
         except ImportError as error:
-            raise SealUnavailable(str(error)) from None
+            raise SealUnavailable(str(error)) from error
         self._c2pa = c2pa
         self._chain, self._key = chain, key
-        self._tsa = tsa
+        self.stamps = bool(tsa)
+        """Whether a time-stamping service is asked."""
         self._context = c2pa.Context.from_dict(_QUIET)
         self._lock = threading.Lock()
         try:
