@@ -1,9 +1,11 @@
-"""Programs of others against real services: A1111's client, and MCP over standard streams and HTTP."""
+"""Programs of others against real services: A1111's client, the openai package, and MCP over standard streams and HTTP."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import io
 import json
 import re
 import socket
@@ -13,12 +15,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
+import numpy as np
 import pytest
 import webuiapi
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, ImageContent, TextContent
+from openai import NotFoundError, OpenAI
+from PIL import Image, ImageChops, ImageStat
 
 from tests.e2e.conftest import Typed
 from tests.e2e.service import Service, easel, environment
@@ -57,6 +62,12 @@ async def over_stdio(folder: Path, env: Mapping[str, str], *args: str) -> AsyncI
 
 def words(result: CallToolResult) -> str:
     return "\n".join(one.text for one in result.content if isinstance(one, TextContent))
+
+
+def apart(first: bytes, second: bytes) -> float:
+    """Mean difference of two pictures, 0 to 255."""
+    one, other = (Image.open(io.BytesIO(data)).convert("RGB") for data in (first, second))
+    return float(np.mean(ImageStat.Stat(ImageChops.difference(one, other)).mean))
 
 
 async def drawn(client: Client) -> CallToolResult:
@@ -124,6 +135,30 @@ async def test_programs_of_one_service(service: Service) -> None:
         assert refused.value.args[0] == 429
 
     await asyncio.to_thread(with_a_key)
+
+    def with_openai() -> None:
+        with OpenAI(base_url=f"{service.url}/v1", api_key="unused", max_retries=0) as client:
+            more = {"seed": 7, "steps": 4}
+            drawn = client.images.generate(prompt="a red apple", size="192x192", n=2, extra_body=more)
+            assert drawn.data is not None
+            first, second = (base64.b64decode(image.b64_json or "") for image in drawn.data)
+            assert apart(first, second) > 1
+            stream = client.images.generate(
+                prompt="a red apple", size="192x192", stream=True, partial_images=2, extra_body=more
+            )
+            *partial, finished = stream
+            assert {event.type for event in partial} <= {"image_generation.partial_image"}
+            assert finished.type == "image_generation.completed"
+            # The same seed is the same picture, whether it was drawn beside another one or alone.
+            assert apart(base64.b64decode(finished.b64_json), first) < 1
+            changed = client.images.edit(image=first, prompt="a green apple", response_format="url", extra_body=more)
+            assert changed.data is not None
+            url = changed.data[0].url or ""
+            assert apart(httpx2.get(url).raise_for_status().content, first) > 1
+            with pytest.raises(NotFoundError):
+                client.images.generate(prompt="a red apple", model="nothing")
+
+    await asyncio.to_thread(with_openai)
 
 
 def test_the_log_tells_of_one_job_from_both_processes(service: Service) -> None:
