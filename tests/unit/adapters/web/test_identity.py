@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from adapters.cli import main
 from adapters.web import access
 from bot.core.sign_in import PAGE_OWNER
 from bot.moderation.store import EVERYWHERE, Ban, put_ban
@@ -140,6 +142,19 @@ async def test_a_stream_ends_with_its_session(club: WebHarness, monkeypatch: pyt
         await club.studio.accounts.sessions.end_all(account)
         with pytest.raises(aiohttp.ClientError):
             await response.content.read()
+    assert (await club.get("/api/quota", headers=headers))[0] == 401
+
+
+async def test_the_command_line_s_keys_hold_at_once_beside_a_running_service(
+    club: WebHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(club.folder)
+    monkeypatch.setenv("EASEL_DATA_DIR", str(club.folder))
+    assert await asyncio.to_thread(main.run, ["key", "create", "--name", "bridge", "--quota", "3/day"]) == 0
+    headers = {"Authorization": f"Bearer {capsys.readouterr().out.splitlines()[-1]}"}
+    status, answer = await club.get("/api/quota", headers=headers)
+    assert (status, "3" in str(answer["card"]["facts"])) == (200, True)
+    assert await asyncio.to_thread(main.run, ["key", "revoke", "bridge"]) == 0
     assert (await club.get("/api/quota", headers=headers))[0] == 401
 
 

@@ -11,7 +11,7 @@ from bot.accounts.invitations import MOST_DAYS
 from bot.commands.model import Invocation
 from bot.core.access import AccessMode
 from bot.core.cards import Card
-from bot.core.errors import BadInput, NotAllowed, NotFound, Refusal, Unavailable, Uninvited
+from bot.core.errors import BadInput, NotAllowed, NotFound, OverQuota, Refusal, Unavailable, Uninvited
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.core.sign_in import Passkey
@@ -19,7 +19,7 @@ from bot.features import COMMANDS
 from bot.privacy import deletion
 from bot.privacy.store import exports
 from bot.storage import people
-from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, OWNER, World, ref, run
+from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, OWNER, PAGE, World, ref, run
 
 PASSWORD = "correct horse battery"
 ADMIN = replace(ADA, is_admin=True)
@@ -50,6 +50,21 @@ async def test_studio_answers_with_a_private_link_to_the_same_person(world: Worl
     assert found is not None
     assert found.admin_of is None
     assert [shown.job_id for shown in await world.studio.items(found.actor)] == [job.job_id]
+
+
+async def test_the_page_and_the_chat_share_one_quota_and_one_place_in_the_queue(world: World) -> None:
+    sessions = world.studio.accounts.sessions
+    opened = await sessions.open_by_link(token_of(await studio(world, ADA, HERE)))
+    found = await sessions.identity(opened.token, "")
+    assert found is not None
+    await world.studio.draw(ADA, HERE, DrawForm("a cat", count="3"), ref("1"))
+    await world.studio.draw(found.actor, PAGE, DrawForm("a cat", count="2"), ref("2", channel=None))
+    first, second = world.backlog.tickets
+    assert first.person_id == second.person_id
+    with pytest.raises(OverQuota):
+        await world.studio.draw(found.actor, PAGE, DrawForm("a cat"), ref("3", channel=None))
+    # The limit of a request is that of the chat.
+    assert world.studio.max_count(found.actor) == 4
 
 
 @pytest.mark.parametrize(
