@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from pydantic_core import from_json
 
@@ -17,7 +18,7 @@ MAX_NODES = 2_000
 """Most nodes of a graph that are read; the largest published workflows have about 500."""
 
 MAX_STEPS = 100
-"""Most nodes on the way to a prompt or a model."""
+"""Most nodes on the way to a prompt, a model or a value."""
 
 _MAX_ENDS = 20
 """Most nodes that save or show pictures from which the sampler is looked for."""
@@ -203,7 +204,7 @@ class _Graph:
                 own.append(value.strip())
             elif name not in _CONDITIONS and (link := _link(value)) is not None:
                 # Words that another node makes.
-                walk = self._above(link[0], _TEXTS, itself=True)
+                walk = islice(self._above(link[0], _TEXTS, itself=True), MAX_STEPS)
                 own += [text for other in walk for text in _strings(self._nodes[other])]
         return own
 
@@ -226,7 +227,7 @@ class _Graph:
         link = _link(value)
         if link is None:
             return value
-        for one in self._above(link[0], _NUMBERS, itself=True):
+        for one in islice(self._above(link[0], _NUMBERS, itself=True), MAX_STEPS):
             inputs = self._nodes[one].inputs
             for other in (name, *_NUMBERS):
                 if isinstance(found := inputs.get(other), int | float | str):
