@@ -19,6 +19,7 @@ from bot.core.errors import BadInput, NotFound
 from bot.core.jobs import ServiceState
 from bot.core.people import Account
 from bot.core.quotas import CreditKind, Scope
+from bot.core.strictness import Strictness
 from bot.owner.queue import MOST_CANCELLED, QueueEnd
 from bot.studio import Studio
 
@@ -136,6 +137,12 @@ class ReportBody(_Body):
     hide: bool
 
 
+class StrictnessBody(_Body):
+    """What happens to words for adults; empty: the usual."""
+
+    level: Literal["", "off", "warn", "refuse", "spoiler"]
+
+
 class NumberBody(_Body):
     """A number of a list."""
 
@@ -199,6 +206,7 @@ class OwnerHandlers:
             "/api/owner/quotas/remove": self.remove_rule,
             "/api/owner/newcomers/answer": self.answer,
             "/api/owner/reports/answer": self.answer_report,
+            "/api/owner/reports/strictness": self.set_strictness,
             "/api/owner/audit/undo": self.undo,
             "/api/owner/models/pull": self.pull,
             "/api/owner/models/stop": self.stop_pull,
@@ -314,8 +322,15 @@ class OwnerHandlers:
         )
 
     async def reports(self, request: web.Request) -> web.Response:
-        """Return the last reports."""
-        return _json({"reports": await self._owner.reports(actor_of(request))})
+        """Return the last reports, and the strictness for all places."""
+        actor = actor_of(request)
+        return _json({"reports": await self._owner.reports(actor), "strictness": await self._owner.strictness(actor)})
+
+    async def set_strictness(self, request: web.Request) -> web.Response:
+        """Set what happens to words for adults in places that have set nothing."""
+        body = await self._bodies.json(request, StrictnessBody)
+        await self._owner.set_strictness(actor_of(request), Strictness(body.level) if body.level else None)
+        return _json({})
 
     async def answer_report(self, request: web.Request) -> web.Response:
         """Hide the pictures of a report, or dismiss it."""

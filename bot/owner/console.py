@@ -14,6 +14,7 @@ from bot.core.jobs import ServiceState
 from bot.core.people import Account, Actor
 from bot.core.pictures import PictureFile
 from bot.core.quotas import CreditKind, RuleTerms, Scope
+from bot.core.strictness import Strictness
 from bot.core.waits import shield
 from bot.owner import activity, people, queue, quotas, records
 from bot.owner.activity import Charts
@@ -140,6 +141,14 @@ class OwnerConsole:
     async def reported_picture(self, actor: Actor, number: int, index: int) -> PictureFile:
         """See ``bot.owner.records.reported_picture``."""
         return await records.reported_picture(self._for(actor), number, index)
+
+    async def strictness(self, actor: Actor) -> Strictness | None:
+        """See ``bot.owner.records.get_strictness``."""
+        return await records.get_strictness(self._for(actor))
+
+    async def set_strictness(self, actor: Actor, level: Strictness | None) -> None:
+        """See ``bot.owner.records.set_strictness``."""
+        await shield(records.set_strictness(self._for(actor), actor, level))
 
     async def changes(self, actor: Actor, *, limit: int, before: int | None = None) -> tuple[ChangeLine, ...]:
         """See ``bot.owner.records.list_changes``."""

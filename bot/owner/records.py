@@ -17,17 +17,22 @@ from bot.core.cards import ButtonPress
 from bot.core.errors import NotFound
 from bot.core.people import Actor, Place
 from bot.core.pictures import PictureFile
-from bot.core.strictness import SPOILER
+from bot.core.strictness import SPOILER, Strictness
 from bot.moderation import reports
 from bot.moderation import store as moderation_rows
 from bot.moderation.cards import HIDE
+from bot.moderation.checks import STRICTNESS_OPTION
 from bot.moderation.store import Report
 from bot.owner import store
 from bot.owner.people import everywhere
 from bot.owner.store import QueuedJob
+from bot.places.options import set_option
 from bot.quotas.changes import QUOTA_RULE
 from bot.storage import data_files, jobs, people, pictures
 from bot.storage.database import Tx
+
+WORDS_ACTION = "owner words"
+"""Name in the audit log of a change of the strictness: that of the command."""
 
 MOST_REPORTS = 50
 """Most reports that are listed."""
@@ -98,6 +103,26 @@ async def answer_report(ctx: AppContext, actor: Actor, number: int, *, hide: boo
         raise NotFound("refusal.report.not_found", number=number)
     index = None if report.index < 0 else report.index
     await reports.hide(ctx, actor, ButtonPress(HIDE, report.job_id, index))
+
+
+async def get_strictness(ctx: AppContext) -> Strictness | None:
+    """Return the owners' strictness for places that have set none; None where the usual one holds.
+
+    See ``bot.moderation.checks.strictness_of_place``.
+    """
+    async with ctx.db.read() as tx:
+        options = await people.read_options(tx, None)
+    return moderation_rows.parse_strictness(options.everywhere.get(STRICTNESS_OPTION))
+
+
+async def set_strictness(ctx: AppContext, actor: Actor, level: Strictness | None) -> None:
+    """Set the strictness for places that have set none; None: the usual one."""
+    now, by = ctx.clock.now(), changes.actor_label(actor)
+    value = None if level is None else level.value
+    async with ctx.db.write() as tx:
+        if await people.get_option(tx, people.SERVICE, STRICTNESS_OPTION) != value:
+            where = everywhere(actor)
+            await set_option(tx, None, STRICTNESS_OPTION, value, action=WORDS_ACTION, place=where, by=by, now=now)
 
 
 async def reported_picture(ctx: AppContext, number: int, index: int) -> PictureFile:

@@ -34,7 +34,7 @@ export function People({ id }) {
   const [banned, setBanned] = useState(false);
   const query = useSettled(typed);
   if (id) return html`<${Person} key=${id} id=${id} />`;
-  return html`<${Panel} sole title=${text("people")} about=${text("people.about")}>
+  return html`<${Panel} sole title=${text("people")} about=${text("people.about")} side=${html`<a class="plain" href="/account"><${Sign} name="plus" /><span>${text("people.invite")}</span></a>`}>
     <div class="search-line">
       <div class="search-box"><${Sign} name="search" /><input id="search" type="search" value=${typed} placeholder=${text("people.search")} aria-label=${text("people.search")} maxlength="100"
         onInput=${(event) => setTyped(event.currentTarget.value)} /></div>

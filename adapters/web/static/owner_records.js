@@ -1,7 +1,7 @@
 /** Reports of pictures with their answers, and the audit log with undo. */
 
 import { get, named, number, post, text } from "./owner_api.js";
-import { Ago, Badge, Coming, Nothing, Panel, Press, Question, act, useData } from "./owner_parts.js";
+import { Ago, Badge, Choose, Coming, Field, Nothing, Panel, Press, Question, act, useData } from "./owner_parts.js";
 import { html, useState } from "./preact.js";
 
 function Shown({ line }) {
@@ -34,6 +34,17 @@ export function Reports({ again: outer }) {
           <${Press} label=${text("report.dismiss")} onClick=${() => answer(report, false)} data-action="dismiss" /></div>`}
       </li>`;
     })}</ul>
+  </${Panel}>
+  <${Words} level=${data.strictness ?? ""} again=${again} />`;
+}
+
+const LEVELS = ["", "off", "warn", "refuse", "spoiler"];
+
+// What happens to words for adults, and to pictures that the classifier finds unsafe.
+function Words({ level, again }) {
+  const set = (wanted) => act(() => post("reports/strictness", { level: wanted }), text("words.set"), again);
+  return html`<${Panel} title=${text("words")} about=${text("words.about")}>
+    <div class="inline-form"><${Field} label=${text("words.level")}>${(id) => html`<${Choose} id=${id} value=${level} onChange=${set} options=${LEVELS.map((one) => [one, text(`words.${one || "usual"}`)])} data-field="words" />`}</${Field}></div>
   </${Panel}>`;
 }
 

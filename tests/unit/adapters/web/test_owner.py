@@ -147,6 +147,7 @@ async def test_people_are_found_banned_and_given_credits(app: WebHarness) -> Non
         (f"{QUOTAS}/set", {"rule": "5/day", "place": "1"}),
         (f"{QUOTAS}/set", {"rule": "5/day", "who": "all"}),
         ("/api/owner/newcomers/answer", {"number": 1, "answer": "maybe"}),
+        ("/api/owner/reports/strictness", {"level": "all"}),
         ("/api/owner/audit/undo", {"number": -1}),
     ],
 )
@@ -250,6 +251,17 @@ async def test_charts_have_the_last_day_in_quarters_of_an_hour(app: WebHarness) 
     assert (charts["slot"], len(charts["rows"])) == (900, 96)
     assert sum(row["pictures"] for row in charts["rows"]) == 2
     assert [row["at"] for row in charts["rows"]] == sorted(row["at"] for row in charts["rows"])
+
+
+async def test_the_strictness_is_set_and_undone(app: WebHarness) -> None:
+    assert await got(app, "/api/owner/reports") == {"reports": [], "strictness": None}
+    for level, found in (("warn", "warn"), ("warn", "warn"), ("", None)):
+        await done(app, "/api/owner/reports/strictness", {"level": level})
+        assert (await got(app, "/api/owner/reports"))["strictness"] == found
+    last, first = (await got(app, "/api/owner/audit"))["changes"]
+    assert (last["action"], first["after"]) == ("owner words", "warn")
+    await done(app, "/api/owner/audit/undo", {"number": last["number"]})
+    assert (await got(app, "/api/owner/reports"))["strictness"] == "warn"
 
 
 async def test_models_are_listed_and_without_a_library_not_downloaded(app: WebHarness) -> None:

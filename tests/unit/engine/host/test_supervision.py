@@ -3,8 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.contract import EngineLost, Phase
+from engine.contract import EngineLost, ModelPlacement, Phase
 from engine.host import wire
+from engine.host.frames import HEAD, lengths
 from engine.host.supervision import EngineStatus, StepTimer
 
 
@@ -24,6 +25,32 @@ def test_which_models_need_no_load() -> None:
     status.update(wire.Resident(("demo",)))
     status.closed(EngineLost("gone"))
     assert status.state.resident == ()
+
+
+def test_the_plans_of_loaded_models_are_kept_until_the_process_ends() -> None:
+    def plan(model: str, weights: int) -> ModelPlacement:
+        return ModelPlacement(model, "cuda", "bf16", weights, 0, 2 * weights, 100, 1, "A plan.")
+
+    def warm(model: str, *plans: ModelPlacement) -> wire.Warm:
+        return wire.Warm(model, "bf16", "", "", 7, 0.1, placements=plans)
+
+    status = EngineStatus("demo")
+    for message in (
+        warm("demo", plan("demo", 1)),
+        warm("xl", plan("xl", 2)),
+        warm("demo", plan("demo", 3)),
+        warm("xl"),
+    ):
+        decoded = wire.CODEC.decode(*_parts(wire.CODEC.encode(message)))
+        status.update(decoded)
+    assert status.state.placements == (plan("xl", 2), plan("demo", 3))
+    status.closed(EngineLost("gone"))
+    assert list(status.state.placements) == []
+
+
+def _parts(frame: bytes) -> tuple[bytes, bytes]:
+    header, payload = lengths(frame[: HEAD.size])
+    return frame[HEAD.size : HEAD.size + header], frame[HEAD.size + header : HEAD.size + header + payload]
 
 
 def test_nothing_seen_is_nothing_expected() -> None:
