@@ -128,6 +128,15 @@ class EndedJob:
 
 
 @dataclass(frozen=True, slots=True)
+class DueJobs:
+    """Webhooks that are to be sent now, the seconds until the next retry (None: none waits), and whether there are any."""
+
+    ended: tuple[EndedJob, ...]
+    later: float | None
+    exist: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ButtonResult:
     """The result of a button or of a form: a new job, a card, a sentence for the presser, files, more buttons, or a form."""
 
@@ -653,7 +662,7 @@ class Studio:
     async def snapshot(self, actor: Actor, job_id: int) -> JobSnapshot:
         """Return the actor's job as programs read it. Raises NotFound, also if it was deleted."""
         entry = await history_service.get_entry(self._ctx, actor, job_id)
-        if entry.job.forgotten:
+        if entry.job.is_hidden:
             raise NotFound("refusal.job.not_found")
         return self._snapshot(entry)
 
@@ -677,13 +686,14 @@ class Studio:
         """At start, delete webhooks whose request was never admitted."""
         await shield(webhooks.tidy(self._ctx))
 
-    async def due_webhooks(self, limit: int) -> tuple[tuple[EndedJob, ...], float | None]:
-        """Return webhooks of ended jobs that are to be sent now, and the seconds until the next retry (None: none waits)."""
-        found, later = await webhooks.due(self._ctx, limit)
+    async def due_webhooks(self, limit: int) -> DueJobs:
+        """Return webhooks of ended jobs that are to be sent now, at most ``limit``."""
+        outlook = await webhooks.look(self._ctx, limit)
         ended = [
-            EndedJob(one.webhook, self._snapshot(await history_service.entry_of(self._ctx, one.job))) for one in found
+            EndedJob(one.webhook, self._snapshot(await history_service.entry_of(self._ctx, one.job)))
+            for one in outlook.due
         ]
-        return tuple(ended), later
+        return DueJobs(tuple(ended), outlook.later, outlook.exist)
 
     async def webhook_delivered(self, ended: EndedJob) -> None:
         """Record that a webhook was received."""

@@ -258,7 +258,7 @@ async def get_linked_picture(ctx: AppContext, job_id: int, index: int) -> tuple[
     """Return anybody's picture, with its job, for a link that was checked before. Raises NotFound."""
     async with ctx.db.read() as tx:
         job = await jobs.get(tx, job_id)
-        if job is not None and not job.forgotten:
+        if job is not None and not job.is_hidden:
             for found in await pictures.of_job(tx, job.id):
                 if found.index == index:
                     return job, found

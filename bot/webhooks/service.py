@@ -39,13 +39,29 @@ async def tidy(ctx: AppContext) -> None:
         await store.remove_unused(tx, now=ctx.clock.now())
 
 
-async def due(ctx: AppContext, limit: int) -> tuple[tuple[DueWebhook, ...], float | None]:
-    """Return webhooks to be sent now, and the seconds until the next retry; None if none waits."""
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What there is to send.
+
+    Attributes:
+        due: Webhooks to be sent now.
+        later: Seconds until the next retry; None if none waits.
+        exist: Whether there are any webhooks, those of unfinished jobs included.
+    """
+
+    due: tuple[DueWebhook, ...]
+    later: float | None
+    exist: bool
+
+
+async def look(ctx: AppContext, limit: int) -> Outlook:
+    """Return what there is to send; at most ``limit`` webhooks at once."""
     now = ctx.clock.now()
     async with ctx.db.read() as tx:
         found = await store.due(tx, now=now, limit=limit)
-        later = await store.next_time(tx, now=now)
-    return tuple(DueWebhook(webhook, job) for webhook, job in found), None if later is None else later - now
+        exist, later = await store.next_times(tx, now=now)
+    ended = tuple(DueWebhook(webhook, job) for webhook, job in found)
+    return Outlook(ended, None if later is None else later - now, exist)
 
 
 async def delivered(ctx: AppContext, webhook: JobWebhook) -> None:

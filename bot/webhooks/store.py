@@ -66,17 +66,20 @@ async def due(tx: Tx, *, now: float, limit: int) -> tuple[tuple[JobWebhook, Job]
     found = await _WEBHOOKS.select(
         tx,
         "WHERE next_at <= ? AND EXISTS (SELECT 1 FROM jobs WHERE jobs.event = webhooks.event"
-        " AND jobs.state IN ('painted', 'delivered', 'cancelled', 'failed')) ORDER BY next_at LIMIT ?",
+        " AND jobs.state IN ('painted', 'delivered', 'cancelled', 'failed') AND jobs.deletion_id IS NULL) ORDER BY next_at LIMIT ?",
         (now, limit),
     )
     ended = [(webhook, await jobs.by_event(tx, webhook.event)) for webhook in found]
     return tuple((webhook, job) for webhook, job in ended if job is not None)
 
 
-async def next_time(tx: Tx, *, now: float) -> float | None:
-    """Return when the next retry is due, in Unix seconds; None if none waits."""
-    rows = await tx.execute_fetchall("SELECT min(next_at) FROM webhooks WHERE next_at > ?", (now,))
-    return next((row[0] for row in rows), None)
+async def next_times(tx: Tx, *, now: float) -> tuple[bool, float | None]:
+    """Return whether there is any webhook, and when the next retry is due, in Unix seconds (None: no retry waits)."""
+    rows = await tx.execute_fetchall(
+        "SELECT EXISTS (SELECT 1 FROM webhooks), (SELECT min(next_at) FROM webhooks WHERE next_at > ?)", (now,)
+    )
+    exist, later = next(iter(rows))
+    return bool(exist), later
 
 
 async def remove(tx: Tx, event: str) -> None:

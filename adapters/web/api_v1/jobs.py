@@ -8,7 +8,7 @@ import binascii
 import contextlib
 import hashlib
 import secrets
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack
 
 from aiohttp import web
@@ -67,7 +67,22 @@ _STREAMED = "Events are `job` with a job in `job`, `gone` with a `job_id`, and `
 class JobHandlers:
     """Handlers of jobs. Errors are raised as Refusals."""
 
-    def __init__(self, studio: Studio, bodies: BodyReader, follower: JobFollower, outbound: OutboundClient) -> None:
+    def __init__(
+        self,
+        studio: Studio,
+        bodies: BodyReader,
+        follower: JobFollower,
+        outbound: OutboundClient,
+        webhook_stored: Callable[[], None],
+    ) -> None:
+        """Args:
+        studio: The core.
+        bodies: Reads bodies within the server's memory.
+        follower: Waits for jobs.
+        outbound: Fetches the pictures that requests name.
+        webhook_stored: Called when a webhook was stored.
+        """
+        self._webhook_stored = webhook_stored
         self._studio = studio
         self._bodies = bodies
         self._follower = follower
@@ -308,6 +323,7 @@ class JobHandlers:
         url = self._outbound.check(target.url, OutboundUse.WEBHOOK)
         secret = target.secret or f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode('ascii')}"
         stored = await self._studio.want_webhook(ref, str(url), secret)
+        self._webhook_stored()
         return secret if stored and target.secret is None else None
 
     async def _form(self, request: web.Request, actor: Actor, body: JobRequest) -> DrawForm:

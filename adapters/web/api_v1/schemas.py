@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from bot.core.requests import MAX_LORAS, MAX_SEED
 
@@ -38,6 +39,19 @@ class WebhookTarget(Schema):
         pattern=r"^whsec_[A-Za-z0-9+/]{32,128}={0,2}$",
         description="Signs the request: `whsec_` and 24 to 96 bytes in base64. Null: one is made and is in the answer.",
     )
+
+    @field_validator("secret")
+    @classmethod
+    def _decodes(cls, secret: str | None) -> str | None:
+        if secret is not None:
+            key_of(secret)
+        return secret
+
+
+def key_of(secret: str) -> bytes:
+    """Return the key of a webhook's secret. Raises ValueError if it is no base64."""
+    text = secret.removeprefix("whsec_")
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 
 class JobRequest(Schema):

@@ -28,9 +28,9 @@ class NativeApi:
         follower: Waits for jobs.
         outbound: Makes requests to addresses that clients name.
         """
-        jobs = JobHandlers(studio, bodies, follower, outbound)
-        self._operations = [*jobs.operations(), *CatalogueHandlers(studio).operations()]
         self._webhooks = WebhookSender(studio, outbound)
+        jobs = JobHandlers(studio, bodies, follower, outbound, self._webhooks.look)
+        self._operations = [*jobs.operations(), *CatalogueHandlers(studio).operations()]
 
     def routes(self) -> list[Route]:
         """Return the routes."""

@@ -18,6 +18,7 @@ import time
 import aiohttp
 
 from adapters.web.api_v1.answers import job_answer
+from adapters.web.api_v1.schemas import key_of
 from adapters.web.outbound import AddressRefused, OutboundClient, OutboundUse
 from bot.core.errors import Refusal, Unavailable
 from bot.studio import EndedJob, Studio
@@ -27,6 +28,9 @@ AT_ONCE = 4
 
 LOOK_SECONDS = 60.0
 """Most seconds between two looks at the rows."""
+
+PACE_SECONDS = 0.1
+"""Seconds between two looks at the rows: changes in between are one."""
 
 _GONE = 410
 """The receiver wants no more."""
@@ -43,10 +47,8 @@ def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
         timestamp: The value of ``webhook-timestamp``, in Unix seconds.
         body: The request's body.
     """
-    text = secret.removeprefix("whsec_")
-    key = base64.b64decode(text + "=" * (-len(text) % 4))
     signed = f"{message_id}.{timestamp}.".encode() + body
-    return f"v1,{base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode('ascii')}"
+    return f"v1,{base64.b64encode(hmac.new(key_of(secret), signed, hashlib.sha256).digest()).decode('ascii')}"
 
 
 class WebhookSender:
@@ -56,6 +58,7 @@ class WebhookSender:
         self._studio = studio
         self._outbound = outbound
         self._wake = asyncio.Event()
+        self._exist = True
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -72,28 +75,43 @@ class WebhookSender:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
+    def look(self) -> None:
+        """Look at the rows: a webhook was stored."""
+        self._exist = True
+        self._wake.set()
+
     async def _watch(self) -> None:
-        """Wake the worker when jobs change."""
+        """Wake the worker when jobs change. Without a webhook, the many changes of drawings cost nothing."""
         with self._studio.changed_jobs() as changes:
             async for _ in changes:
-                self._wake.set()
+                if self._exist:
+                    self._wake.set()
 
     async def _run(self) -> None:
         with contextlib.suppress(Unavailable):
             await self._studio.tidy_webhooks()
         while True:
             self._wake.clear()
+            # True while it looks: a webhook that is stored meanwhile is not missed.
+            self._exist = True
+            wait = LOOK_SECONDS
             try:
-                ended, later = await self._studio.due_webhooks(AT_ONCE)
-                await asyncio.gather(*(self._send(one) for one in ended))
+                due = await self._studio.due_webhooks(AT_ONCE)
+                await asyncio.gather(*(self._send(one) for one in due.ended))
             except Refusal as refusal:
                 # The database logs the problem itself, once.
                 log.debug("webhooks can't be sent now (%s)", refusal.key)
-                ended, later = (), None
-            if not ended:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS if later is None else min(later, LOOK_SECONDS)):
-                        await self._wake.wait()
+            except Exception:
+                log.exception("webhooks could not be sent; again in %g s", LOOK_SECONDS)
+            else:
+                if due.ended:
+                    continue
+                self._exist = due.exist or self._wake.is_set()
+                wait = LOOK_SECONDS if due.later is None else min(due.later, LOOK_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            await asyncio.sleep(PACE_SECONDS)
 
     async def _send(self, ended: EndedJob) -> None:
         """Send one, and record the outcome."""

@@ -156,6 +156,7 @@ async def test_pictures_come_in_base64_and_from_stored_jobs(app: WebHarness) -> 
         ({"prompt": "x", "count": 17}, 400, "refusal.count.range"),
         ({"prompt": "x", "model": "nothing"}, 400, "refusal.model.unknown"),
         ({"prompt": "x", "webhook": {"url": "ftp://example.org/"}}, 400, "refusal.outbound.url"),
+        ({"prompt": "x", "webhook": {"url": "http://a", "secret": "whsec_" + "x" * 33}}, 400, "refusal.web.body"),
     ],
 )
 async def test_a_wrong_request_is_refused_by_its_key(app: WebHarness, body: Json, status: int, key: str) -> None:
