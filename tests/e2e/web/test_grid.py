@@ -89,7 +89,7 @@ async def test_pictures_are_found_selected_and_kept(app: WebHarness, browser: Br
         browser.until("return document.getElementById('viewer').open", "the viewer")
         browser.keys(Keys.ESCAPE)
         browser.until(lambda: focused(browser) == "1/1", "the tile again")
-        assert browser.js("return location.hash") == "#grid"
+        browser.until("return location.hash === '#grid'", "the address from before")
 
         # The same by mouse: a mark, and all up to another one with Shift.
         browser.keys("x")
