@@ -165,6 +165,7 @@ EXPECTED = {
         GET /api/owner/quotas/why
         GET /api/owner/reports
         POST /api/owner/reports/answer
+        POST /api/owner/reports/strictness
         GET /api/owner/reports/{number}/{index}.png
         GET /api/owner/settings
         GET /metrics
