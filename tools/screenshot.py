@@ -20,7 +20,7 @@ DRAWINGS = (
     {"prompt": "a rocket on a yellow background", "seed": "2"},
     {"prompt": "a mushroom on a meadow", "seed": "1", "count": "2"},
 )
-"""Fields of the form, the oldest drawing first. The page shows the last one at full size."""
+"""Fields of the requests, the oldest drawing first. The page shows the last one on top."""
 LOADED = "return [...document.querySelectorAll('main img')].every((image) => image.complete && image.naturalWidth)"
 
 
@@ -39,8 +39,7 @@ def main() -> None:
                 browser.command("Emulation.setScrollbarsHidden", hidden=True)
                 browser.prefer(prefers_reduced_motion="reduce")
                 browser.open(service.url)
-                for field, value in DRAWINGS[-1].items():
-                    browser.write(field, value)
+                browser.write("prompt", DRAWINGS[-1]["prompt"])
                 browser.js("document.activeElement.blur()")
                 browser.until(LOADED, "all pictures are loaded")
                 browser.driver.save_screenshot(sys.argv[1] if len(sys.argv) > 1 else str(FILE))

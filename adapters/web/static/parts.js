@@ -104,7 +104,11 @@ export function Chip({ name, label, value, icon, set = false, plain = false, chi
       ${icon && html`<${Icon} name=${icon} />`}<span class=${plain ? "chip-label unseen" : "chip-label"}>${label}</span>${value && html`<span class="chip-value">${value}</span>`}
     </button>
     <div ref=${box} id=${`popover-${name}`} class=${wide ? "popover wide" : "popover"} popover="auto" role="dialog" aria-label=${label}
-      onBeforeToggle=${toggled} onToggle=${toggled}>${children}</div>`;
+      onBeforeToggle=${toggled} onToggle=${toggled}>
+      <p class="popover-top"><strong>${label}</strong>
+        <button type="button" class="plain bare" popovertarget=${`popover-${name}`} popovertargetaction="hide" aria-label=${t("close")} title=${t("close")}><${Icon} name="close" /></button></p>
+      ${children}
+    </div>`;
 }
 
 /** Open the popover that holds a control, if one does. */

@@ -231,6 +231,11 @@ export function Row({ id }) {
   const tone = card?.tone;
   // What was said about a press is about how the job stood then.
   useEffect(() => setSaid(null), [tone]);
+  // Nor is it news any more that nobody answered, once somebody does.
+  const away = useStore("engine", (store) => store.away);
+  useEffect(() => {
+    if (!away) setSaid((now) => (now?.sentence === t("error.away") ? null : now));
+  }, [away]);
   if (!card) return null;
   const current = store.current === id;
   const tab = current ? 0 : -1;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from bot.cards.i18n import text
@@ -143,14 +144,21 @@ async def test_what_was_said_goes_away_when_it_holds_no_more(
         browser.one("#draw").click()
         browser.until(lambda: browser.text("#engine-banner-text") == text("en", "web.away"), "that nobody is there")
         browser.until(lambda: browser.all(".unsent"), "what is not sent")
-        # A reload finds it again; it is sent once, by itself.
-        browser.open(url)
+        browser.js("window.fetch = window.ask")
+        browser.until(lambda: not browser.text(error) and not browser.all(".unsent"), "no such word any more")
         browser.until("return document.querySelectorAll('.job').length === 2", "the request's row")
-        assert browser.text(".job-prompt") == "a cat"
+        # So it is after a reload: what was not sent is sent once, by itself.
+        browser.js("window.fetch = () => Promise.reject(new TypeError('away'));")
+        browser.write("prompt", "a dog")
+        browser.one("#draw").click()
+        browser.until(lambda: browser.all(".unsent"), "what is not sent")
+        browser.open(url)
+        browser.until("return document.querySelectorAll('.job').length === 3", "the request's row")
+        assert browser.text(".job-prompt") == "a dog"
         assert not browser.all(".unsent, .error")
 
     await look(app, scene)
-    assert len(engine.painted) == 2
+    assert len(engine.painted) == 3
 
 
 async def test_a_job_that_was_cancelled_keeps_its_place(app: WebHarness, browser: Browser) -> None:
@@ -167,5 +175,55 @@ async def test_a_job_that_was_cancelled_keeps_its_place(app: WebHarness, browser
         assert browser.js("return document.querySelector('.job').offsetHeight") == height
         browser.one(f"#row-{job} [data-action=reuse]").click()
         browser.until("return document.getElementById('prompt').value === 'a red apple'", "its prompt")
+
+    await look(app, scene)
+
+
+async def test_the_first_picture_is_made_of_words_to_tap(app: WebHarness, browser: Browser, engine: FakeEngine) -> None:
+    def tap(*words: str) -> str:
+        for word in words:
+            browser.driver.find_element(By.XPATH, f"//button[@class='word'][normalize-space()='{word}']").click()
+        return str(browser.one("#prompt").get_attribute("value"))
+
+    def scene(url: str) -> None:
+        browser.open(url)
+        assert tap("cat", "orange", "at sunset") == "an orange cat at sunset"
+        assert tap("orange") == "a cat at sunset", "a second tap takes a word away"
+        assert "easel model pull" in browser.text(".real code")
+        browser.open(f"{url}?lang=zh")
+        assert tap("熊猫", "红色", "太空中") == "太空中的一只红色的熊猫"
+        browser.one("#empty .primary").click()
+        browser.until(lambda: done(browser, 1), "the picture")
+        assert not browser.all("#empty")
+        assert browser.complaints() == []
+
+    await look(app, scene)
+    assert [recipe.prompt for recipe in engine.painted] == ["太空中的一只红色的熊猫"]
+
+
+async def test_the_page_stands_on_a_narrow_one_with_colours_of_ones_own(app: WebHarness, browser: Browser) -> None:
+    await app.drawn("a red apple", count="4")
+
+    def scene(url: str) -> None:
+        browser.become(width=320, height=480)
+        browser.prefer(forced_colors="active", prefers_reduced_motion="reduce")
+        browser.open(url)
+        browser.chip("more")
+        assert browser.js("return document.documentElement.scrollWidth") <= 320
+        browser.one("#popover-more .popover-top button").click()
+        # What is chosen, and how far a bar is, can be seen without colours.
+        browser.chip("size")
+        outline = "return getComputedStyle(document.querySelector('.size input:checked + span')).outlineStyle"
+        assert browser.js(outline) == "solid"
+        # The composer does not hide the row that has the focus.
+        browser.keys(Keys.ESCAPE)
+        browser.js("document.querySelector('.job').focus()")
+        browser.tab_to("[data-action=reroll]")
+        covered = browser.js(
+            "const r = document.activeElement.getBoundingClientRect();"
+            "return !document.activeElement.contains(document.elementFromPoint(r.x + r.width / 2, r.y + r.height / 2))"
+        )
+        assert not covered
+        assert browser.complaints() == []
 
     await look(app, scene)
