@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -21,6 +22,9 @@ from engine.hub import needs as hub_needs
 from engine.hub.errors import FetchCancelled, FetchError
 from engine.hub.needs import Need
 from engine.spec import ModelSpec
+
+KEPT_SECONDS = 10.0
+"""Seconds for which an answer is kept where nothing was changed here: it measures the files of every model."""
 
 _SHORT = 8
 """Shown digits of a commit."""
@@ -41,12 +45,20 @@ class DiskLibrary:
         """
         self._settings = settings
         self._folder = environment.engine_config(settings).models_dir
+        self._found: dict[str, Library] = {}
+        self._found_at = float("-inf")
         self._pull: PullProgress | None = None
         self._stop = threading.Event()
 
     async def read(self, locale: str) -> Library:
         """See ModelLibrary."""
-        return replace(await asyncio.to_thread(self._read, locale), pull=self._pull)
+        now = time.monotonic()
+        if now - self._found_at > KEPT_SECONDS:
+            self._found, self._found_at = {}, now
+        found = self._found.get(locale)
+        if found is None:
+            found = self._found[locale] = await asyncio.to_thread(self._read, locale)
+        return replace(found, pull=self._pull)
 
     def _read(self, locale: str) -> Library:
         known = KnownModels.of(self._settings)
@@ -119,6 +131,7 @@ class DiskLibrary:
 
     def _end(self, *, stopped: bool = False, problem: str = "", fetched: int = 0) -> None:
         assert self._pull is not None
+        self._found_at = float("-inf")
         self._pull = replace(self._pull, running=False, stopped=stopped, problem=problem, fetched=fetched)
 
     async def stop_pull(self) -> None:
@@ -143,4 +156,6 @@ class DiskLibrary:
         held = [repo for repo in doomed if cache.disk_usage(repo, self._folder)]
         if not held:
             raise NotFound("cli.model.remove.none", name=name, folder=str(cache.cache_root(self._folder)))
-        return sum(cache.remove(repo, self._folder) for repo in held)
+        freed = sum(cache.remove(repo, self._folder) for repo in held)
+        self._found_at = float("-inf")
+        return freed

@@ -218,6 +218,11 @@ class EtaEstimator:
             return None
         return each * len(active.recipes) * (1 - done) * self._overhead.factor() + self._overhead.tail()
 
+    def order(self) -> list[int]:
+        """Return the waiting jobs that were not begun, the next one first; of a long queue, as it was read last."""
+        self._refresh()
+        return [job_id for job_id in self._positions if job_id in self._queue]
+
     def improved(self) -> list[int]:
         """Return the jobs whose position has improved by IMPROVEMENT since they were last returned here."""
         self._refresh()

@@ -289,7 +289,7 @@ class Dispatch:
 
     def order(self) -> Sequence[int]:
         """See ``Backlog``."""
-        return [item.ticket.job_id for _, item in self._queue.order() if not item.started]
+        return self._eta.order()
 
     def newest(self) -> int:
         """See ``Backlog``."""

@@ -84,7 +84,7 @@ async def view(ctx: AppContext) -> QueueView:
         [QueueLine(job, progress=ctx.backlog.progress(job.id)) for job in drawing],
         # One that was begun since the order was read is in the list above.
         [_line(ctx, job) for job in waiting if job.state is JobState.QUEUED],
-        len(order),
+        ctx.backlog.load().waiting,
         held,
     )
 
