@@ -60,6 +60,11 @@ class PlatformSettings(EnvSettings, ABC):
         """Whether `easel serve` runs the platform."""
 
     @property
+    def local_url(self) -> str:
+        """Address of the platform's own server for programs on this machine, without a slash at its end; empty for none."""
+        return ""
+
+    @property
     def public_link(self) -> str:
         """Address of pages that everybody can open by a link; empty where the platform has none."""
         return ""

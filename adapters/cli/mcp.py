@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,9 @@ from adapters.cli import environment, lock
 from adapters.cli.environment import AppSettings
 from adapters.cli.output import language, text, write
 from adapters.cli.wiring import opened
-from adapters.web.identity import PLACE
-from adapters.web.mcp.bridge import PATH, is_installed
-from adapters.web.mcp.tools import Caller, Tools
-from adapters.web.settings import WebSettings
+from adapters.mcp.tools import PATH, Caller, Tools, is_installed
 from bot.core.errors import BadInput, Unavailable
-from bot.core.people import Actor
-from bot.core.sign_in import PAGE_OWNER
+from bot.core.sign_in import PAGE, PAGE_OWNER
 from bot.observability import logs
 
 if TYPE_CHECKING:
@@ -67,21 +64,21 @@ async def _main(url: str | None) -> None:
 
 def _own_address(app: AppSettings) -> str:
     """Return the address of the page of the service that runs with these settings. Raises BadInput if it has none."""
-    found = next((one.settings for one in app.platforms if isinstance(one.settings, WebSettings)), None)
-    if found is None or not found.enabled:
+    address = next((url for one in app.enabled if (url := one.settings.local_url)), "")
+    if not address:
         raise BadInput("cli.mcp.no_page", folder=str(app.core.data_dir))
-    return found.local_url
+    return address
 
 
 async def _alone(app: AppSettings) -> None:
     """Serve the tools of a service that runs in this process, without its page and its chats."""
-    from adapters.web.mcp.server import make_server  # noqa: PLC0415 - the package is optional
+    from adapters.mcp.server import make_server  # noqa: PLC0415 - the package is optional
 
     os.umask(0o077)
     with lock.held(app.core.data_dir):
         async with opened(AppSettings(app.core)) as easel:
             write(text("cli.mcp.alone", title=easel.title, folder=str(app.core.data_dir.absolute())), sys.stderr)
-            caller = Caller(_owner(), PLACE)
+            caller = Caller(replace(PAGE_OWNER, locale=language()), PAGE)
             tools = Tools(easel.studio)
             serving = asyncio.create_task(_serve(make_server(tools, lambda _: caller)), name="mcp streams")
             drawing = asyncio.create_task(easel.dispatch.ended(), name="dispatch")
@@ -93,11 +90,6 @@ async def _alone(app: AppSettings) -> None:
                     task.cancel()
                 await asyncio.gather(serving, drawing, return_exceptions=True)
                 await tools.close()
-
-
-def _owner() -> Actor:
-    """Return the person at this machine, who is the page's owner as well."""
-    return Actor(PAGE_OWNER.platform, PAGE_OWNER.user_id, is_admin=True, is_owner=True, locale=language())
 
 
 async def _for_service(url: str) -> None:

@@ -34,7 +34,7 @@ from adapters.web.feed_api import FeedHandlers
 from adapters.web.feed_streams import FeedStreams
 from adapters.web.following import JobFollower
 from adapters.web.identity import NAME
-from adapters.web.mcp.bridge import McpHandlers
+from adapters.web.mcp import McpHandlers
 from adapters.web.observation import RequestObserver
 from adapters.web.openai.errors import PREFIX as OPENAI_PREFIX
 from adapters.web.openai.errors import answer as openai_answer

@@ -19,8 +19,8 @@ from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
 from yarl import URL
 
-from adapters.web.mcp import bridge
-from adapters.web.mcp.tools import SHOWN_SIDE
+from adapters.mcp.tools import SHOWN_SIDE
+from adapters.web import mcp as bridge
 from adapters.web.request_checks import BodyReader
 from bot.core.cards import Tone
 from bot.core.errors import Unavailable

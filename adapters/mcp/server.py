@@ -11,7 +11,7 @@ import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
 
-from adapters.web.mcp.tools import TOOLS, WEBP, Caller, ToolDescription, ToolResult, Tools
+from adapters.mcp.tools import TOOLS, WEBP, Caller, ToolDescription, ToolResult, Tools
 
 INSTRUCTIONS = (
     "Easel draws pictures. Call draw with what the person wants to see, in plain words; show them the addresses of the "

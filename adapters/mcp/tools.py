@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import importlib.util
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,9 +15,9 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from adapters.web.identity import ref_of
 from bot.core.cards import ButtonPress, Card, Tone
 from bot.core.errors import BadInput, NotFound, Refusal
+from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 from bot.core.pictures import PictureFile
 from bot.core.requests import MAX_PICTURE_BYTES, DrawForm
@@ -31,6 +32,9 @@ MAX_LISTED = 20
 """Most jobs of one list."""
 
 WEBP = "image/webp"
+
+PATH = "/mcp"
+"""Path of the page below which the tools are served."""
 
 _PROMPT_CHARS = 200
 _JOB = re.compile(r"([0-9]{1,18})(?::([0-9]{1,3}))?", re.ASCII)
@@ -165,6 +169,11 @@ TOOLS = (
 """All tools."""
 
 
+def is_installed() -> bool:
+    """Whether the protocol's package is there: the extra ``mcp``."""
+    return importlib.util.find_spec("mcp") is not None
+
+
 class Tools:
     """Runs the tools."""
 
@@ -265,7 +274,7 @@ class Tools:
 
     async def _drawn(self, caller: Caller, form: DrawForm, report: Report) -> ToolResult:
         actor = caller.actor
-        admitted = await self._studio.draw(actor, caller.place, form, ref_of(actor, f"mcp-{uuid.uuid4()}", ""))
+        admitted = await self._studio.draw(actor, caller.place, form, _event_of(actor))
         card = admitted.card
         try:
             async with aclosing(self._studio.watch(actor, admitted.job_id)) as cards:
@@ -304,7 +313,7 @@ class Tools:
                 caller.actor,
                 caller.place,
                 ButtonPress("cancel", job_id),
-                ref_of(caller.actor, f"mcp-{uuid.uuid4()}", ""),
+                _event_of(caller.actor),
             )
 
     async def _history(self, caller: Caller, args: HistoryArguments) -> ToolResult:
@@ -326,6 +335,11 @@ class Tools:
             for card in cards
         ]
         return ToolResult("\n".join(lines), small, {"jobs": jobs, "older": page.older})
+
+
+def _event_of(actor: Actor) -> EventRef:
+    """Return the event of a call: each call is one request."""
+    return EventRef(f"{actor.platform}:mcp:{uuid.uuid4()}")
 
 
 def _with(form: DrawForm, values: Mapping[str, object]) -> DrawForm:

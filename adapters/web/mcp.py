@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 
+from adapters.mcp.tools import PATH, Caller, Tools, is_installed
 from adapters.web.errors import BodyTooLarge
 from adapters.web.identity import actor_of, place_of
-from adapters.web.mcp.tools import Caller, Tools
 from adapters.web.request_checks import BodyReader
 from adapters.web.routes import Role, Route
 from bot.core.errors import Unavailable
@@ -19,8 +18,6 @@ from bot.studio import Studio
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-
-PATH = "/mcp"
 
 MAX_BODY = 16 * 2**20
 """Most bytes of a message: a picture to change, in base64."""
@@ -35,11 +32,6 @@ Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 """An ASGI application."""
-
-
-def is_installed() -> bool:
-    """Whether the package ``mcp`` is there: the extra ``mcp``."""
-    return importlib.util.find_spec("mcp") is not None
 
 
 class McpHandlers:
@@ -66,7 +58,7 @@ class McpHandlers:
         # The package is optional.
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager  # noqa: PLC0415 - see above
 
-        from adapters.web.mcp.server import make_server  # noqa: PLC0415 - see above
+        from adapters.mcp.server import make_server  # noqa: PLC0415 - see above
 
         server = make_server(self._tools, lambda ctx: _caller_in(ctx.request))
         self._manager = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=MAX_BODY)

@@ -1,0 +1,1 @@
+"""The tools that language models draw with, and their server by the Model Context Protocol."""
