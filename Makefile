@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-fast lint bench soak chaos
+.PHONY: help setup serve test test-fast lint bench soak chaos screenshots
 
 help:
 	@echo "make serve   start Easel; the page is at http://127.0.0.1:7860"
@@ -12,6 +12,7 @@ help:
 	@echo "make bench   speed and memory, measured on this machine"
 	@echo "make soak    long runs that look for leaks"
 	@echo "make chaos   long runs of kills at random moments"
+	@echo "make screenshots  the pictures of the page in docs/images"
 	@echo "make setup   only make .venv (the others do it when needed)"
 
 setup: .venv/.ready
@@ -47,3 +48,6 @@ soak: setup
 
 chaos: setup
 	$(BIN)/pytest tests -m "chaos" --timeout 3600 -s
+
+screenshots: setup
+	$(BIN)/python tools/screenshots.py

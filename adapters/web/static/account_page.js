@@ -14,7 +14,8 @@ function say(key, fields = {}) {
 const day = (iso) => (iso ? new Date(iso).toLocaleString(lang, { dateStyle: "medium", timeStyle: "short" }) : say("never"));
 
 async function load(path) {
-  const response = await fetch(path);
+  const chosen = new URLSearchParams(location.search).get("lang");
+  const response = await fetch(chosen ? `${path}?${new URLSearchParams({ lang: chosen })}` : path);
   if (response.status === 401) location.assign("/signin?next=/account");
   return response.json();
 }

@@ -167,7 +167,7 @@ function Bar({ card, picture, scale, zoom, compares, comparing, act, panel }) {
     </div>`;
 }
 
-const WIDE = matchMedia("(min-width: 64rem)");
+const WIDE = matchMedia("(min-width: 60rem)");
 
 /** The dialog. `at`: {job, index}, or null while it is closed; `close` leaves it where nothing is to be gone back to. */
 export function Viewer({ at, close }) {
