@@ -290,7 +290,10 @@ class AccountHandlers:
 
 
 def account_json(studio: Studio, request: web.Request) -> Json | None:
-    """Return the name and the links of whoever uses the page, for its menu; None for programs."""
+    """Return the name and the links of whoever uses the page, for its menu; None for programs.
+
+    ``id`` names what the browser keeps for them, so that others who use it later do not get that.
+    """
     identity, locale = identity_of(request), locale_of(request)
     if identity is None or identity.method is SignInMethod.KEY:
         return None
@@ -298,7 +301,7 @@ def account_json(studio: Studio, request: web.Request) -> Json | None:
     links = [{"label": studio.text("account.title", locale), "url": "/account"}]
     if identity.actor.is_owner:
         links.append({"label": studio.text("account.owner", locale), "url": "/owner"})
-    return {"name": name, "links": links}
+    return {"id": f"{identity.actor.platform}:{identity.actor.user_id}", "name": name, "links": links}
 
 
 def _identity(request: web.Request) -> Identity:

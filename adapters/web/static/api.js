@@ -13,6 +13,10 @@ export class Refused extends Error {
 /** The service could not be reached, or what answered was not the service. */
 export class Away extends Error {}
 
+/** When the page was last loaded again to sign in, and the least time between two such loads. */
+const ASKED = "easel.sign_in";
+const AGAIN_MS = 30000;
+
 // `?lang=` on the page's own address wins over the browser's language, for the API too.
 const LANG = new URLSearchParams(location.search).get("lang");
 
@@ -20,6 +24,16 @@ function address(path) {
   const url = new URL(path, location.origin);
   if (LANG) url.searchParams.set("lang", LANG);
   return url;
+}
+
+// Whoever is not signed in any more is led to sign in by the page's own address. What they wrote is kept.
+function signIn() {
+  const [now, last] = [Date.now(), Number(sessionStorage.getItem(ASKED) ?? 0)];
+  if (now - last > AGAIN_MS) {
+    sessionStorage.setItem(ASKED, String(now));
+    location.reload();
+  }
+  throw new Away("not signed in");
 }
 
 async function ask(path, options) {
@@ -32,6 +46,7 @@ async function ask(path, options) {
     throw new Away("no answer", { cause });
   }
   if (answer.ok) return body;
+  if (answer.status === 401) signIn();
   if (typeof body?.error?.text !== "string") throw new Away(`status ${answer.status}`);
   throw new Refused(answer.status, String(body.error.key), body.error.text);
 }

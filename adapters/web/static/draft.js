@@ -299,8 +299,8 @@ export function referencesAbout({ chosen, editor, start, references: { length } 
 // with the last.
 function store(text) {
   try {
-    sessionStorage.setItem(DRAFT, text);
-    localStorage.setItem(DRAFT, text);
+    sessionStorage.setItem(keep.named(DRAFT), text);
+    localStorage.setItem(keep.named(DRAFT), text);
   } catch {
     return;
   }
@@ -308,7 +308,7 @@ function store(text) {
 
 function stored() {
   try {
-    return JSON.parse(sessionStorage.getItem(DRAFT) ?? localStorage.getItem(DRAFT) ?? "{}") ?? {};
+    return JSON.parse(sessionStorage.getItem(keep.named(DRAFT)) ?? localStorage.getItem(keep.named(DRAFT)) ?? "{}") ?? {};
   } catch {
     return {};
   }

@@ -41,6 +41,16 @@ LORAS = (
     LoraInfo("theirs", "Made for another", (), "other"),
 )
 
+KEEP = """
+const done = arguments[0];
+import('/static/keep.js').then(async (kept) => {
+  await kept.set('a value', 1);
+  const own = await kept.get('a value');
+  kept.keepFor('another');
+  done([own, (await kept.get('a value')) ?? null]);
+});
+"""
+
 
 @pytest.fixture
 def engine(engine_gate: StepGate) -> FakeEngine:
@@ -182,6 +192,8 @@ async def test_a_page_without_loras_has_no_chip_for_them(
     def scene(url: str) -> None:
         browser.open(url)
         assert not browser.all("#chip-lora")
+        # What is kept for one person is not there for another one of the same browser.
+        assert browser.driver.execute_async_script(KEEP) == [1, None]
         assert browser.complaints() == []
 
     await look(app, scene)

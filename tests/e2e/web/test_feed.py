@@ -156,9 +156,18 @@ async def test_what_was_said_goes_away_when_it_holds_no_more(
         browser.until("return document.querySelectorAll('.job').length === 3", "the request's row")
         assert browser.text(".job-prompt") == "a dog"
         assert not browser.all(".unsent, .error")
+        # Somebody whose session has ended is led to sign in again, and has their request afterwards.
+        browser.js(
+            "window.left = true; window.fetch = async () =>"
+            " new Response(JSON.stringify({error: {key: 'x', text: 'x'}}), {status: 401})"
+        )
+        browser.write("prompt", "a bird")
+        browser.one("#draw").click()
+        browser.until("return !window.left", "the page is loaded again")
+        browser.until("return document.querySelector('.job-prompt')?.textContent === 'a bird'", "the request's row")
 
     await look(app, scene)
-    assert len(engine.painted) == 3
+    assert len(engine.painted) == 4
 
 
 async def test_a_job_that_was_cancelled_keeps_its_place(app: WebHarness, browser: Browser) -> None:
