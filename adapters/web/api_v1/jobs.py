@@ -408,14 +408,16 @@ def _bad(problem: str) -> BadInput:
 
 
 def _text(number: float | None) -> str | None:
-    """Return a number as a person would type it."""
-    return None if number is None else f"{number:.10g}"
+    """Return a number as a person would type it, without an exponent."""
+    if number is None or isinstance(number, int):
+        return None if number is None else str(number)
+    return f"{number:.10f}".rstrip("0").rstrip(".")
 
 
 def _loras(body: JobRequest) -> str | None:
     if body.loras is None:
         return None
-    return ", ".join(lora.name if lora.weight is None else f"{lora.name}:{lora.weight:g}" for lora in body.loras)
+    return ", ".join(lora.name if lora.weight is None else f"{lora.name}:{_text(lora.weight)}" for lora in body.loras)
 
 
 def _wait_of(request: web.Request) -> float:

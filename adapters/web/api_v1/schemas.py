@@ -60,22 +60,22 @@ class JobRequest(Schema):
     prompt: str = Field(description="What to draw. It may hold flags such as `--size 3:4`; a field counts more.")
     negative: str | None = None
     size: str | None = Field(None, description="`1024x768`, a ratio such as `3:4`, or a preset such as `portrait`.")
-    width: int | None = Field(None, ge=1, description="Pixels; with `height`, instead of `size`.")
-    height: int | None = Field(None, ge=1)
+    width: int | None = Field(None, ge=1, le=MAX_SEED, description="Pixels; with `height`, instead of `size`.")
+    height: int | None = Field(None, ge=1, le=MAX_SEED)
     snap: bool = Field(False, description="Move a size in pixels to the nearest one that the model can draw.")
-    count: int | None = Field(None, description="Number of pictures.")
+    count: int | None = Field(None, ge=-MAX_SEED, le=MAX_SEED, description="Number of pictures.")
     seed: Annotated[str | None, BeforeValidator(_as_text)] = Field(
         None,
         description=f"Seed of the first picture, 0 to {MAX_SEED}: a number, or text, which loses no digits.",
         json_schema_extra={"anyOf": [{"type": "integer"}, {"type": "string"}, {"type": "null"}]},
     )
-    steps: int | None = None
+    steps: int | None = Field(None, ge=-MAX_SEED, le=MAX_SEED)
     guidance: float | None = None
     model: str | None = None
     style: str | None = None
     loras: list[LoraWeight] | None = Field(None, max_length=MAX_LORAS)
     sampler: str | None = None
-    clip_skip: int | None = None
+    clip_skip: int | None = Field(None, ge=-MAX_SEED, le=MAX_SEED)
     image: str | None = Field(
         None, description="Picture to start from: an http address, a data address, or the file in base64."
     )
@@ -94,7 +94,7 @@ class Action(Schema):
     """A button of a job's card."""
 
     action: str = Field(description="Such as `reroll`, `vary`, `upscale` or `favourite`.")
-    index: int | None = Field(None, ge=0, description="The picture, from 0; null: all of them.")
+    index: int | None = Field(None, ge=0, le=999, description="The picture, from 0; null: all of them.")
 
 
 class OfferedAction(Action):

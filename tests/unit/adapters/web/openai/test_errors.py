@@ -29,6 +29,9 @@ from tests.unit.adapters.web.harness import WebHarness
         ({"extra_body": {"svg": {"model": "x"}}}, "svg", "unsupported_parameter"),
         ({"extra_body": {"colour": "red"}}, "colour", "unknown_parameter"),
         ({"extra_body": {"steps": 1000}}, "steps", "refusal.steps.range"),
+        ({"n": 2**70}, "n", "refusal.count.range"),
+        ({"extra_body": {"seed": 10**4000}}, "seed", "refusal.seed.range"),
+        ({"extra_body": {"lora": ["x"]}}, "lora", "invalid_value"),
         ({"extra_body": {"seed": "x"}}, "seed", "refusal.seed.not_number"),
     ],
 )
