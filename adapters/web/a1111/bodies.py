@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from adapters.web.a1111.errors import InvalidBody, Problem
+from adapters.web.a1111.errors import FieldProblem, InvalidBody
 from bot.core.texts import clip
 
 MOST_PROBLEMS = 20
@@ -19,13 +19,13 @@ _MAX_SEED = 2**63 - 1
 B = TypeVar("B", bound=BaseModel)
 
 
-class Body(BaseModel):
+class A1111Body(BaseModel):
     """Fields are as lenient as FastAPI's: ``"20"`` is a number. Fields that are not declared are kept, to be named."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
 
-class DrawBody(Body):
+class A1111DrawBody(A1111Body):
     """What ``txt2img`` and ``img2img`` share. None stands for a field that was not sent."""
 
     prompt: str | None = None
@@ -59,11 +59,11 @@ class DrawBody(Body):
         return (self.batch_size or 1) * (self.n_iter or 1)
 
 
-class Txt2ImgBody(DrawBody):
+class Txt2ImgBody(A1111DrawBody):
     """The body of ``txt2img``."""
 
 
-class Img2ImgBody(DrawBody):
+class Img2ImgBody(A1111DrawBody):
     """The body of ``img2img``: pictures are base64, with or without ``data:image/png;base64,``."""
 
     init_images: list[str] | None = None
@@ -79,7 +79,7 @@ class Img2ImgBody(DrawBody):
     include_init_images: bool | None = None
 
 
-class PngInfoBody(Body):
+class PngInfoBody(A1111Body):
     """The body of ``png-info``."""
 
     image: str
@@ -92,7 +92,7 @@ def checked(sent: Mapping[str, object], form: type[B]) -> B:
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)[:MOST_PROBLEMS]
         raise InvalidBody(
-            [Problem(each["type"], ("body", *each["loc"]), each["msg"], _quoted(each["input"])) for each in found]
+            [FieldProblem(each["type"], ("body", *each["loc"]), each["msg"], _quoted(each["input"])) for each in found]
         ) from None
 
 

@@ -16,8 +16,8 @@ from importlib.metadata import version
 
 from aiohttp import web
 
-from adapters.web.a1111.bodies import DrawBody, Img2ImgBody, Txt2ImgBody, checked
-from adapters.web.a1111.errors import InvalidBody, Problem
+from adapters.web.a1111.bodies import A1111DrawBody, Img2ImgBody, Txt2ImgBody, checked
+from adapters.web.a1111.errors import FieldProblem, InvalidBody
 from adapters.web.a1111.options import remember_model
 from adapters.web.a1111.pictures import read_files
 from adapters.web.a1111.translation import Translated, translate
@@ -60,7 +60,7 @@ class _OpenJob:
 
     actor: Actor
     job_id: int
-    body: DrawBody
+    body: A1111DrawBody
     translated: Translated
     card: Card
     begun: float | None = None
@@ -104,7 +104,7 @@ class DrawingHandlers:
         """Draw from a picture, and answer with the pictures."""
         return await self._draw(request, Img2ImgBody)
 
-    async def _draw(self, request: web.Request, form: type[DrawBody]) -> web.Response:
+    async def _draw(self, request: web.Request, form: type[A1111DrawBody]) -> web.Response:
         actor, place = actor_of(request), place_of(request)
         async with self._bodies.large_json(request) as sent:
             body = checked(sent, form)
@@ -230,10 +230,10 @@ def _switch(request: web.Request, name: str) -> bool:
     if text.casefold() in {"false", "0", "no", "off"}:
         return False
     message = "Input should be a valid boolean, unable to interpret input"
-    raise InvalidBody([Problem("bool_parsing", ("query", name), message, text[:80])])
+    raise InvalidBody([FieldProblem("bool_parsing", ("query", name), message, text[:80])])
 
 
-def _echoed(body: DrawBody) -> dict[str, object]:
+def _echoed(body: A1111DrawBody) -> dict[str, object]:
     """Return the declared fields of a request as ``parameters`` repeats them, without pictures unless they are wanted."""
     found = body.model_dump(include=set(type(body).model_fields))
     if isinstance(body, Img2ImgBody) and not body.include_init_images:

@@ -36,7 +36,7 @@ _FIELDS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class FieldProblem:
     """A wrong field, as pydantic describes it."""
 
     type: str
@@ -46,9 +46,9 @@ class Problem:
 
 
 class InvalidBody(BadInput):
-    """The body has wrong fields; each is a Problem."""
+    """The body has wrong fields; each is a FieldProblem."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[FieldProblem]) -> None:
         first = problems[0]
         super().__init__("refusal.web.body", problem=f"{'.'.join(str(part) for part in first.loc[1:])}: {first.msg}")
         self.problems = problems
@@ -65,13 +65,13 @@ def error_form(refusal: Refusal, sentence: str, status: int) -> web.Response:
     return answer
 
 
-def _problems(refusal: Refusal, sentence: str) -> Sequence[Problem]:
+def _problems(refusal: Refusal, sentence: str) -> Sequence[FieldProblem]:
     if isinstance(refusal, InvalidBody):
         return refusal.problems
     parts = refusal.key.split(".")
     field = _FIELDS.get(parts[1]) if len(parts) > 1 else None
-    return [Problem("value_error", ("body",) if field is None else ("body", field), sentence)]
+    return [FieldProblem("value_error", ("body",) if field is None else ("body", field), sentence)]
 
 
-def _entry(problem: Problem) -> dict[str, object]:
+def _entry(problem: FieldProblem) -> dict[str, object]:
     return {"type": problem.type, "loc": list(problem.loc), "msg": problem.msg, "input": problem.input}

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from aiohttp import web
 
-from adapters.web.a1111.errors import InvalidBody, Problem
+from adapters.web.a1111.errors import FieldProblem, InvalidBody
 from adapters.web.a1111.translation import model_named
 from adapters.web.identity import actor_of, place_of, ref_of
 from adapters.web.request_checks import BodyReader
@@ -68,7 +68,7 @@ class OptionHandlers:
         fixed = next((name for name, value in wanted.items() if name != MODEL and value != current.get(name)), None)
         if fixed is not None:
             message = "This option can't be set here. Easel's clients can set sd_model_checkpoint, each for themselves."
-            raise InvalidBody([Problem("value_error", ("body", fixed[:80]), message)])
+            raise InvalidBody([FieldProblem("value_error", ("body", fixed[:80]), message)])
         named = wanted.get(MODEL)
         if named is not None and named != current[MODEL]:
             actor, place = actor_of(request), place_of(request)
@@ -76,7 +76,9 @@ class OptionHandlers:
             profile = model_named(named, models) if isinstance(named, str) else None
             if profile is None:
                 known = ", ".join(one.title for one in models)
-                raise InvalidBody([Problem("value_error", ("body", MODEL), f"Model not found. There are: {known}")])
+                raise InvalidBody(
+                    [FieldProblem("value_error", ("body", MODEL), f"Model not found. There are: {known}")]
+                )
             await remember_model(self._studio, actor, place, profile)
         return web.json_response(None)
 

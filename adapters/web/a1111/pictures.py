@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from adapters.web.a1111.errors import InvalidBody, Problem
+from adapters.web.a1111.errors import FieldProblem, InvalidBody
 from adapters.web.errors import BodyTooLarge
 from bot.core.requests import MAX_PICTURE_BYTES
 
@@ -38,14 +38,16 @@ def picture_of(text: str, *where: str | int) -> bytes:
     """
     loc = ("body", *where)
     if text.startswith(_ADDRESSES):
-        raise InvalidBody([Problem("value_error", loc, "Requests not allowed: send the picture itself, in base64")])
+        raise InvalidBody(
+            [FieldProblem("value_error", loc, "Requests not allowed: send the picture itself, in base64")]
+        )
     encoded = text.partition(",")[2] if text.startswith("data:") else text
     try:
         data = base64.b64decode(encoded)
     except (binascii.Error, ValueError):
         data = b""
     if not data:
-        raise InvalidBody([Problem("value_error", loc, "Invalid encoded image")])
+        raise InvalidBody([FieldProblem("value_error", loc, "Invalid encoded image")])
     if len(data) > MAX_PICTURE_BYTES:
         limit = MAX_PICTURE_BYTES // 2**20
         raise BodyTooLarge("refusal.web.pictures_too_large", limit=limit, together=limit)

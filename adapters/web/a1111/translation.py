@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.web.a1111.bodies import DrawBody, Img2ImgBody
-from adapters.web.a1111.errors import InvalidBody, Problem
+from adapters.web.a1111.bodies import A1111DrawBody, Img2ImgBody
+from adapters.web.a1111.errors import FieldProblem, InvalidBody
 from adapters.web.a1111.pictures import fitted_mask, picture_of
 from bot.core.requests import STRENGTH, DrawForm, nearest_size
 from engine.contract import MAX_CLIP_SKIP, Capability, Profile, Range
@@ -80,7 +80,7 @@ def model_named(name: str, models: Sequence[Profile]) -> Profile | None:
     return None
 
 
-async def translate(body: DrawBody, models: Sequence[Profile]) -> Translated:
+async def translate(body: A1111DrawBody, models: Sequence[Profile]) -> Translated:
     """Return a request as Easel draws it.
 
     Args:
@@ -118,9 +118,11 @@ async def translate(body: DrawBody, models: Sequence[Profile]) -> Translated:
     return done
 
 
-def _check_script(body: DrawBody) -> None:
+def _check_script(body: A1111DrawBody) -> None:
     if body.script_name and body.script_name.casefold() != "none":
-        raise InvalidBody([Problem("value_error", ("body", "script_name"), f"Script '{body.script_name}' not found")])
+        raise InvalidBody(
+            [FieldProblem("value_error", ("body", "script_name"), f"Script '{body.script_name}' not found")]
+        )
 
 
 def _model(named: object, models: Sequence[Profile], *, started: bool) -> tuple[str | None, Profile]:
@@ -129,7 +131,7 @@ def _model(named: object, models: Sequence[Profile], *, started: bool) -> tuple[
         if profile is None:
             known = ", ".join(one.name for one in models)
             where = ("body", "override_settings", "sd_model_checkpoint")
-            raise InvalidBody([Problem("value_error", where, f"Model not found. There are: {known}", named)])
+            raise InvalidBody([FieldProblem("value_error", where, f"Model not found. There are: {known}", named)])
         return named, profile
     if started:
         able = {Capability.IMAGE, Capability.EDIT}
@@ -137,7 +139,7 @@ def _model(named: object, models: Sequence[Profile], *, started: bool) -> tuple[
     return None, next((one for one in models if not one.needs_reference), models[0])
 
 
-def _style(body: DrawBody, notes: list[str]) -> str | None:
+def _style(body: A1111DrawBody, notes: list[str]) -> str | None:
     names = [name for name in body.styles or () if name]
     if len(names) > 1:
         notes.append(f"A picture has one style: {names[0]} was used, and not {', '.join(names[1:])}.")
@@ -154,7 +156,7 @@ def _fitted(name: str, value: float | None, limits: Range[int] | Range[float], d
     return f"{used:.10g}"
 
 
-def _size(body: DrawBody, done: Translated) -> str | None:
+def _size(body: A1111DrawBody, done: Translated) -> str | None:
     if body.width is None and body.height is None:
         return None
     side = done.profile.side.default
@@ -170,7 +172,7 @@ def _size(body: DrawBody, done: Translated) -> str | None:
     return "{}x{}".format(*used)
 
 
-def _sampler(body: DrawBody, done: Translated) -> str | None:
+def _sampler(body: A1111DrawBody, done: Translated) -> str | None:
     """Return the sampler of a name and a scheduler: Easel's names hold both, such as ``DPM++ 2M Karras``."""
     name = body.sampler_name or (body.sampler_index if isinstance(body.sampler_index, str) else None)
     scheduler = (body.scheduler or "").casefold()
@@ -192,7 +194,7 @@ def _sampler(body: DrawBody, done: Translated) -> str | None:
     return found
 
 
-def _clip_skip(settings: dict[str, Any], body: DrawBody, done: Translated) -> str | None:
+def _clip_skip(settings: dict[str, Any], body: A1111DrawBody, done: Translated) -> str | None:
     sent = settings.pop("CLIP_stop_at_last_layers", None)
     if sent is None:
         # SD.Next has it as a field.
@@ -210,7 +212,7 @@ async def _pictures(body: Img2ImgBody, done: Translated) -> dict[str, object]:
     """Return the fields of the pictures that a request starts from."""
     sent = body.init_images or []
     if not sent:
-        raise InvalidBody([Problem("missing", ("body", "init_images"), "Init image not found")])
+        raise InvalidBody([FieldProblem("missing", ("body", "init_images"), "Init image not found")])
     profile = done.profile
     if Capability.IMAGE not in profile.can and Capability.EDIT in profile.can:
         if body.mask:
@@ -261,7 +263,7 @@ def _note_mask(body: Img2ImgBody, done: Translated) -> None:
         done.notes.append("inpaint_full_res was not applied: small masks are always drawn at the picture's size.")
 
 
-def _control(body: DrawBody, done: Translated, *, started: bool) -> dict[str, object]:
+def _control(body: A1111DrawBody, done: Translated, *, started: bool) -> dict[str, object]:
     """Return the fields of the first ControlNet unit that is on; notes name scripts and units that are not applied."""
     found: dict[str, object] = {}
     for name, script in (body.alwayson_scripts or {}).items():
@@ -304,7 +306,7 @@ def _control_kind(unit: object, profile: Profile) -> str | None:
     return next((kind for kind in profile.controls if kind.casefold() in named), None)
 
 
-def _left_out(body: DrawBody) -> list[str]:
+def _left_out(body: A1111DrawBody) -> list[str]:
     """Return notes on the fields that are not applied."""
     notes = []
     for name, value in (body.model_extra or {}).items():
