@@ -20,6 +20,7 @@ from tests.unit.adapters.web.harness import WebHarness
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 FILE_SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
+MOVING = "return document.getAnimations().some((one) => one.playState === 'running')"
 PARAMETERS = (
     "a cat\nNegative prompt: blurry\nSteps: 20, Sampler: DPM++ 2M, CFG scale: 7, Seed: 34, Size: 256x144, Model: dream"
 )
@@ -76,6 +77,8 @@ class Walk:
         self.prefer(OTHER_SCHEME[self._scheme])
         found += axe.violations(self._browser, ["color-contrast"])
         self.prefer(self._scheme)
+        if self._browser.js(MOVING):
+            found.append("something moves, though no movement is preferred")
         self.states.append(state)
         self.wrong += [f"{state}: {one}" for one in found]
 

@@ -265,47 +265,6 @@ def test_a_phone_shows_everything_without_scrolling_sideways(served: Service, br
     assert browser.complaints() == []
 
 
-def luminance(colour: str) -> float:
-    parts = [float(part) / 255 for part in re.findall(r"[\d.]+", colour)[:3]]
-    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(browser: Browser, selector: str) -> float:
-    """Contrast of an element's words with what lies behind them, as WCAG counts it (1 to 21)."""
-    ink, paper = browser.js(
-        """let element = document.querySelector(arguments[0]);
-           const ink = getComputedStyle(element).color;
-           const see = (one) => getComputedStyle(one).backgroundColor;
-           while (element.parentElement && /, 0\\)$/.test(see(element))) element = element.parentElement;
-           return [ink, see(element)];""",
-        selector,
-    )
-    light, dark = sorted((luminance(ink), luminance(paper)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_can_be_read_in_light_and_dark(served: Service, browser: Browser, scheme: str) -> None:
-    browser.prefer(prefers_color_scheme=scheme, prefers_reduced_motion="reduce")
-    browser.open(served.url)
-    wall = luminance(browser.js("return getComputedStyle(document.body).backgroundColor"))
-    assert wall > 0.7 if scheme == "light" else wall < 0.05
-    drawn(browser, draw(browser, APPLE))
-    browser.chip("size")
-    words = [".size input:checked + .size-face .size-name", ".size input:not(:checked) + .size-face .quiet"]
-    poor = {selector: found for selector in words if (found := contrast(browser, selector)) < 4.5}
-    browser.write("prompt", "")
-    browser.one("#draw").click()
-    browser.until(lambda: browser.all("#error"), "a refusal")
-    words = [".brand", "#engine-text", "#draw", "#error", ".job-prompt", ".job-meta a", ".job-facts dt", ".chip-value"]
-    words += [".job-facts dd", ".job-buttons .plain", ".tab[aria-current]", ".tab:not([aria-current])", ".chip-label"]
-    poor |= {selector: found for selector in words if (found := contrast(browser, selector)) < 4.5}
-    assert poor == {}
-    moving = browser.js("return document.getAnimations().filter((one) => one.playState === 'running').length")
-    assert moving == 0
-
-
 def test_every_control_has_a_name_and_its_turn(served: Service, browser: Browser) -> None:
     browser.open(served.url)
     job = draw(browser, f"{APPLE} --count 2")
