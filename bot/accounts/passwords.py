@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import unicodedata
-
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from functools import cache
+from typing import TYPE_CHECKING
 
 from bot.accounts.sessions import SessionService
 from bot.accounts.store import credentials as rows
@@ -18,11 +17,13 @@ from bot.core.sign_in import NewSession, SignInMethod
 from bot.core.texts import lower
 from bot.storage.database import Transactions, Tx
 
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
+
 LEAST, MOST = 10, 256
 """Shortest and longest password, in characters."""
 
 _LOGIN = re.compile(r"[\w.@+-]{2,40}")
-_HASHER = PasswordHasher()
 
 
 def checked_login(typed: str) -> str:
@@ -64,7 +65,7 @@ class PasswordService:
     async def hashed(self, password: str) -> str:
         """Return the hash of a password that was checked."""
         async with self._turn:
-            return await asyncio.to_thread(_HASHER.hash, password)
+            return await asyncio.to_thread(_hash, password)
 
     async def sign_in(self, login: str, typed: str, *, browser: str = "", replaces: str = "") -> NewSession:
         """Open a session by name and password.
@@ -82,7 +83,7 @@ class PasswordService:
             raise NotAllowed("refusal.password.wrong")
         if not await self._matches(stored.hash, password):
             raise NotAllowed("refusal.password.wrong")
-        renewed = await self.hashed(password) if _HASHER.check_needs_rehash(stored.hash) else None
+        renewed = await self.hashed(password) if _is_outdated(stored.hash) else None
         async with self._db.write() as tx:
             # Changed meanwhile: the typed one is no longer right.
             if await rows.get_password(tx, stored.login) != stored:
@@ -120,8 +121,26 @@ class PasswordService:
             return await asyncio.to_thread(_verified, hashed, password)
 
 
+@cache
+def _hasher() -> PasswordHasher:
+    # Imported when a password is first used: an Easel without passwords saves 4 MiB.
+    from argon2 import PasswordHasher  # noqa: PLC0415 - see above
+
+    return PasswordHasher()
+
+
+def _hash(password: str) -> str:
+    return _hasher().hash(password)
+
+
+def _is_outdated(hashed: str) -> bool:
+    return _hasher().check_needs_rehash(hashed)
+
+
 def _verified(hashed: str, password: str) -> bool:
+    from argon2.exceptions import InvalidHashError, VerificationError  # noqa: PLC0415 - as above
+
     try:
-        return _HASHER.verify(hashed, password)
+        return _hasher().verify(hashed, password)
     except (VerificationError, InvalidHashError):
         return False
