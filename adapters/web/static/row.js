@@ -56,12 +56,16 @@ function begun({ new: card, notice }, say) {
   } else say(notice || t("begun", { job: card.job_id }));
 }
 
+// Whether the first model edits pictures, or another one serves edits.
+function canEdit() {
+  const { models, edit_model: editor } = store.about;
+  return models[0].can.includes("edit") || models.some((one) => one.name === editor);
+}
+
 /** Edit one of a card's pictures: it becomes a reference where a model can edit, else the picture to start from. */
 export function editPicture(card, picture) {
   const name = `easel-${card.job_id}-${picture.index + 1}.png`;
-  const { models, edit_model: editor } = store.about;
-  const able = models[0].can.includes("edit") || models.some((one) => one.name === editor);
-  return able ? addReference(picture.url, name) : addStart(picture.url, name);
+  return canEdit() ? addReference(picture.url, name) : addStart(picture.url, name);
 }
 
 /** Start from one of a card's pictures. */
@@ -87,6 +91,7 @@ function Picture({ card, picture, position, tab, say }) {
           data-star=${picture.index} onClick=${() => store.star(card.job_id, picture.index)} />`}
         ${buttonsOf(card, picture.index).map((one) => html`<${Action} key=${one.action} icon=${one.icon} bare label=${one.label} tab=${tab} data-action=${one.action} onClick=${() => pressed(one.id, say)} />`)}
         <${Action} icon="image" bare label=${t("start_from")} tab=${tab} data-action="start" onClick=${() => startFrom(card, picture)} />
+        ${canEdit() && html`<${Action} icon="brush" bare label=${t("keys.edit")} tab=${tab} data-action="edit" onClick=${() => editPicture(card, picture)} />`}
         <a class="plain bare" href=${picture.download} download tabindex=${tab} title=${t("download")} aria-label=${t("download")}><${Icon} name="download" /></a>
       </figcaption>
     </figure>`;

@@ -92,8 +92,14 @@ async def test_pictures_are_put_in_order_and_edited(app: WebHarness, browser: Br
         assert strip(browser) == [BLUE, GREEN, RED]
         assert facts(browser).items() >= {"Edited from": "3 pictures", "Model": "The Editor", "Size": "240x160"}.items()
 
-        browser.all(".reference-remove")[1].click()
-        assert names_of(browser) == ["blue", "red"]
+        # What was drawn is edited further, as the last of them where there is room.
+        browser.chip("pictures")
+        browser.all(".reference-remove")[2].click()
+        browser.press(".picture-actions [data-action=edit]")
+        browser.until(lambda: names_of(browser)[2:] == ["easel-1-1"], "the drawing")
+        browser.chip("pictures")
+        browser.all(".reference-remove")[2].click()
+        assert names_of(browser) == ["blue", "green"]
         assert browser.one("#references-zone").is_displayed()
         while browser.all(".reference-remove"):
             browser.one(".reference-remove").click()
