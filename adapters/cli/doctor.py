@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.util
 import json
 import os
 import shutil
@@ -22,7 +23,8 @@ from adapters.platform import CatalogueMessage, CheckContext, ConfiguredPlatform
 from bot.core.access import guarded
 from bot.core.errors import BadInput
 from bot.maintenance import store
-from bot.settings import Settings
+from bot.provenance.sealing import load_seal
+from bot.settings import SealMode, Settings
 from bot.storage import data_files
 from bot.storage.data_files import MIN_FREE_BYTES
 from engine import catalogue, lora_catalogue, models_file, text_folder, upscaler_file
@@ -271,6 +273,22 @@ def check_moderation(settings: Settings) -> Finding | None:
     return Finding("moderation", True, found)
 
 
+def check_provenance(settings: Settings) -> Finding:
+    """What picture files say, and whether they are signed."""
+    told = text(f"cli.doctor.provenance.{settings.provenance_recipe.value}")
+    try:
+        seal = load_seal(settings)
+    except BadInput as refusal:
+        return Finding("provenance", False, text(refusal.key, **refusal.params), text("cli.doctor.provenance.do"))
+    if seal is not None:
+        signed = "signed"
+    elif importlib.util.find_spec("c2pa") is None:
+        signed = "no_package"
+    else:
+        signed = "off" if settings.provenance_c2pa is SealMode.OFF else "no_keys"
+    return Finding("provenance", True, f"{told} {text(f'cli.doctor.provenance.{signed}')}")
+
+
 def check_styles(data_dir: Path) -> Finding | None:
     """The operator's styles; None where there are no files."""
     found = styles.load(data_dir)
@@ -335,6 +353,7 @@ async def _findings() -> AsyncIterator[Finding]:
         await check_clock(settings),
         await check_newcomers(app),
         await asyncio.to_thread(check_moderation, settings),
+        await asyncio.to_thread(check_provenance, settings),
         await asyncio.to_thread(check_styles, settings.data_dir),
     ]
     for finding in filter(None, optional):

@@ -10,7 +10,7 @@ import pytest
 from adapters.cli import doctor, environment
 from bot.maintenance import store
 from bot.maintenance.store import Doubt
-from bot.settings import Settings
+from bot.settings import SealMode, Settings
 from bot.storage.database import Database
 from engine import catalogue
 from engine.families.registry import known_models
@@ -156,3 +156,15 @@ async def test_a_clock_that_is_doubted_is_named(settings: Settings) -> None:
             else:
                 assert found is not None
                 assert (found.ok, said in found.found) == (False, True)
+
+
+def test_what_files_say_and_whether_they_are_signed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = doctor.check_provenance(settings)
+    assert found.ok
+    assert "public requests" in found.found
+    assert "easel provenance init" in found.found
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert "easel[c2pa]" in doctor.check_provenance(settings).found
+    wanted = doctor.check_provenance(settings.model_copy(update={"provenance_c2pa": SealMode.ON}))
+    assert not wanted.ok
+    assert "--force" in wanted.advice
