@@ -22,13 +22,14 @@ export async function fillComposer(recipe) {
   const fields = {};
   if (recipe.model !== undefined) fields.model = recipe.model === models[0].name ? "" : recipe.model;
   const model = models.find(({ name }) => name === (recipe.model ?? draft.chosen.name)) ?? models[0];
-  for (const name of ["prompt", "negative", "seed", "steps", "guidance", "sampler", "count", "style", "clip_skip", "strength", "control", "control_weight"]) {
+  for (const name of ["prompt", "seed", "steps", "guidance", "sampler", "count", "style", "clip_skip", "strength", "control", "control_weight"]) {
     if (recipe[name] === undefined) continue;
     const value = recipe[name] === null ? "" : String(recipe[name]);
-    const usual = { steps: model.steps.default, guidance: model.guidance.default, sampler: model.sampler, negative: model.negative_default, clip_skip: model.clip_skip?.default ?? 0 }[name];
+    const usual = { steps: model.steps.default, guidance: model.guidance.default, sampler: model.sampler, clip_skip: model.clip_skip?.default ?? 0 }[name];
     fields[name] = value === String(usual ?? "") ? "" : value;
   }
   if (fields.count === "") fields.count = "1";
+  if (recipe.negative !== undefined) Object.assign(fields, { negative: recipe.negative, negative_changed: recipe.negative !== model.negative_default });
   if (recipe.width && recipe.height) {
     const [preset] = Object.entries(model.presets).find(([, [width, height]]) => width === recipe.width && height === recipe.height) ?? [""];
     Object.assign(fields, { preset, size: preset ? "" : `${recipe.width}x${recipe.height}` });
@@ -39,7 +40,12 @@ export async function fillComposer(recipe) {
   // What somebody wrote is not lost by it.
   const lost = before.prompt.trim() && before.prompt !== draft.fields.prompt;
   if (lost) store.say(t("draft.replaced"), "info", () => draft.set(before));
+  // Pictures of another request would change this one.
+  if (recipe.start === null) draft.removeStart();
+  if (recipe.references) while (draft.references.length) draft.removeReference(0);
   if (recipe.start) await addStart(recipe.start, recipe.start.split("/").at(-1));
+  const mask = recipe.start && recipe.mask && (await blobOf(recipe.mask));
+  if (mask) draft.setMask(mask);
   for (const url of recipe.references ?? []) await addReference(url, url.split("/").at(-1));
   focusPrompt();
 }

@@ -22,6 +22,8 @@ const EMPTY = {
   steps: "",
   guidance: "",
   negative: "",
+  // Whether the negative prompt was changed; until then it is the model's default.
+  negative_changed: false,
   sampler: "",
   clip_skip: "",
   strength: "0.6",
@@ -119,6 +121,12 @@ class Draft {
   /** Whether a LoRA can be used with the model. */
   fits({ family }) {
     return !family || family === this.model.family;
+  }
+
+  /** The negative prompt as the form shows it. */
+  get negative() {
+    if (this.model.negative === "never") return "";
+    return this.fields.negative_changed ? this.fields.negative : this.model.negative_default;
   }
 
   /** How many references there is room for. */
@@ -247,14 +255,16 @@ class Draft {
       seed: fields.seed.trim(),
       steps: fields.steps.trim(),
       guidance: fields.guidance.trim(),
-      negative: model.negative === "never" ? "" : fields.negative.trim(),
       sampler: fields.sampler,
       clip_skip: model.clip_skip ? fields.clip_skip.trim() : "",
       lora: this.loras.map(({ lora, weight }) => `${lora.name}:${weight}`).join(", "),
       parent: this.shape?.from,
       ...this.#use(),
     };
-    return { prompt: fields.prompt, ...Object.fromEntries(Object.entries(asked).filter(([, value]) => value)) };
+    const body = { prompt: fields.prompt, ...Object.fromEntries(Object.entries(asked).filter(([, value]) => value)) };
+    // An empty one is sent too: it takes the place of the model's default.
+    const negative = this.negative.trim();
+    return model.negative === "never" || negative === model.negative_default ? body : { ...body, negative };
   }
 
   // A control picture has a weight, and a picture to start from a strength.

@@ -23,7 +23,7 @@ export function More() {
   const others = samplers.filter((name) => name !== sampler);
   const ignored = negative === "never" || (negative === "with_guidance" && !(Number(fields.guidance || guidance.default) > 1));
   const about = { always: "", with_guidance: t("negative.with_guidance"), never: t("negative.never") }[negative];
-  const set = ["seed", "steps", "guidance", "sampler", "negative"].filter((name) => fields[name].trim()).length + Number(Boolean(clipSkip && fields.clip_skip.trim()));
+  const set = ["seed", "steps", "guidance", "sampler"].filter((name) => fields[name].trim()).length + Number(draft.negative !== model.negative_default) + Number(Boolean(clipSkip && fields.clip_skip.trim()));
   return html`
     <${Chip} name="more" label=${t("advanced")} icon="sliders" value=${set || ""} set=${set > 0} wide>
       <div class="pair">
@@ -46,8 +46,8 @@ export function More() {
       </div>`}
       <div class=${ignored ? "field ignored" : "field"}>
         <label for="negative">${t("negative")}</label>
-        <textarea id="negative" rows="2" aria-describedby="negative-about" placeholder=${model.negative_default || t("negative.placeholder")}
-          disabled=${negative === "never"} value=${fields.negative} onInput=${(event) => draft.set({ negative: event.target.value })} ...${invalid("negative", draft)}></textarea>
+        <textarea id="negative" rows="2" aria-describedby="negative-about" placeholder=${t("negative.placeholder")}
+          disabled=${negative === "never"} value=${draft.negative} onInput=${(event) => draft.set({ negative: event.target.value, negative_changed: true })} ...${invalid("negative", draft)}></textarea>
         <p id="negative-about" class="about">${about}</p>
         <${FieldError} of="negative" />
       </div>

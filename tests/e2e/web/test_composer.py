@@ -142,6 +142,9 @@ async def test_everything_of_a_request_is_chosen_by_chips(
         # Sampler and clip skip; a wrong one is shown where it stands.
         browser.choose("model", "sd15")
         browser.chip("more")
+        # The model's own negative prompt stands in its field; an empty one takes its place.
+        assert browser.one("#negative").get_attribute("value") == sd15().negative_default
+        browser.write("negative", "")
         own = text("en", "web.sampler.own", name="Euler")
         assert options(browser, "sampler") == [own, *(name for name in sd15().samplers if name != "Euler")]
         Select(browser.one("#sampler")).select_by_visible_text("DPM++ 2M Karras")
@@ -166,7 +169,7 @@ async def test_everything_of_a_request_is_chosen_by_chips(
         assert options(browser, "sampler") == [own, "Heun", "DPM++ 2M", "DPM++ 2M SDE", "UniPC"]
         assert Select(browser.one("#sampler")).first_selected_option.text == own
         assert not browser.all("#clip-skip")
-        # What the model takes no notice of looks so.
+        # A field that the model ignores is marked so.
         assert browser.all(".ignored #negative")
         browser.write("guidance", "3")
         browser.until(lambda: not browser.all(".ignored"), "a guidance that makes it count")
@@ -180,6 +183,7 @@ async def test_everything_of_a_request_is_chosen_by_chips(
         ("demo", "", 1.0, False, "", 0),
         ("sd15", "", 1.0, False, "DPM++ 2M Karras", 2),
     ]
+    assert engine.painted[3].negative == ""
     assert engine.painted[2].loras == (LoraRequest("ink", 0.8), LoraRequest("pixel-art", -1.95))
     assert engine.painted[3].loras == ()
 

@@ -207,6 +207,14 @@ async def test_a_part_is_painted_over_and_drawn_anew(app: WebHarness, browser: B
         browser.until("return document.activeElement.id === 'prompt'", "the prompt has the focus")
         browser.keys("a green pear", Keys.ENTER)
         browser.until("return document.querySelector('[data-picture=\"2/0\"]')", "the new picture", 60)
+
+        # Its request again has its picture and its mask; that of a request without pictures has none.
+        browser.press("#row-1 [data-action=reuse]")
+        browser.until("return !document.getElementById('mask-remove')", "no mask")
+        browser.press("#row-2 [data-action=reuse]")
+        browser.until("return document.getElementById('mask-remove')", "the mask")
+        browser.press("#row-1 [data-action=reuse]")
+        browser.until("return !document.getElementById('mask-remove')", "the pictures are taken away")
         assert browser.complaints() == []
 
     await look(app, scene)
