@@ -15,7 +15,7 @@ from PIL import ImageOps
 
 from engine.contract import MADE_CONTROL, BadImage, Recipe
 from engine.diffusion.controlnets import canny, is_edge_map
-from engine.families.denoise_state import InitImage, Surroundings
+from engine.families.denoise_state import InitImage, WholePicture
 
 MAX_PIXELS = 50_000_000
 """Largest number of pixels, checked in the header: a decoded picture of this size takes 150 MB."""
@@ -123,7 +123,7 @@ def read(recipe: Recipe, upscaler: ImageUpscaler | None = None) -> Generator[Non
         return InitImage(pixels, grey, by)
     # From the files, which may be larger than the picture that is drawn.
     part = np.array(_part(picture, size, box), np.uint8)
-    return InitImage(part, _grey(_part(mask, size, box)), by, Surroundings(box, pixels, grey))
+    return InitImage(part, _grey(_part(mask, size, box)), by, WholePicture(box, pixels, grey))
 
 
 def read_control(recipe: Recipe) -> NDArray[np.uint8]:

@@ -35,7 +35,7 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class WholePicture:
     """The whole picture around a part that is drawn at full size.
 
     Attributes:
@@ -63,7 +63,7 @@ class InitImage:
     pixels: NDArray[np.uint8]
     mask: NDArray[np.float32] | None = None
     upscaler: str = ""
-    around: Surroundings | None = None
+    around: WholePicture | None = None
 
     @property
     def zoomed(self) -> bool:
@@ -87,7 +87,7 @@ def kept_outside_mask(pixels: Tensor, init_image: InitImage | None) -> Tensor:
     return _mixed(pixels, init_image.pixels, init_image.mask)
 
 
-def _put_back(pixels: Tensor, around: Surroundings) -> Tensor:
+def _put_back(pixels: Tensor, around: WholePicture) -> Tensor:
     left, top, right, bottom = around.box
     # Averages the pixels that become one, without the ringing of Lanczos at the edges of what was drawn.
     size = (right - left, bottom - top)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from engine.families.denoise_state import InitImage, Surroundings, kept_outside_mask
+from engine.families.denoise_state import InitImage, WholePicture, kept_outside_mask
 
 SIDE = 64
 PIXELS = np.random.default_rng(1).normal(0.5, 0.4, (SIDE, SIDE, 3)).astype(np.float32)
@@ -32,7 +32,7 @@ def test_an_enlarged_part_is_put_back_as_by_pillow_and_numpy() -> None:
     small, share = np.stack([np.asarray(plane) for plane in planes], axis=-1), MASK[part][..., None]
     expected = SOURCE.astype(np.float32) / np.float32(255)
     expected[part] = small * share + expected[part] * (1 - share)
-    start = InitImage(SOURCE, MASK, around=Surroundings(box, SOURCE, MASK))
+    start = InitImage(SOURCE, MASK, around=WholePicture(box, SOURCE, MASK))
     assert np.array_equal(kept_outside_mask(torch.from_numpy(PIXELS), start).numpy(), expected)
 
 
