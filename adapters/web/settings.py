@@ -52,7 +52,7 @@ class WebSettings(PlatformSettings):
     host: str = Field(
         "127.0.0.1",
         min_length=1,
-        description="Address that the page listens on; other machines than this one need the page's token.",
+        description="Address that the page listens on; from other machines than this one people sign in.",
     )
     port: int = Field(7860, ge=0, le=65535, description="Port of the page; 0 turns the page off.")
     public_url: str | None = Field(

@@ -19,7 +19,7 @@ async def add_passkey(tx: Tx, passkey: Passkey) -> None:
     """Store a verified passkey of its account.
 
     Raises:
-        BadInput: It is known already.
+        BadInput: It is registered already.
         NotAllowed: The person has the most passkeys.
     """
     if len(await rows.passkeys_of(tx, passkey.account_id)) >= MOST:

@@ -71,7 +71,7 @@ class PasswordService:
         """Open a session by name and password.
 
         Raises:
-            NotAllowed: They do not belong together, or the person is banned everywhere.
+            NotAllowed: The name or the password is wrong, or the person is banned everywhere.
         """
         password = unicodedata.normalize("NFKC", typed)[: MOST + 1]
         async with self._db.read() as tx:

@@ -129,7 +129,7 @@ def walk(visitor: Visitor, first: str, second: str, link: str) -> None:
     browser.write("field-login", "bob")
     browser.write("field-password", "wrong")
     visitor.press("Sign in")
-    visitor.see("do not belong together")
+    visitor.see("is wrong; try again")
     browser.write("field-password", PASSWORD)
     visitor.press("Sign in")
     visitor.at("/")
