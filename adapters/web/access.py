@@ -13,8 +13,8 @@ import hmac
 import os
 import secrets
 import stat
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from aiohttp import hdrs, web
@@ -181,6 +181,35 @@ class AccessControl:
             samesite="Lax",
         )
 
+    @contextmanager
+    def attempt(self, request: web.Request, wrong: str, *more: str) -> Iterator[None]:
+        """Count what the block checks as a failure from its beginning, so that guesses side by side are limited too.
+
+        Args:
+            request: The request.
+            wrong: Key of the refusal for a wrong secret. Without this refusal, the failure is taken back.
+            more: Further keys that failures are counted by.
+
+        Raises:
+            TooManyRequests: The client, or one of the further keys, has failed too often.
+        """
+        self.check_attempts(request, *more)
+        keys = (self.client_of(request).bucket, *more)
+        for key in keys:
+            self.failures.take(key)
+        failed = False
+        try:
+            yield
+        except Refusal as refusal:
+            failed = refusal.key == wrong
+            raise
+        finally:
+            if failed:
+                self._studio.count_refused("credentials")
+            else:
+                for key in keys:
+                    self.failures.give_back(key)
+
     def check_attempts(self, request: web.Request, *more: str) -> None:
         """Raise TooManyRequests if the client, or one of the further keys, has failed too often."""
         wait = max(self.failures.wait(key) for key in (self.client_of(request).bucket, *more))
@@ -209,28 +238,39 @@ class AccessControl:
             self._studio.count_refused("origin")
             raise
 
-    async def _identify(self, request: web.Request, client: ClientAddress) -> Identity | None:
-        """Return whom a request acts as: by its API key or token, else by its session, else by its address."""
+    async def _identify(self, request: web.Request, client: ClientAddress, *, limited: bool = True) -> Identity | None:
+        """Return whom a request acts as: by its API key, else by its session or the page's token, else by its address.
+
+        Args:
+            request: The request.
+            client: Where it comes from.
+            limited: Whether wrong secrets count as failures, and too many of them refuse a token.
+        """
         accounts = self._studio.accounts
         secret = secret_of(request)
         if secret.startswith(KEY_PREFIX):
-            self.check_attempts(request)
+            # Nobody guesses a key: a right one works, however many wrong ones its network has sent.
             identity = await accounts.keys.identity(secret)
             if identity is None:
-                self.count_failure(request)
+                if limited:
+                    self.check_attempts(request)
+                    self.count_failure(request)
                 raise Unauthorized("refusal.web.key")
             return identity
-        if secret and self._token:
-            self.check_attempts(request)
-            if self._right(secret):
-                return _owner(SignInMethod.TOKEN)
+        # Before the token: nobody may try tokens beside a session that makes each of them succeed.
         if session := self.session_of(request):
             identity = await accounts.sessions.identity(session, self._token)
             if identity is not None:
                 return identity
+        # From here on nothing is awaited: guesses side by side are counted one after the other.
+        if secret and self._token:
+            if limited:
+                self.check_attempts(request)
+            if self._right(secret):
+                return _owner(SignInMethod.TOKEN)
         if self.is_local(request, client):
             return _owner(SignInMethod.LOCAL)
-        if secret and self._token:
+        if secret and self._token and limited:
             self.count_failure(request)
         return None
 
@@ -272,7 +312,7 @@ class AccessControl:
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
             try:
-                allowed = role_of(await self._identify(request, client)) >= role
+                allowed = role_of(await self._identify(request, client, limited=False)) >= role
             except NotAllowed:
                 allowed = False
             except Refusal:

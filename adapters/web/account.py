@@ -174,14 +174,10 @@ class AccountHandlers:
         """Change one's password; all other sessions end."""
         identity, body = _identity(request), await self._bodies.json(request, PasswordBody)
         bucket = f"account {_own(request)}"
-        self._access.check_attempts(request, bucket)
-        try:
+        with self._access.attempt(request, "refusal.password.old", bucket):
             await self._studio.accounts.passwords.change(
                 _own(request), body.old, body.new, session_id=identity.session_id
             )
-        except NotAllowed:
-            self._access.count_failure(request, bucket)
-            raise
         return web.json_response({})
 
     async def passkey_options(self, request: web.Request) -> web.Response:

@@ -34,6 +34,11 @@ class RateLimit:
             self._buckets.popitem(last=False)
         return 0.0
 
+    def give_back(self, key: str) -> None:
+        """Give back one that was taken."""
+        if key in self._buckets:
+            self._buckets[key] = (min(float(self._burst), self._left(key) + 1), self._clock())
+
     def _left(self, key: str) -> float:
         level, at = self._buckets.get(key, (float(self._burst), 0.0))
         return min(float(self._burst), level + (self._clock() - at) * self._rate)

@@ -88,13 +88,8 @@ class SignInHandlers:
                 raise Unauthorized("refusal.web.token.wrong")
             return await self._access.open_by_token(request)
         # By the name too: many clients may guess the password of one.
-        self._access.check_attempts(request, f"login {login}")
-        try:
+        with self._access.attempt(request, "refusal.password.wrong", f"login {login}"):
             return await accounts.passwords.sign_in(login, form.get("password", ""), **self._browser(request))
-        except NotAllowed as refusal:
-            if refusal.key == "refusal.password.wrong":
-                self._access.count_failure(request, f"login {login}")
-            raise
 
     async def passkey_options(self, request: web.Request) -> web.Response:
         """Return what the browser needs for a sign-in by passkey."""

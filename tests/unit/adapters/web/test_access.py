@@ -137,6 +137,24 @@ async def test_a_wrong_token_is_none(exposed: WebHarness, peer: dict[str, str], 
     assert await status(exposed, "/api/info", Host=LAN, Authorization=bad) == 401
 
 
+async def test_a_session_does_not_let_its_member_try_tokens(exposed: WebHarness, peer: dict[str, str]) -> None:
+    assert peer
+    session = await exposed.signed_in()
+    for token in ("wrong", TOKEN):
+        bearer = {"Host": LAN, "Cookie": session["Cookie"], "Authorization": f"Bearer {token}"}
+        assert await status(exposed, "/api/account", **bearer) == 200
+        assert await status(exposed, "/metrics", **bearer) == 403
+
+
+async def test_wrong_keys_of_others_do_not_shut_out_a_right_one(exposed: WebHarness, peer: dict[str, str]) -> None:
+    assert peer
+    key = await exposed.key_for()
+    wrong = {"Host": LAN, "Authorization": "Bearer easel-wrong"}
+    codes = [await status(exposed, "/api/info", **wrong) for _ in range(access.FAILURES + 1)]
+    assert codes == [401] * access.FAILURES + [429]
+    assert await status(exposed, "/api/info", Host=LAN, **key) == 200
+
+
 async def test_the_link_gives_a_cookie_and_hides_the_token(exposed: WebHarness, peer: dict[str, str]) -> None:
     assert peer
     async with exposed.client.get(

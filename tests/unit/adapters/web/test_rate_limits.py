@@ -38,6 +38,14 @@ def test_refused_requests_cost_nothing_more() -> None:
         assert limit.take("a") == pytest.approx(1)
 
 
+def test_what_is_given_back_can_be_taken_again() -> None:
+    limit = RateLimit(per_minute=1, burst=1, clock=Clock())
+    limit.give_back("a")
+    assert limit.take("a") == 0
+    limit.give_back("a")
+    assert [limit.take("a") > 0 for _ in range(2)] == [False, True]
+
+
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limits, "MOST_BUCKETS", 10)
     limit = RateLimit(per_minute=1, burst=1, clock=Clock())

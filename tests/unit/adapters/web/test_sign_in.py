@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 from typing import Any
@@ -248,6 +249,41 @@ async def test_guesses_of_one_name_are_refused_from_everywhere(
     assert answer.status == 429
     assert int(answer.headers["Retry-After"]) > 0
     assert (await ask(club, "POST", "/signin", {"login": "bob", "password": "x"})).status == 401
+
+
+@pytest.mark.parametrize("change", [False, True])
+async def test_guesses_side_by_side_are_no_more_than_one_after_the_other(
+    club: WebHarness, monkeypatch: pytest.MonkeyPatch, change: bool
+) -> None:
+    cookie = (await member(club)).cookie
+    hold, tried = asyncio.Event(), 0
+
+    async def slow(*_: object, **__: object) -> bool:
+        nonlocal tried
+        tried += 1
+        await hold.wait()
+        return False
+
+    monkeypatch.setattr(club.studio.accounts.passwords, "_matches", slow)
+
+    async def guess() -> int:
+        if change:
+            body = {"old": "x", "new": "another long password"}
+            return (await club.post("/api/account/password", body, headers={**cookie, "Origin": club.origin}))[0]
+        return (await ask(club, "POST", "/signin", {"login": "ada", "password": "x"})).status
+
+    guesses = [asyncio.create_task(guess()) for _ in range(access.FAILURES + 5)]
+    await club.until(lambda: sum(one.done() for one in guesses) == 5)
+    hold.set()
+    codes = sorted(await asyncio.gather(*guesses))
+    assert codes == [403 if change else 401] * access.FAILURES + [429] * 5
+    assert tried == access.FAILURES
+
+
+async def test_right_passwords_are_no_failures(club: WebHarness) -> None:
+    await member(club)
+    for _ in range(access.FAILURES + 1):
+        assert (await ask(club, "POST", "/signin", {"login": "ada", "password": PASSWORD})).status == 303
 
 
 async def test_guessing_links_is_limited(club: WebHarness) -> None:
