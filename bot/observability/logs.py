@@ -162,5 +162,7 @@ def configure(settings: Settings, more_secrets: Iterable[str] = (), stream: Text
     root.setLevel(settings.log_level)
     for name in _VERBOSE:
         logging.getLogger(name).setLevel(max(logging.INFO, root.level))
+    # It tells at each start that it has started.
+    logging.getLogger("mcp").setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(True)
     return handler
