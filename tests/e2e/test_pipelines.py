@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from selenium.webdriver.support.ui import Select
 
 from tests.e2e.service import Service
 from tests.e2e.web.browser import Browser
@@ -116,9 +115,9 @@ def test_a_person_draws_and_edits_with_klein_on_the_page(service: Service, tmp_p
     browser = Browser(tmp_path)
     try:
         browser.open(service.url)
-        Select(browser.one("#model")).select_by_value(model_of("Flux2KleinPipeline"))
-        browser.one("#advanced summary").click()
-        browser.one("#seed").send_keys(str(SEED))
+        browser.choose("model", model_of("Flux2KleinPipeline"))
+        browser.chip("more")
+        browser.write("seed", str(SEED))
         made = draw(browser, PROMPT)
         assert np.array_equal(stored(service, made), plain(service, "Flux2KleinPipeline"))
         browser.one("#references").send_keys("\n".join(map(str, files)))
