@@ -341,7 +341,7 @@ def test_everything_goes_on_after_a_restart(served: Service, browser: Browser) -
     # An address leads to a row, wherever it is.
     browser.open(f"{served.url}/#job/{first}")
     browser.until(lambda: browser.focused() == f"row-{first}", "the row of a picture from before")
-    browser.press(f"#row-{first} [data-action=seed]")
+    browser.keys("s")
     # Somebody reads further down: what is new waits until it is asked for.
     browser.until(lambda: browser.all("#fresh"), "that there is something new")
     assert browser.text("#fresh") == text("en", "web.fresh", n=1)

@@ -95,7 +95,8 @@ async def test_pictures_are_put_in_order_and_edited(app: WebHarness, browser: Br
         # What was drawn is edited further, as the last of them where there is room.
         browser.chip("pictures")
         browser.all(".reference-remove")[2].click()
-        browser.press(".picture-actions [data-action=edit]")
+        browser.js("document.querySelector('.picture-open').focus()")
+        browser.keys("e")
         browser.until(lambda: names_of(browser)[2:] == ["easel-1-1"], "the drawing")
         browser.chip("pictures")
         browser.all(".reference-remove")[2].click()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -132,6 +133,11 @@ async def test_a_drawing_starts_from_a_picture_and_is_seen_to_come(
         job = draw(browser, "a red apple --seed 7 --steps 50")
         browser.until(step, "a preview in place of the picture")
         place = browser.js(PLACE)
+        # The step, the seconds gone and left, and the seed.
+        live = browser.text(".live-facts")
+        assert re.match(r"Step \d+ of \d+", live), live
+        assert text("en", "web.live.seed", seed="7") in live
+        assert re.search(r"\d s\b", live), live
         loop.call_soon_threadsafe(app.gate.open)
         assert drawn(browser, job) == 1
 
@@ -192,15 +198,20 @@ async def test_pictures_are_varied_enlarged_and_started_from(
     def scene(url: str) -> None:
         browser.open(url)
         drawn(browser, draw(browser, "a red apple --seed 7"))
-        varied = begun(browser, lambda: browser.press(".picture-actions [data-action=vary]"))
+        # By keys, for the picture that has the focus.
+        focus = "document.querySelector(arguments[0]).focus()"
+        browser.js(focus, ".picture-open")
+        varied = begun(browser, lambda: browser.keys("v"))
         assert drawn(browser, varied) == 2
         assert facts(browser).items() >= {"Seed": "7", "Variation": "0.25"}.items()
-        large = begun(browser, lambda: browser.press(".picture:nth-child(2) [data-action=upscale]"))
+        browser.js(focus, ".picture:nth-child(2) .picture-open")
+        large = begun(browser, lambda: browser.keys("u"))
         assert drawn(browser, large) == 1
         assert browser.js("return document.querySelector('.picture img').naturalWidth") == 384
         assert facts(browser).items() >= {"Upscaled": "2×", "Size": "384x384"}.items()
 
-        browser.press(".picture-actions [data-action=start]")
+        browser.js(focus, ".picture-open")
+        browser.keys("i")
         browser.until("return document.querySelector('#chip-pictures canvas')", "it in the composer")
         browser.chip("pictures")
         browser.until(lambda: kept(browser), "it in its field")

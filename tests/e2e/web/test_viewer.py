@@ -38,6 +38,16 @@ const given = new DataTransfer();
 given.items.add(new File([bytes], name, {type: 'image/png'}));
 document.body.dispatchEvent(new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: given}));
 """
+SWIPE = """
+const stage = document.querySelector('.stage');
+stage.setPointerCapture = () => {};
+const of = (type, x) => stage.dispatchEvent(new PointerEvent(type, {
+  pointerId: 7, pointerType: 'touch', button: 0, clientX: 400 + x, clientY: 300, bubbles: true, cancelable: true
+}));
+of('pointerdown', 0);
+of('pointermove', arguments[0] / 2);
+of('pointerup', arguments[0]);
+"""
 
 
 def address(browser: Browser) -> str:
@@ -95,6 +105,12 @@ async def test_a_picture_is_looked_at_from_all_sides(app: WebHarness, browser: B
         browser.until("return location.hash === '#job/1/2'", "the next picture")
         browser.keys(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
         browser.until("return location.hash === '#job/2/1'", "the picture of the request before")
+
+        # A finger that moves to the side turns too.
+        browser.js(SWIPE, -200)
+        browser.until("return location.hash === '#job/1/1'", "the next picture, by a swipe")
+        browser.js(SWIPE, 200)
+        browser.until("return location.hash === '#job/2/1'", "the one before")
 
         # Zoom by keys and by the wheel, around the pointer; 0 shows all again.
         fitting = width(browser)
