@@ -286,7 +286,7 @@ class AccountHandlers:
 
 
 def account_json(studio: Studio, request: web.Request) -> Json | None:
-    """Return the name and the links of whoever uses the page, for its menu; None for programs.
+    """Return the name and the links of the person at the page, for its menu; None for programs.
 
     ``id`` names what the browser keeps for them, so that others who use it later do not get that.
     """

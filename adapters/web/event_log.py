@@ -27,7 +27,7 @@ class Entry:
 
 @dataclass(slots=True)
 class EventLog:
-    """The last change of each job of one person, the latest last. An earlier change of the same job needs no reader.
+    """The last change of each job of one person, the latest last. Earlier changes of the same job are dropped.
 
     Attributes:
         start: Number of the last change before the log began.

@@ -1,4 +1,4 @@
-"""``/mcp``: the protocol's server, an ASGI application, inside the page's own server."""
+"""``/mcp``: runs the MCP package's ASGI application inside the page's server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_BODY = 16 * 2**20
 """Most bytes of a message: a picture to change, in base64."""
 
 WATCH_SECONDS = 0.5
-"""Seconds between two looks whether a client has left."""
+"""Seconds between two checks whether a client has disconnected."""
 
 CALLER = "easel.caller"
 """Key of the caller in the scope of a request."""
@@ -35,9 +35,9 @@ Application = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Messa
 
 
 class McpHandlers:
-    """Handler of ``/mcp``. Its requests are of whoever signs in or brings a key, as everywhere.
+    """Handler of ``/mcp``. Requests act as the person who is signed in or whose key they carry.
 
-    Messages stand alone: no session is kept between them, so that a restart breaks none, and none can be taken over.
+    It is stateless: no session is kept between messages, so that a restart breaks none, and none can be taken over.
     """
 
     def __init__(self, studio: Studio, bodies: BodyReader) -> None:

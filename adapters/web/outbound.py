@@ -1,7 +1,7 @@
-"""Requests to addresses that clients name: to public hosts alone, without redirects, bounded in time and size.
+"""Requests to addresses that clients give: only to public hosts, without redirects, limited in time and size.
 
-The address that a connection is made to is checked when its socket is made. A name that resolves to another address a
-moment later, or an address in another notation, leads nowhere else.
+The IP address of a connection is checked when its socket is made. So neither a name that resolves to another address a
+moment later nor another notation of an address gets around the check.
 """
 
 from __future__ import annotations

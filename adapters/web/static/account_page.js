@@ -1,4 +1,4 @@
-/** The account page: sessions, password, passkeys and API keys of whoever is signed in; for owners, invitations. */
+/** The account page: sessions, password, passkeys and API keys of the person who is signed in; for owners, invitations. */
 
 import { html, render, useEffect, useState } from "./preact.js";
 import { create, hasPasskeys, send } from "./sign_in.js";

@@ -26,7 +26,7 @@ function address(path) {
   return url;
 }
 
-// Whoever is not signed in any more is led to sign in by the page's own address. What they wrote is kept.
+// Reloading the page leads a person whose session has ended to sign in. What they wrote is kept.
 function signIn() {
   const [now, last] = [Date.now(), Number(sessionStorage.getItem(ASKED) ?? 0)];
   if (now - last > AGAIN_MS) {

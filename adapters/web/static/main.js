@@ -61,7 +61,7 @@ function App() {
   useEffect(() => {
     const closed = seen.current !== null && index === null;
     seen.current = index;
-    // The viewer fetches what it shows; whoever closes it is back where they opened it.
+    // The viewer fetches what it shows; closing it returns to where it was opened.
     if (job === null || index !== null || closed) return;
     store.reach(job).then((card) => {
       if (card) requestAnimationFrame(() => focusRow(job));

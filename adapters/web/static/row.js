@@ -19,7 +19,7 @@ const LABELLED = new Set(["reroll", "cancel"]);
 /** Names, which are the same in every language. */
 const PLATFORMS = { discord: "Discord", telegram: "Telegram" };
 const SECOND_MS = 1000;
-/** A part of the window's height; whoever has scrolled less is near the top. */
+/** A part of the window's height; a page that is scrolled by less is near the top. */
 const NEAR_TOP = 0.5;
 
 /** The buttons of a card for one of its pictures, in order. */
