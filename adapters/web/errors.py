@@ -83,6 +83,21 @@ def _let_go(error: BaseException) -> None:
         current = current.__context__
 
 
+_BEGUN = web.RequestKey("answer_begun", bool)
+
+
+async def mark_begun(request: web.Request, response: web.StreamResponse) -> None:  # noqa: ARG001 - aiohttp's signature
+    """Note that the answer to a request has begun; from then on it can't become an error."""
+    request[_BEGUN] = True
+
+
+def _broken_off(request: web.Request) -> web.Response:
+    """Cut the connection, so that no client takes a part of an answer for the whole; what is returned is not sent."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)
+
+
 ErrorForm = Callable[[Refusal, str, int], web.Response]
 """Makes the answer to a refusal of the refusal, its sentence and the status; the answer may have another status."""
 
@@ -111,6 +126,9 @@ class ErrorMiddleware:
             return await handler(request)
         except Refusal as refusal:
             _let_go(refusal)
+            if _BEGUN in request:
+                log.info("an answer to %s %s broke off (%s)", request.method, _logged_path(request), refusal.key)
+                return _broken_off(request)
             return self._answer(request, refusal, status_of(refusal))
         except web.HTTPException as error:
             if error.status not in _HTTP:
@@ -124,6 +142,8 @@ class ErrorMiddleware:
         except Exception:
             # The path alone: the query may hold a search.
             log.exception("the page could not answer %s %s", request.method, _logged_path(request))
+            if _BEGUN in request:
+                return _broken_off(request)
             return self._answer(request, Unavailable("error.web"), 500)
 
     def _answer(self, request: web.Request, refusal: Refusal, status: int) -> web.Response:

@@ -11,6 +11,7 @@ from pydantic import Field
 from adapters.web.api import MAX_ID, MAX_PAGE, number_of, query_of
 from adapters.web.feed_streams import FeedStreams
 from adapters.web.identity import actor_of
+from adapters.web.person_limits import PersonLimit
 from adapters.web.render import card_json, moment
 from adapters.web.request_checks import Body, BodyReader, Key
 from adapters.web.routes import Role, Route
@@ -27,6 +28,9 @@ IMMUTABLE = "private, max-age=31536000, immutable"
 
 MOST_ZIPS = 8
 """Most ZIPs that are sent at the same time; the disk serves everything else too."""
+
+MOST_OWN_ZIPS = 2
+"""Most ZIPs that are sent to one person at the same time: a slow client takes long for one."""
 
 ZIP_WAIT_SECONDS = 10.0
 """Seconds after which a client may ask for a ZIP again where too many are sent."""
@@ -64,6 +68,7 @@ class FeedHandlers:
         self._streams = streams
         self._bodies = bodies
         self._zips = 0
+        self._own_zips = PersonLimit(MOST_OWN_ZIPS)
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -117,12 +122,14 @@ class FeedHandlers:
         """Return the files of pictures with how they were drawn, as a ZIP that is made while it is sent."""
         body = await self._bodies.json(request, ZipBody)
         wanted = [(job, index) for job, index in body.pictures]
-        pictures = await self._studio.pictures_of(actor_of(request), wanted)
+        actor = actor_of(request)
+        pictures = await self._studio.pictures_of(actor, wanted)
         if self._zips >= MOST_ZIPS:
             raise Unavailable("unavailable.web.zips", wait=ZIP_WAIT_SECONDS)
         self._zips += 1
         try:
-            return await send_zip(request, ZIP_NAME, pictures)
+            with self._own_zips.hold(actor):
+                return await send_zip(request, ZIP_NAME, pictures)
         finally:
             self._zips -= 1
 

@@ -17,6 +17,7 @@ from aiohttp import hdrs, web
 
 from adapters.web.event_log import EventLog
 from adapters.web.identity import actor_of, locale_of
+from adapters.web.person_limits import MOST_STREAMS, PersonLimit
 from adapters.web.render import card_json, engine_json
 from bot.core.cards import Card
 from bot.core.errors import Unavailable
@@ -114,6 +115,7 @@ class FeedStreams:
         """
         self._studio = studio
         self._most = most
+        self._own = PersonLimit(MOST_STREAMS)
         self._people: dict[int, _Person] = {}
         self._changed: set[int] = set()
         self._wake = asyncio.Event()
@@ -162,6 +164,7 @@ class FeedStreams:
 
         Raises:
             Unavailable: The most streams are open.
+            TooManyRequests: The person has the most open.
         """
         actor, locale = actor_of(request), locale_of(request)
         person_id = await self._studio.person_of(actor)
@@ -185,17 +188,19 @@ class FeedStreams:
             event_id = person.log.event_id(self._number)
             greeting += _event("reset", {}, event_id)
             greeting += self._engine_event(locale, event_id)
-        with self._reading(person_id, person, reader):
-            with contextlib.suppress(ConnectionResetError):
-                await reader.response.prepare(request)
-                await reader.response.write(greeting)
-                reader.greeted = True
-            await self._watch_open_jobs(person_id, person)
-            while await self._stays(reader) and await self._studio.person_of(actor) == person_id:
-                pass
-        if reader.writing is not None:
-            reader.writing.cancel()
-            await asyncio.gather(reader.writing, return_exceptions=True)
+        try:
+            with self._own.hold(actor), self._reading(person_id, person, reader):
+                with contextlib.suppress(ConnectionResetError):
+                    await reader.response.prepare(request)
+                    await reader.response.write(greeting)
+                    reader.greeted = True
+                await self._watch_open_jobs(person_id, person)
+                while await self._stays(reader) and await self._studio.person_of(actor) == person_id:
+                    pass
+        finally:
+            if reader.writing is not None:
+                reader.writing.cancel()
+                await asyncio.gather(reader.writing, return_exceptions=True)
         return reader.response
 
     async def _stays(self, reader: _Reader) -> bool:

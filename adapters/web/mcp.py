@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import hdrs, web
 
 from adapters.mcp.tools import PATH, Caller, Tools, is_installed
-from adapters.web.errors import BodyTooLarge
 from adapters.web.identity import actor_of, place_of
 from adapters.web.request_checks import BodyReader
 from adapters.web.routes import Role, Route
@@ -91,14 +90,14 @@ class McpHandlers:
             Unavailable: The package is not installed, or too many bytes of other uploads are in memory.
             LengthRequired: The message has no length.
             BodyTooLarge: It has more than MAX_BODY bytes.
+            RequestTimeout: It came too slowly.
         """
         if self._manager is None:
             raise Unavailable("unavailable.mcp.missing")
         caller = Caller(actor_of(request), place_of(request), str(request.url.origin()))
-        too_large = BodyTooLarge("refusal.web.too_large", limit=MAX_BODY // 1024)
-        # A message stays in memory until it is answered.
-        async with self._bodies.room_for(request, MAX_BODY, too_large):
-            return await Bridge(request, {CALLER: caller}, self._stop).answer(self._manager.handle_request)
+        # Read before it is passed on: a sender who stops in the middle must not keep the memory of others.
+        async with self._bodies.whole(request, MAX_BODY) as body:
+            return await Bridge(request, body, {CALLER: caller}, self._stop).answer(self._manager.handle_request)
 
 
 def _caller_in(request: Any) -> Caller:
@@ -110,9 +109,10 @@ def _caller_in(request: Any) -> Caller:
 class Bridge:
     """One aiohttp request as an ASGI application sees it."""
 
-    def __init__(self, request: web.Request, extra: Scope, stop: asyncio.Event) -> None:
+    def __init__(self, request: web.Request, body: bytes, extra: Scope, stop: asyncio.Event) -> None:
         """Args:
         request: The request.
+        body: Its body.
         extra: Further entries of the scope.
         stop: Ends the request when it is set.
         """
@@ -120,7 +120,7 @@ class Bridge:
         self._request = request
         self._extra = extra
         self._response: web.StreamResponse | None = None
-        self._body_read = False
+        self._body: bytes | None = body
 
     async def answer(self, application: Application) -> web.StreamResponse:
         """Run the application until it has answered, the client has left, or ``stop`` is set.
@@ -177,12 +177,11 @@ class Bridge:
         }
 
     async def _receive(self) -> Message:
-        if self._body_read:
+        if self._body is None:
             await self._left()
             return {"type": "http.disconnect"}
-        chunk = await self._request.content.readany()
-        self._body_read = self._request.content.at_eof()
-        return {"type": "http.request", "body": chunk, "more_body": not self._body_read}
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

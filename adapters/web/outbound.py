@@ -31,6 +31,11 @@ POST_SECONDS = 10.0
 
 _SHOWN = 80
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_CLOUDS = frozenset(
+    ipaddress.ip_address(one) for one in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254")
+)
+"""Where clouds answer with secrets of the machine, besides the link-local addresses."""
+
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 
 
@@ -50,16 +55,18 @@ def is_allowed(address: str, *, private: bool) -> bool:
 
     Args:
         address: The address as the operating system has it.
-        private: Whether private networks and this machine are allowed. Link-local addresses never are: clouds answer
-            there with secrets.
+        private: Whether private networks and this machine are allowed. Link-local addresses and ``_CLOUDS`` never are:
+            clouds answer there with secrets.
     """
     try:
         ip = _embedded(ipaddress.ip_address(address))
     except ValueError:
         return False
-    if ip.is_multicast or ip.is_unspecified or ip.is_link_local:
+    if ip.is_multicast or ip.is_unspecified or ip.is_link_local or ip in _CLOUDS:
         return False
-    return private or (ip.is_global and not ip.is_reserved)
+    # Python counts the old local networks of IPv6 (fec0::/10) as global.
+    local = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local
+    return private or (ip.is_global and not ip.is_reserved and not local)
 
 
 def _embedded(

@@ -163,6 +163,9 @@ RATE = 128 * 1024
 MAX_LARGE_JSON = 48 * 2**20
 """Most bytes of a JSON body with pictures in base64: a picture of MAX_PICTURE bytes, and its mask."""
 
+MOST_VALUES = 100_000
+"""Most values in a large JSON body: as objects, each of two bytes (``{}``) takes 70 in memory."""
+
 _CHUNK = 256 * 1024
 _MAX_PARTS = 32
 _FILES = ("image", "mask")
@@ -307,12 +310,25 @@ class BodyReader:
         """
         if request.content_type != _JSON:
             raise Unsupported("refusal.web.body", problem=f"Content-Type: {_JSON}")
-        too_large = BodyTooLarge("refusal.web.too_large", limit=MAX_LARGE_JSON // 1024)
-        async with self.room_for(request, MAX_LARGE_JSON, too_large) as length:
+        async with self.whole(request, MAX_LARGE_JSON) as sent:
+            yield _object(sent)
+
+    @asynccontextmanager
+    async def whole(self, request: web.Request, most: int) -> AsyncIterator[bytes]:
+        """Yield a body of at most ``most`` bytes. It counts as memory until the block ends.
+
+        Raises:
+            BadInput: It has more than MOST_VALUES values of JSON.
+            BodyTooLarge, LengthRequired, Unsupported, RequestTimeout, Unavailable: As for ``large_json``.
+        """
+        too_large = BodyTooLarge("refusal.web.too_large", limit=most // 1024)
+        async with self.room_for(request, most, too_large) as length:
             with _readable():
                 async with _patience(length):
-                    sent = await request.clone(client_max_size=MAX_LARGE_JSON).read()
-            yield _object(sent)
+                    sent = await request.clone(client_max_size=most).read()
+            if sum(sent.count(mark) for mark in (b",", b"[", b"{")) > MOST_VALUES:
+                raise BadInput("refusal.web.body", problem=f"JSON: more than {MOST_VALUES} values")
+            yield sent
 
     async def form(self, request: web.Request) -> dict[str, str]:
         """Return the fields of a page's form; of two with the same name, the last one.

@@ -29,7 +29,7 @@ from adapters.web.access import AccessControl, token_of
 from adapters.web.account import AccountHandlers
 from adapters.web.api import Api, ExportHandlers, PageHandlers
 from adapters.web.api_v1.service import NativeApi
-from adapters.web.errors import ErrorMiddleware
+from adapters.web.errors import ErrorMiddleware, mark_begun
 from adapters.web.feed_api import FeedHandlers
 from adapters.web.feed_streams import FeedStreams
 from adapters.web.following import JobFollower
@@ -411,6 +411,7 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     table.add(app, native.routes())
     app.on_response_prepare.append(add_headers)
     app.on_response_prepare.append(observer.answer_begins)
+    app.on_response_prepare.append(mark_begun)
 
     async def start(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature
         feed.start()

@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator
 
 from aiohttp import web
 
+from adapters.web.identity import actor_of
+from adapters.web.person_limits import MOST_STREAMS, PersonLimit
 from adapters.web.render import card_json
 from bot.core.cards import Card
 from bot.core.errors import Unavailable
@@ -38,6 +40,7 @@ class EventStreams:
     def __init__(self) -> None:
         self._closing = asyncio.Event()
         self._open = 0
+        self._own = PersonLimit(MOST_STREAMS)
 
     def close(self) -> None:
         """End all streams; browsers reconnect by themselves."""
@@ -50,13 +53,15 @@ class EventStreams:
 
         Raises:
             Unavailable: The most streams are open.
+            TooManyRequests: The person has the most open.
         """
         async with contextlib.aclosing(cards):
             if self._open >= MOST:
                 raise Unavailable("unavailable.web.streams", wait=RETRY_MS / 1000)
             self._open += 1
             try:
-                return await self._send(request, cards)
+                with self._own.hold(actor_of(request)):
+                    return await self._send(request, cards)
             finally:
                 self._open -= 1
 

@@ -42,6 +42,8 @@ from adapters.web.event_writer import EventWriter
 from adapters.web.following import JobFollower, Stopping
 from adapters.web.identity import actor_of, place_of, ref_of
 from adapters.web.outbound import OutboundClient, OutboundUse
+from adapters.web.person_limits import MOST_STREAMS as MOST_OWN_STREAMS
+from adapters.web.person_limits import PersonLimit
 from adapters.web.request_checks import BodyReader, checked_object, digest
 from bot.core.cards import ButtonPress
 from bot.core.errors import BadInput, NotFound, Refusal, Unavailable
@@ -88,6 +90,7 @@ class JobHandlers:
         self._follower = follower
         self._outbound = outbound
         self._streams = 0
+        self._own_streams = PersonLimit(MOST_OWN_STREAMS)
         self._fetching = asyncio.Semaphore(MOST_FETCHING)
 
     def operations(self) -> list[Operation]:
@@ -200,7 +203,7 @@ class JobHandlers:
         """Stream a job now and after each change, until it has ended."""
         actor, job_id = actor_of(request), number_of(request, "job")
         writer = EventWriter(request)
-        with self._stream():
+        with self._stream(actor):
             async with contextlib.aclosing(self._follower.follow(request, actor, job_id)) as cards:
                 try:
                     async for card in cards:
@@ -219,7 +222,7 @@ class JobHandlers:
         """Stream the changes of all jobs of the person."""
         actor = actor_of(request)
         writer = EventWriter(request)
-        with self._stream(), contextlib.suppress(Stopping):
+        with self._stream(actor), contextlib.suppress(Stopping):
             async with contextlib.aclosing(self._changes(actor)) as changes:
                 await writer.comment()
                 async with contextlib.aclosing(self._follower.items(request, changes)) as followed:
@@ -276,13 +279,14 @@ class JobHandlers:
         )
 
     @contextlib.contextmanager
-    def _stream(self) -> Iterator[None]:
-        """Count a stream while the block runs. Raises Unavailable if the most are open."""
+    def _stream(self, actor: Actor) -> Iterator[None]:
+        """Count a stream while the block runs. Raises Unavailable and TooManyRequests if the most are open."""
         if self._streams >= MOST_STREAMS:
             raise Unavailable("unavailable.web.streams", wait=2.0)
         self._streams += 1
         try:
-            yield
+            with self._own_streams.hold(actor):
+                yield
         finally:
             self._streams -= 1
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import make_mocked_request
+from aiohttp.test_utils import TestServer, make_mocked_request
 
 from adapters.web import service
-from adapters.web.errors import ErrorMiddleware
+from adapters.web.errors import ErrorMiddleware, mark_begun
 from bot.core.errors import NotAllowed, Refusal
 from engine.contract import BadRecipe, EngineError, Recipe
 from tests.fakes.engine import FakeEngine
@@ -226,3 +226,27 @@ async def test_another_api_has_errors_of_its_own_form(app: WebHarness) -> None:
         assert answer.status == status
         assert answer.text is not None
         assert set(json.loads(answer.text)) == fields
+
+
+@pytest.mark.parametrize("error", [NotAllowed("refusal.web.role.owner"), ValueError("secret")])
+async def test_an_answer_that_has_begun_is_cut_and_gets_no_second_one(app: WebHarness, error: Exception) -> None:
+    middleware = ErrorMiddleware(app.studio)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"some of it")
+        raise error
+
+    own = web.Application(middlewares=[middleware.middleware])
+    own.on_response_prepare.append(mark_begun)
+    own.router.add_get("/", handler)
+    async with TestServer(own) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = (await reader.read()).decode()
+        writer.close()
+    assert answer.count("HTTP/1.1") == 1
+    assert "some of it" in answer
+    assert "secret" not in answer
+    assert not answer.endswith("0\r\n\r\n")

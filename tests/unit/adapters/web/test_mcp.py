@@ -21,6 +21,7 @@ from yarl import URL
 
 from adapters.mcp.tools import SHOWN_SIDE
 from adapters.web import mcp as bridge
+from adapters.web import request_checks
 from adapters.web.request_checks import BodyReader
 from bot.core.cards import Tone
 from bot.core.errors import Unavailable
@@ -28,7 +29,7 @@ from engine.contract import Capability, OutOfMemory, Range
 from engine.families.z_image.spec import demo
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
-from tests.unit.adapters.web.harness import WebHarness, settings_of
+from tests.unit.adapters.web.harness import WebHarness, error_of, settings_of
 
 EDITOR = replace(
     demo(), name="editor", title="Editor", can=frozenset({Capability.EDIT}), references=2, needs_reference=True
@@ -237,3 +238,17 @@ async def test_what_is_no_message(app: WebHarness) -> None:
         assert response.status == 413
     async with app.client.get("/mcp") as response:
         assert (response.status, response.headers["Allow"]) == (405, "POST")
+
+
+async def test_a_message_that_does_not_arrive_keeps_no_memory(app: WebHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_checks, "BODY_SECONDS", 0.0)
+    monkeypatch.setattr(request_checks, "RATE", 2**40)
+    head = "POST /mcp HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    async with asyncio.timeout(10):
+        assert (await app.raw(f"{head}Content-Length: 1000000\r\n\r\n{{"))[0] == 408
+
+
+async def test_a_message_of_too_many_values_is_not_parsed(app: WebHarness) -> None:
+    body = b'{"x": [' + b"[]," * request_checks.MOST_VALUES + b"1]}"
+    async with app.client.post("/mcp", data=body, headers={"Content-Type": "application/json"}) as response:
+        assert (response.status, error_of(await response.json())[0]) == (400, "refusal.web.body")
