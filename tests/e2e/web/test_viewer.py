@@ -156,6 +156,15 @@ async def test_a_picture_is_looked_at_from_all_sides(app: WebHarness, browser: B
         browser.until("return document.activeElement.id === 'prompt'", "it has the focus")
         assert browser.js("return document.getElementById('seed').value") == "8"
         browser.until("return location.hash === ''", "the address from before")
+        for act, kept in (("remix", ""), ("prompt", "5")):
+            show(browser, "1/0")
+            browser.one(f"[data-act={act}]").click()
+            browser.until(CLOSED, "the viewer is closed")
+            browser.until("return document.getElementById('prompt').value === 'a red apple'", "the prompt")
+            assert browser.js("return document.getElementById('seed').value") == kept
+            browser.chip("more")
+            browser.write("seed", "5")
+            browser.keys(Keys.ESCAPE)
 
         # Close returns the focus; Back closes too; Delete goes on to the next, and can be undone.
         show(browser, "2/0")
