@@ -92,6 +92,15 @@ async def test_pictures_are_put_in_order_and_edited(app: WebHarness, browser: Br
         assert strip(browser) == [BLUE, GREEN, RED]
         assert facts(browser).items() >= {"Edited from": "3 pictures", "Model": "The Editor", "Size": "240x160"}.items()
 
+        # The viewer compares it with the first of them.
+        browser.press(".picture-open")
+        browser.until("return document.getElementById('viewer-compare')", "the comparison is offered")
+        browser.keys("c")
+        browser.until("return document.querySelector('.earlier')?.naturalWidth", "the picture before")
+        assert browser.js("return new URL(document.querySelector('.earlier').src).pathname") == "/jobs/1/0.png"
+        browser.keys(Keys.ESCAPE)
+        browser.until("return !document.getElementById('viewer').open", "the viewer is closed")
+
         # What was drawn is edited further, as the last of them where there is room.
         browser.chip("pictures")
         browser.all(".reference-remove")[2].click()
