@@ -103,16 +103,25 @@ class OutboundClient:
         """Return an address as a URL. Raises BadInput if it is no http address, or names a network that is not allowed."""
         try:
             url = yarl.URL(address) if len(address) <= MAX_URL else yarl.URL()
-            port = url.port
+            host, port = url.host or "", url.port
+            # As the resolver does: it raises UnicodeError for empty and for too long labels.
+            host.encode("idna")
         except ValueError:
-            url, port = yarl.URL(), None
-        if url.scheme not in {"http", "https"} or not url.host or url.user or url.password or not port:
+            url, host, port = yarl.URL(), "", None
+        if (
+            url.scheme not in {"http", "https"}
+            or not host
+            or not host.isprintable()
+            or url.user
+            or url.password
+            or not port
+        ):
             self._count(use)
             raise BadInput("refusal.outbound.url", url=clip(address, _SHOWN))
-        named = _named_address(url.host)
+        named = _named_address(host)
         if named is not None and not is_allowed(named, private=self._private):
             self._count(use)
-            raise BadInput("refusal.outbound.private", host=clip(url.host, _SHOWN))
+            raise BadInput("refusal.outbound.private", host=clip(host, _SHOWN))
         return url.with_fragment(None)
 
     async def fetch(self, address: str, limit: int) -> bytes:

@@ -75,7 +75,8 @@ async def undo_deletion(ctx: AppContext, actor: Actor, token: str) -> tuple[int,
     """Show the jobs of a deletion again; return them. Raises NotFound if it is carried out, or not the actor's."""
     async with ctx.db.write() as tx:
         deletion, person = await deletions.by_token(tx, token), await people.find(tx, actor.platform, actor.user_id)
-        if deletion is None or person is None:
+        # Once it is due, some of its jobs may be deleted already.
+        if deletion is None or person is None or deletion.due_at <= ctx.clock.now():
             raise NotFound("refusal.delete.undone")
         hidden = await deletions.jobs_of(tx, deletion, limit=MOST_JOBS)
         if not hidden or any(job.person_id != person.id for job in hidden):

@@ -13,6 +13,9 @@ from bot.core.texts import clip
 MOST_PROBLEMS = 20
 """Most wrong fields that one answer names."""
 
+LARGEST = 1_000_000
+"""Largest whole number of a field; far above what can be drawn, and small enough to be written out and calculated with."""
+
 _QUOTED_CHARS = 80
 _MAX_SEED = 2**63 - 1
 
@@ -32,12 +35,12 @@ class A1111DrawBody(A1111Body):
     negative_prompt: str | None = None
     styles: list[str] | None = None
     seed: int | None = Field(None, ge=-1, le=_MAX_SEED)
-    steps: int | None = Field(None, ge=1)
+    steps: int | None = Field(None, ge=1, le=LARGEST)
     cfg_scale: float | None = Field(None, ge=0, allow_inf_nan=False)
-    width: int | None = Field(None, ge=1)
-    height: int | None = Field(None, ge=1)
-    batch_size: int | None = Field(None, ge=1)
-    n_iter: int | None = Field(None, ge=1)
+    width: int | None = Field(None, ge=1, le=LARGEST)
+    height: int | None = Field(None, ge=1, le=LARGEST)
+    batch_size: int | None = Field(None, ge=1, le=LARGEST)
+    n_iter: int | None = Field(None, ge=1, le=LARGEST)
     sampler_name: str | None = None
     sampler_index: str | int | None = None
     scheduler: str | None = None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.web.a1111.bodies import A1111DrawBody, Img2ImgBody
+from adapters.web.a1111.bodies import LARGEST, A1111DrawBody, Img2ImgBody
 from adapters.web.a1111.errors import FieldProblem, InvalidBody
 from adapters.web.a1111.pictures import fitted_mask, picture_of
 from bot.core.requests import STRENGTH, DrawForm, nearest_size
@@ -202,6 +202,7 @@ def _clip_skip(settings: dict[str, Any], body: A1111DrawBody, done: Translated) 
     # 1 is every model's own in A1111, also of those that leave out more.
     if not isinstance(sent, int | float) or isinstance(sent, bool) or sent <= 1:
         return None
+    sent = min(sent, LARGEST)
     if not done.profile.clip_skip:
         done.notes.append(f"Clip skip {sent:g} was not applied: {done.profile.title} has no such setting.")
         return None
@@ -276,6 +277,8 @@ def _control(body: A1111DrawBody, done: Translated, *, started: bool) -> dict[st
             continue
         unit = units[0]
         kind = _control_kind(unit, done.profile)
+        if not isinstance(unit, dict):
+            unit = {}
         picture = unit.get("image") or unit.get("input_image")
         picture = picture.get("image") if isinstance(picture, dict) else picture
         if kind is None or started or not isinstance(picture, str) or found:
@@ -289,7 +292,7 @@ def _control(body: A1111DrawBody, done: Translated, *, started: bool) -> dict[st
         weight = unit.get("weight")
         found = {"control": kind, "image": picture_of(picture, "alwayson_scripts", name)}
         if isinstance(weight, int | float) and not isinstance(weight, bool):
-            found["control_weight"] = _fitted("weight", weight, Range(1.0, 0.0, 2.0), done)
+            found["control_weight"] = _fitted("weight", min(weight, LARGEST), Range(1.0, 0.0, 2.0), done)
     return found
 
 

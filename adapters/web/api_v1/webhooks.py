@@ -115,6 +115,26 @@ class WebhookSender:
 
     async def _send(self, ended: EndedJob) -> None:
         """Send one, and record the outcome."""
+        job_id = ended.snapshot.job.id
+        try:
+            final, problem = await self._post(ended)
+        except Exception:  # one that can't be sent must not keep back those of others
+            log.exception("the webhook of job %d could not be sent", job_id)
+            final, problem = False, "a fault of this service"
+        if not problem:
+            await self._studio.webhook_delivered(ended)
+            return
+        given_up = await self._studio.webhook_failed(ended, final=final)
+        # The address may hold a secret of its receiver, so the log does not name it.
+        log.warning(
+            "the webhook of job %d was not received (%s); %s",
+            job_id,
+            problem,
+            "given up" if given_up else "again later",
+        )
+
+    async def _post(self, ended: EndedJob) -> tuple[bool, str]:
+        """Send one; returns whether its receiver wants no more, and why it was not received (empty: it was)."""
         webhook, answer = ended.webhook, job_answer(ended.snapshot)
         body = json.dumps({"type": f"job.{answer.state}", "job": answer.model_dump(mode="json")}).encode()
         # The same for each attempt, so that a receiver knows one that comes twice.
@@ -135,14 +155,4 @@ class WebhookSender:
             problem = "its address is not allowed"
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             problem = type(error).__name__
-        if not problem:
-            await self._studio.webhook_delivered(ended)
-            return
-        given_up = await self._studio.webhook_failed(ended, final=final)
-        # The address may hold a secret of its receiver, so the log does not name it.
-        log.warning(
-            "the webhook of job %d was not received (%s); %s",
-            answer.id,
-            problem,
-            "given up" if given_up else "again later",
-        )
+        return final, problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import zipfile
@@ -219,6 +220,19 @@ async def test_deleted_jobs_are_hidden_at_once_and_come_back_when_it_is_undone(a
     assert (await app.client.get(picture["thumb"])).status == 200
     status, again = await app.post("/api/undo", {"undo": answer["undo"]})
     assert (status, error_of(again)[0]) == (404, "refusal.delete.undone")
+
+
+async def test_a_deletion_that_is_due_can_t_be_undone_in_part(app: WebHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As while a long deletion is carried out, some jobs at a time.
+    monkeypatch.setattr(undoable_deletion.DeletionWorker, "_delete_some", _nothing)
+    monkeypatch.setattr(undoable_deletion, "UNDO_SECONDS", 0.0)
+    answer = await deleted(app, [(await app.drawn())["job_id"]])
+    status, late = await app.post("/api/undo", {"undo": answer["undo"]})
+    assert (status, error_of(late)[0]) == (404, "refusal.delete.undone")
+
+
+async def _nothing(*_: object) -> None:
+    await asyncio.sleep(0.01)
 
 
 async def test_a_deletion_takes_effect_when_the_time_to_undo_is_over(

@@ -367,3 +367,19 @@ async def test_webuiapi_unmodified(app: WebHarness) -> None:
         assert refused.value.args[0] == 422
 
     await asyncio.to_thread(walk)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("steps", 10**400),
+        ("width", 10**400),
+        ("batch_size", 10**4000),
+        ("override_settings", {"CLIP_stop_at_last_layers": 10**400}),
+        ("alwayson_scripts", {"controlnet": {"args": [1, None]}}),
+    ],
+)
+async def test_no_value_is_a_fault_of_the_service(app: WebHarness, field: str, value: object) -> None:
+    body = {"prompt": "a red apple", "steps": 1, field: value}
+    async with app.client.post("/sdapi/v1/txt2img", json=body) as response:
+        assert response.status == (200 if isinstance(value, dict) else 422), await response.text()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import openai
@@ -12,8 +12,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from openai import OpenAI
+from yarl import URL
 
 from adapters.web.api_v1 import webhooks
+from adapters.web.outbound import OutboundClient
 from bot.core.messages import EventRef
 from bot.webhooks import service
 from tests.fakes.engine import FakeEngine
@@ -108,6 +110,33 @@ async def test_it_is_tried_again_and_given_up(
     await app.until(lambda: value(app, "given_up") == 2)
     assert value(app, "retried") == 2
     await until_no_row(app)
+
+
+async def test_one_that_can_t_be_sent_keeps_back_no_other(
+    app: WebHarness, receiver: tuple[Receiver, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post = OutboundClient.post
+
+    async def broken(self: OutboundClient, url: URL, body: bytes, headers: Mapping[str, str]) -> int:
+        if url.host == "broken.example":
+            raise UnicodeError("label empty or too long")
+        return await post(self, url, body, headers)
+
+    monkeypatch.setattr(OutboundClient, "post", broken)
+    app.gate.shut()
+    for _ in range(webhooks.AT_ONCE):
+        await ask(app, "http://broken.example/")
+    await ask(app, receiver[1])
+    app.gate.open()
+    await app.until(lambda: receiver[0].types == ["job.finished"])
+    await app.until(lambda: value(app, "retried") == webhooks.AT_ONCE)
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, "xn--a", "a\u0000b"])
+async def test_names_that_no_resolver_takes_are_refused(app: WebHarness, host: str) -> None:
+    for body in ({"webhook": {"url": f"http://{host}/"}}, {"image": f"http://{host}/"}):
+        status, answer = await app.post("/api/v1/jobs", {"prompt": "x", **body})
+        assert (status, answer["error"]["key"]) == (400, "refusal.outbound.url")
 
 
 async def test_nothing_is_sent_for_a_refused_request(app: WebHarness, receiver: tuple[Receiver, str]) -> None:
