@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 
 from bot.accounts.sessions import TOUCH_SECONDS
@@ -10,7 +11,7 @@ from bot.accounts.tokens import digest_of, new_token
 from bot.audit import store as audit_rows
 from bot.audit.changes import actor_label
 from bot.audit.store import AuditEntry
-from bot.core.errors import BadInput, NotAllowed, NotFound
+from bot.core.errors import BadInput, NotAllowed, NotFound, Unavailable
 from bot.core.people import Actor
 from bot.core.ports import Clock
 from bot.core.quotas import Scope
@@ -147,8 +148,10 @@ class KeyService:
             actor = Actor(found.platform, found.user_id, found.name)
             await checks.check_actor(tx, actor, PAGE, now=now, everywhere=True)
         if found.used_at is None or abs(now - found.used_at) > TOUCH_SECONDS:
-            async with self._db.write() as tx:
-                await rows.touch_key(tx, found.id, now)
+            # While the disk is full, what is stored can still be looked at.
+            with contextlib.suppress(Unavailable):
+                async with self._db.write() as tx:
+                    await rows.touch_key(tx, found.id, now)
         return Identity(actor, SignInMethod.KEY, found.account_id, key_id=found.id)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from bot.accounts.store import sign_in as rows
 from bot.accounts.tokens import digest_of, new_token
 from bot.core.access import Owners
-from bot.core.errors import NotFound
+from bot.core.errors import NotFound, Unavailable
 from bot.core.people import Actor, Place
 from bot.core.ports import Clock
 from bot.core.sign_in import PAGE, PAGE_OWNER, Identity, NewSession, Session, SignInLink, SignInLinkKind, SignInMethod
@@ -124,8 +126,10 @@ class SessionService:
             await checks.check_actor(tx, actor, PAGE, now=now, everywhere=True)
             admin_of = await rows.place_of(tx, found) if now - found.created_at < ADMIN_SECONDS else None
         if abs(now - found.used_at) > TOUCH_SECONDS:
-            async with self._db.write() as tx:
-                await rows.touch_session(tx, found.id, now)
+            # While the disk is full, what is stored can still be looked at.
+            with contextlib.suppress(Unavailable):
+                async with self._db.write() as tx:
+                    await rows.touch_session(tx, found.id, now)
         return Identity(actor, found.method, found.account_id, session_id=found.id, admin_of=admin_of)
 
     async def list(self, account_id: int) -> tuple[Session, ...]:

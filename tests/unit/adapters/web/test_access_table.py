@@ -344,3 +344,34 @@ async def test_what_exists_is_told_to_members_alone(club: WebHarness) -> None:
         assert (await club.client.get(path)).status in {401, 404}
         assert (await club.client.get(path, headers=await club.signed_in())).status == 404
     assert (await club.client.delete("/api/draw")).status == 401
+
+
+async def test_no_route_shows_or_changes_another_person_s_job(app: WebHarness) -> None:
+    app.gate.open()
+    ada, bob = await app.key_for("ada"), await app.key_for("bob")
+    status, answer = await app.post("/api/draw", {"key": app.key(), "prompt": "a cat"}, headers=ada)
+    assert status == 201
+    job = answer["card"]["job_id"]
+    read = await app.get(f"/api/v1/jobs/{job}?wait=30", headers=ada)
+    card = (await app.get(f"/api/jobs/{job}", headers=ada))[1]["card"]
+    body = {"action": "favourite", "index": 0}
+    paths = [(method, path.replace("{job}", str(job))) for method, path in TABLE if "{job}" in path]
+    paths += [("GET", card["pictures"][0][name]) for name in ("url", "thumb", "medium")]
+    for method, path in paths:
+        filled = path.replace("{index}", "0").replace("{source}", "start")
+        async with app.client.request(method, filled, json=body, headers=bob) as response:
+            assert response.status == 404, (method, path)
+    presses = [button["id"] for row in card["buttons"] for button in row] + [card["pictures"][0]["star"]]
+    for press in presses:
+        status, answer = await app.press(press, headers=bob)
+        assert status in {403, 404}, (press, answer)
+    for path, sent in (
+        ("/api/delete", {"jobs": [job], "key": app.key()}),
+        ("/api/zip", {"pictures": [[job, 0]]}),
+        ("/api/v1/jobs", {"prompt": "x", "start": f"{job}.1"}),
+    ):
+        assert (await app.post(path, sent, headers=bob))[0] in {400, 404}, path
+    for path in ("/api/feed", "/api/history", "/api/unfinished"):
+        assert (await app.get(path, headers=bob))[1]["cards"] == []
+    assert (await app.get("/api/v1/jobs", headers=bob))[1]["jobs"] == []
+    assert await app.get(f"/api/v1/jobs/{job}?wait=30", headers=ada) == read

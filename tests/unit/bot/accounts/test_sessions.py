@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from bot.accounts.sessions import ADMIN_SECONDS, IDLE_SECONDS, LINK_SECONDS, LONGEST_SECONDS, create_chat_link
-from bot.core.errors import NotAllowed, NotFound
+from bot.accounts.sessions import (
+    ADMIN_SECONDS,
+    IDLE_SECONDS,
+    LINK_SECONDS,
+    LONGEST_SECONDS,
+    TOUCH_SECONDS,
+    create_chat_link,
+)
+from bot.core.errors import NotAllowed, NotFound, Unavailable
 from bot.core.people import Actor, Place
 from bot.core.sign_in import PAGE_OWNER, Identity, NewSession, SignInMethod
 from bot.moderation import bans
@@ -160,3 +167,18 @@ async def test_a_new_token_of_the_page_ends_the_sessions_of_the_old_one(world: W
     assert found is not None
     assert found.actor == PAGE_OWNER
     assert await service.identity(session.token, "another token") is None
+
+
+async def test_while_nothing_can_be_written_sessions_and_keys_are_still_known(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await opened(world)
+    key = (await world.studio.accounts.keys.create(OWNER, "bridge")).key
+    world.clock.advance(TOUCH_SECONDS + 1)
+
+    def full() -> None:
+        raise Unavailable("unavailable.disk_full")
+
+    monkeypatch.setattr(world.db, "write", full)
+    assert await identity(world, session.token) is not None
+    assert await world.studio.accounts.keys.identity(key) is not None
