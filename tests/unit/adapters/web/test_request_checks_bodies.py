@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from aiohttp import ClientResponse, FormData
+from aiohttp import ClientResponse, FormData, MultipartReader
 
 from adapters.web import request_checks
 from bot.core.errors import BadInput
@@ -169,6 +169,25 @@ async def test_a_body_that_comes_too_slowly_is_given_up(
     assert b" 408 " in await reader.readline()
     writer.close()
     await app.until(lambda: app.answering() <= before)
+
+
+async def test_text_before_the_first_part_is_not_skipped_line_by_line(
+    app: WebHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = 0
+    readline = MultipartReader._readline
+
+    async def counted(self: MultipartReader) -> bytes:
+        nonlocal lines
+        lines += 1
+        return await readline(self)
+
+    monkeypatch.setattr(MultipartReader, "_readline", counted)
+    async with await send(app, b"\n" * 10_000 + GOOD + END, MULTIPART) as response:
+        assert response.status == 400
+    assert lines < 5
+    async with await send(app, b"\r\n" + GOOD + END, MULTIPART) as response:
+        assert response.status == 201
 
 
 async def test_all_uploads_together_have_a_limit_and_wait_for_each_other() -> None:
