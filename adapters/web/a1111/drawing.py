@@ -81,6 +81,8 @@ class DrawingHandlers:
         self._bodies = bodies
         self._open: list[_OpenJob] = []
         self._closing = asyncio.Event()
+        # One after the other: the fitting of a mask of 50 million pixels takes 600 MB for a second.
+        self._translating = asyncio.Lock()
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -108,7 +110,9 @@ class DrawingHandlers:
         actor, place = actor_of(request), place_of(request)
         async with self._bodies.large_json(request) as sent:
             body = checked(sent, form)
-            translated = await translate(body, await self._studio.models_of(actor, place))
+            models = await self._studio.models_of(actor, place)
+            async with self._translating:
+                translated = await translate(body, models)
             ref = ref_of(actor, f"a1111-{uuid.uuid4()}", "")
             admitted = await self._studio.draw(actor, place, translated.form, ref)
         if translated.model is not None and body.override_settings_restore_afterwards is False:

@@ -6,14 +6,18 @@ import asyncio
 import base64
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import webuiapi
 from PIL import Image
 
+from adapters.web.a1111 import drawing
+from adapters.web.a1111.bodies import A1111DrawBody
 from adapters.web.a1111.drawing import NOTES_HEADER, header_of
-from engine.contract import OutOfMemory
+from adapters.web.a1111.translation import Translated, translate
+from engine.contract import OutOfMemory, Profile
 from tests.unit.adapters.web.harness import Json, WebHarness
 
 SILLY_TAVERN: Json = {
@@ -383,3 +387,22 @@ async def test_no_value_is_a_fault_of_the_service(app: WebHarness, field: str, v
     body = {"prompt": "a red apple", "steps": 1, field: value}
     async with app.client.post("/sdapi/v1/txt2img", json=body) as response:
         assert response.status == (200 if isinstance(value, dict) else 422), await response.text()
+
+
+async def test_masks_are_fitted_one_after_the_other(app: WebHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, most = 0, 0
+
+    async def counted(body: A1111DrawBody, models: Sequence[Profile]) -> Translated:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.001)
+        translated = await translate(body, models)
+        now -= 1
+        return translated
+
+    monkeypatch.setattr(drawing, "translate", counted)
+    body = {"prompt": "a red apple", "steps": 1}
+    answers = await asyncio.gather(*(app.post("/sdapi/v1/txt2img", body) for _ in range(3)))
+    assert [status for status, _ in answers] == [200] * 3
+    assert most == 1
