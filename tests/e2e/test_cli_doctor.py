@@ -23,7 +23,19 @@ from tests.e2e.service import easel, free_port
 
 pytestmark = pytest.mark.slow
 
-NAMES = ["python", "torch", "model", "plan", "folder", "database", "ledger", "discord", "telegram", "port"]
+NAMES = [
+    "python",
+    "torch",
+    "model",
+    "plan",
+    "folder",
+    "database",
+    "ledger",
+    "provenance",
+    "discord",
+    "telegram",
+    "port",
+]
 
 
 def _json(cwd: Path, env: dict[str, str]) -> tuple[int, dict[str, dict[str, object]]]:
