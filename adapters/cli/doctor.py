@@ -24,7 +24,7 @@ from bot.core.access import guarded
 from bot.core.errors import BadInput
 from bot.maintenance import store
 from bot.provenance.sealing import load_seal
-from bot.settings import SealMode, Settings
+from bot.settings import RecipeRule, SealMode, Settings
 from bot.storage import data_files
 from bot.storage.data_files import MIN_FREE_BYTES
 from engine import catalogue, lora_catalogue, models_file, text_folder, upscaler_file
@@ -34,6 +34,11 @@ from engine.hub.needs import ready
 OLDEST = (3, 11)
 GIB = 2**30
 _PROBE_SECONDS = 120
+_TOLD = {
+    RecipeRule.PUBLIC: "cli.doctor.provenance.public",
+    RecipeRule.ALWAYS: "cli.doctor.provenance.always",
+    RecipeRule.NEVER: "cli.doctor.provenance.never",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,18 +280,19 @@ def check_moderation(settings: Settings) -> Finding | None:
 
 def check_provenance(settings: Settings) -> Finding:
     """What picture files say, and whether they are signed."""
-    told = text(f"cli.doctor.provenance.{settings.provenance_recipe.value}")
+    told = text(_TOLD[settings.provenance_recipe])
     try:
         seal = load_seal(settings)
     except BadInput as refusal:
         return Finding("provenance", False, text(refusal.key, **refusal.params), text("cli.doctor.provenance.do"))
     if seal is not None:
-        signed = "signed"
+        signed = "cli.doctor.provenance.signed"
     elif importlib.util.find_spec("c2pa") is None:
-        signed = "no_package"
+        signed = "cli.doctor.provenance.no_package"
     else:
-        signed = "off" if settings.provenance_c2pa is SealMode.OFF else "no_keys"
-    return Finding("provenance", True, f"{told} {text(f'cli.doctor.provenance.{signed}')}")
+        off = settings.provenance_c2pa is SealMode.OFF
+        signed = "cli.doctor.provenance.off" if off else "cli.doctor.provenance.no_keys"
+    return Finding("provenance", True, f"{told} {text(signed)}")
 
 
 def check_styles(data_dir: Path) -> Finding | None:
