@@ -172,7 +172,7 @@ async def test_cancel_stops_the_writing(make: Make) -> None:
     gate = Gate()
     bot = await make(engine=writer(gate))
     await send(bot)
-    await bot.until(gate.reached.is_set)
+    await bot.until(lambda: gate.reached.is_set() and cards(bot))
     await press(bot, button(cards(bot)[-1], STOP))
     await says(bot, "card.expanded.stopped")
     await bot.until(lambda: not bot.engine._texts)

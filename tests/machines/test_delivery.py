@@ -39,7 +39,7 @@ LOSING = {Fault.UNCLEAR_LOST, Fault.UNCLEAR_SENT, Fault.BUG, Fault.KILLED_BEFORE
 UNCLEAR = (
     "SELECT job_id FROM messages WHERE state = 'sending' AND shown LIKE 'final:%' AND job_id IS NOT NULL UNION"
     " SELECT job_id FROM messages JOIN jobs ON jobs.id = job_id WHERE messages.state = 'shown' AND message IS NOT NULL"
-    " AND kind = 'card' AND shown NOT LIKE 'final:%' AND jobs.state = 'painted'"
+    " AND messages.kind = 'card' AND shown NOT LIKE 'final:%' AND jobs.state = 'painted'"
 )
 """Jobs of which a new process can't know whether their pictures are shown."""
 

@@ -108,6 +108,8 @@ async def test_claim_draw_and_restart(start_service: StartService, real: Telegra
     assert service.log.count("/claim") == 1
 
 
+# test_kill kills in every state; here Telegram sends the update again too.
+@pytest.mark.chaos
 async def test_a_killed_service_delivers_once_and_charges_once(
     start_service: StartService, real: TelegramStandIn, ann: Chat
 ) -> None:
