@@ -161,7 +161,7 @@ async def test_history_lists_and_searches(app: WebHarness) -> None:
         ("edit", {"instruction": "x", "job": "twelve"}, "twelve"),
         ("edit", {"instruction": "x", "job": "1:0"}, "1:0"),
         ("edit", {"instruction": "x", "job": "99"}, ""),
-        ("edit", {"instruction": "x", "image": "%%"}, "image is no picture"),
+        ("edit", {"instruction": "x", "image": "%%"}, "image is not a picture"),
         ("history", {"limit": 0}, "limit: "),
         ("paint", {}, "no tool 'paint'"),
     ],
