@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import urllib.request
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from openai import OpenAI
 from PIL import Image as Pillow
 
 from tests.e2e.conftest import StartService
@@ -37,6 +39,25 @@ def edit(service: Service, prompt: str, reference: bytes, **form: str) -> int:
         return int(json.loads(answer.read())["card"]["job_id"])
 
 
+def edit_part_by_openai(service: Service, picture: bytes) -> NDArray[np.uint8]:
+    """Have the openai package edit the right half of a picture, with a second one beside it."""
+    mask = Pillow.new("RGBA", (64, 64), (0, 0, 0, 255))
+    mask.paste((0, 0, 0, 0), (32, 0, 64, 64))
+    file = io.BytesIO()
+    mask.save(file, "PNG")
+    with OpenAI(api_key="none", base_url=f"{service.url}/v1", max_retries=0) as client:
+        answer = client.images.edit(
+            image=[("a.png", picture, "image/png"), ("b.png", picture, "image/png")],
+            mask=("mask.png", file.getvalue(), "image/png"),
+            prompt="a red cat",
+            response_format="b64_json",
+            extra_body={"seed": 5, "steps": 3, "size": "64x64"},
+        )
+    assert answer.data is not None
+    data = base64.b64decode(answer.data[0].b64_json or "")
+    return np.asarray(Pillow.open(io.BytesIO(data)).convert("RGB"))
+
+
 def stored(service: Service, job: int) -> NDArray[np.uint8]:
     (picture,) = service.finished(job)["pictures"]
     return np.asarray(Pillow.open(io.BytesIO(service.get(picture["url"]))).convert("RGB"))
@@ -53,6 +74,10 @@ def test_a_picture_and_an_edit_are_stored_as_the_plain_call_draws_them(
     drawn = service.draw("a red cat", seed="5", steps="3")
     edited = edit(service, "a red cat", file.getvalue(), seed="5", steps="3", size="64x64")
     found = [stored(service, drawn), stored(service, edited)]
+
+    part = edit_part_by_openai(service, file.getvalue())
+    assert np.array_equal(part[:, :16], np.asarray(start)[:, :16])
+    assert not np.array_equal(part[:, 48:], np.asarray(start)[:, 48:])
 
     long = service.draw("a blue dog", seed="6", steps="50")
     until(lambda: service.card(long)["progress"], 60, "it is being drawn")
