@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from bot.cards import i18n
 from bot.core.cards import Card, Fact, Tone
-from bot.core.inspection import Inspection, SealState
+from bot.core.inspection import GENERATED, SOURCE_TYPES, Inspection, SealState
 from bot.core.texts import clip
 
 _MAX_VALUE = 1000
@@ -19,7 +19,6 @@ _CLAIMS = {
     "xmp:CreateDate": "created",
     "photoshop:Credit": "credit",
 }
-_SOURCES = frozenset({"trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"})
 
 
 def inspection_card(found: Inspection, locale: str, *, own: bool | None = None) -> Card:
@@ -69,7 +68,7 @@ def _seal(found: Inspection, text: Callable[..., str]) -> str:
 
 def _source(value: str, text: Callable[..., str]) -> str:
     term = value.rpartition("/")[2]
-    return text(f"source.{term}") if term in _SOURCES else value
+    return text(f"source.{term}") if f"{SOURCE_TYPES}{term}" in GENERATED else value
 
 
 def _recipe(found: Inspection) -> Iterable[tuple[str, str]]:

@@ -7,8 +7,17 @@ from enum import StrEnum
 
 from bot.core.pictures import ReadParameters
 
-_GENERATED = frozenset({"trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"})
-"""IPTC's terms for pictures that a model made."""
+SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+"""Address of IPTC's terms for the sources of pictures."""
+
+TRAINED = f"{SOURCE_TYPES}trainedAlgorithmicMedia"
+"""A picture that a model made."""
+
+COMPOSITE = f"{SOURCE_TYPES}compositeWithTrainedAlgorithmicMedia"
+"""A picture that a model made from somebody's picture."""
+
+GENERATED = frozenset({TRAINED, COMPOSITE})
+"""Pictures that a model made."""
 
 
 class SealState(StrEnum):
@@ -74,8 +83,9 @@ class Inspection:
     @property
     def is_marked(self) -> bool:
         """Whether anything in the file says that a model drew it."""
-        sources = {self.source_type.rpartition("/")[2], self.seal.source_type.rpartition("/")[2]}
-        return bool(sources & _GENERATED or self.parameters or self.label)
+        # Some programs write the bare term, or another address before it.
+        sources = {f"{SOURCE_TYPES}{one.rpartition('/')[2]}" for one in (self.source_type, self.seal.source_type)}
+        return bool(sources & GENERATED or self.parameters or self.label)
 
     @property
     def is_faulty(self) -> bool:

@@ -6,16 +6,12 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from bot.core.inspection import COMPOSITE, TRAINED
 from bot.core.requests import DrawRequest
 from bot.provenance import a1111
 from bot.settings import RecipeRule, Settings
+from bot.storage import data_files
 from engine.contract import Image, Profile, Recipe
-
-TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-"""IPTC's term for a picture that a model made (https://cv.iptc.org/newscodes/digitalsourcetype)."""
-
-COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
-"""IPTC's term for a picture that a model made from somebody's picture."""
 
 _COMMIT_CHARS = 10
 
@@ -102,7 +98,7 @@ def facts_of(
 def _has_own_pictures(request: DrawRequest) -> bool:
     """Whether somebody's own picture is a part of the result; Easel's own pictures and control pictures are not."""
     started = () if request.control else (request.image,)
-    return any(name and not name.startswith("pictures/") for name in (*started, *request.references))
+    return any(name and not name.startswith(f"{data_files.PICTURES}/") for name in (*started, *request.references))
 
 
 def _prompt(recipe: Recipe) -> str:

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from PIL import Image
 
 from bot.core.file_marks import XMP
-from bot.core.inspection import Inspection, SealReport
+from bot.core.inspection import GENERATED, SOURCE_TYPES, Inspection, SealReport
 from bot.core.pictures import ReadParameters
 from bot.provenance import aigc, xmp
-from bot.provenance.facts import COMPOSITE, TRAINED
 from bot.provenance.image_texts import NotAnImage, read_texts
 from bot.provenance.reading import parameters_of
 from bot.provenance.seal import check_seal
@@ -21,8 +20,6 @@ MAX_FILE = 64 * 2**20
 """Largest file that is read, in bytes."""
 
 _MIMES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
-_MADE_BY_MODELS = frozenset({TRAINED, COMPOSITE})
-_TERM = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _XMP_SOURCE, _XMP_PROMPT = "Iptc4xmpExt:DigitalSourceType", "Iptc4xmpExt:AIPromptInformation"
 _DOCUMENT, _LABEL = "xmpMM:DocumentID", "TC260:AIGC"
 _UUID = "urn:uuid:"
@@ -67,7 +64,7 @@ def _header(data: bytes) -> tuple[str, int, int]:
     """Return format and size as the file's header says. Raises NotAnImage."""
     try:
         with warnings.catch_warnings():
-            # Only the header is read: its pixels may be as many as it likes.
+            # Only the header is read, so Pillow's warning of many pixels says nothing; above twice its limit it raises.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=tuple(_MIMES)) as opened:
                 return opened.format or "", opened.width, opened.height
@@ -88,8 +85,8 @@ def _conflicts(
     checks = {
         "source_type": bool(source and seal.source_type and source != seal.source_type),
         "prompt": bool(own and prompt and parameters and not _is_alike(prompt, parameters.prompt)),
-        "label": bool(labelled and source.startswith(_TERM) and source not in _MADE_BY_MODELS),
-        "bare_term": f"{_TERM}{source}" in _MADE_BY_MODELS,
+        "label": bool(labelled and source.startswith(SOURCE_TYPES) and source not in GENERATED),
+        "bare_term": f"{SOURCE_TYPES}{source}" in GENERATED,
     }
     return tuple(code for code, wrong in checks.items() if wrong)
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from PIL import Image
 
 from bot.core.file_marks import copied_marks
-from bot.provenance.facts import TRAINED, Facts
+from bot.core.inspection import TRAINED
+from bot.provenance.facts import Facts
 from bot.provenance.marks import mark_png
 
 PARAMETERS = "a cat 猫 🐈\nSteps: 8, Sampler: Euler, CFG scale: 1, Seed: 7, Size: 48x32, Version: Easel 0.1.0"

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from PIL import Image as Pillow
 
+from bot.core.inspection import COMPOSITE, TRAINED
 from bot.core.requests import DrawRequest
-from bot.provenance.facts import COMPOSITE, TRAINED, MarkingRules, facts_of
+from bot.provenance.facts import MarkingRules, facts_of
 from bot.provenance.marks import Marker
 from bot.settings import RecipeRule
 from engine.contract import Image, Recipe

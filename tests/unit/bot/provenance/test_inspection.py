@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.core.file_marks import PARAMETERS, XMP, embed_texts
-from bot.core.inspection import SealState
-from bot.provenance.facts import TRAINED
+from bot.core.inspection import TRAINED, SealState
 from bot.provenance.image_texts import NotAnImage
 from bot.provenance.inspection import MAX_FILE, inspect
 from bot.provenance.xmp import packet

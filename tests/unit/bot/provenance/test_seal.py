@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.inspection import SealState
+from bot.core.inspection import COMPOSITE, TRAINED, SealState
 from bot.provenance import seal
-from bot.provenance.facts import COMPOSITE, TRAINED
 from bot.provenance.seal import Seal, SealUnavailable, check_seal
 from bot.provenance.signing_keys import SigningKeys, new_signing_keys
 from tests.unit.bot.provenance.marked_files import copy_of, facts, marked

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bot.provenance.facts import TRAINED, Facts
+from bot.core.inspection import TRAINED
+from bot.provenance.facts import Facts
 from bot.provenance.marks import mark_png
 from bot.provenance.xmp import MAX_BYTES, packet, read
 
