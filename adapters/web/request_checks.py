@@ -374,13 +374,7 @@ class BodyReader:
         """
         if request.content_type != _MULTIPART:
             raise Unsupported("refusal.web.body", problem=f"Content-Type: {_MULTIPART}")
-        _uncompressed(request)
-        length = request.content_length
-        if length is None:
-            raise LengthRequired("refusal.web.length")
-        if length > MAX_PICTURE + MAX_JSON:
-            raise _pictures_too_large()
-        async with self._reserved(length):
+        async with self.room_for(request, MAX_PICTURE + MAX_JSON, _pictures_too_large()) as length:
             with _readable():
                 async with _patience(length):
                     data = await _file(request)
