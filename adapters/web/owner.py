@@ -8,10 +8,11 @@ from enum import Enum
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from adapters.web.api import MAX_ID
 from adapters.web.identity import actor_of
-from adapters.web.request_checks import BodyReader, Key
+from adapters.web.request_checks import Body, BodyReader, Key
 from adapters.web.routes import Role, Route
 from adapters.web.static_files import StaticFiles
 from bot.core.access import FEW, AccessDecision
@@ -26,37 +27,31 @@ from bot.studio import Studio
 MOST_CHANGES = 50
 """Most changes on one page of the audit log."""
 
-_MAX_ID = 2**63 - 1
-
-Id = Annotated[int, Field(ge=1, le=_MAX_ID)]
+Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Part = Annotated[str, Field(max_length=200)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class CancelBody(_Body):
+class CancelBody(Body):
     """Jobs to cancel."""
 
     jobs: Annotated[list[Id], Field(min_length=1, max_length=MOST_CANCELLED)]
 
 
-class MoveBody(_Body):
+class MoveBody(Body):
     """A waiting job and the end of the queue that it goes to."""
 
     job: Id
     to: Literal["front", "back"]
 
 
-class StateBody(_Body):
+class StateBody(Body):
     """What the service does from now on."""
 
     state: Literal["run", "drain", "pause"]
 
 
-class AccountBody(_Body):
+class AccountBody(Body):
     """An account on a platform."""
 
     platform: Name
@@ -90,14 +85,14 @@ class CreditsBody(AccountBody):
     kind: Literal["bonus", "borrowed"] = "bonus"
 
 
-class AnswerBody(_Body):
+class AnswerBody(Body):
     """An answer to a newcomer: ``few`` allows a few pictures a day."""
 
     number: Id
     answer: Literal["allow", "few", "refuse"]
 
 
-class ScopeBody(_Body):
+class ScopeBody(Body):
     """Whom a rule is for; what is missing or empty means any."""
 
     platform: Part = ""
@@ -130,38 +125,38 @@ class RemoveRuleBody(ScopeBody):
     by_owner: bool = True
 
 
-class ReportBody(_Body):
+class ReportBody(Body):
     """An answer to a report."""
 
     number: Id
     hide: bool
 
 
-class StrictnessBody(_Body):
+class StrictnessBody(Body):
     """What happens to words for adults; empty: the usual."""
 
     level: Literal["", "off", "warn", "refuse", "spoiler"]
 
 
-class NumberBody(_Body):
+class NumberBody(Body):
     """A number of a list."""
 
     number: Id
 
 
-class ModelBody(_Body):
+class ModelBody(Body):
     """A model, a hub id or a file on a hub."""
 
     name: Name
 
 
-class KeepBody(_Body):
+class KeepBody(Body):
     """For how long pictures are kept, as it is typed."""
 
     span: Name
 
 
-class EmptyBody(_Body):
+class EmptyBody(Body):
     """Nothing."""
 
 
@@ -410,7 +405,7 @@ MOST_CHARS = 200
 
 
 def _number(text: str, *, least: int = 1) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < len(str(_MAX_ID)) and int(text) >= least):
+    if not (text.isascii() and text.isdigit() and len(text) < len(str(MAX_ID)) and int(text) >= least):
         raise NotFound("refusal.web.not_found")
     return int(text)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Literal
 
 from adapters.web.api_v1.schemas import (
@@ -22,6 +21,7 @@ from adapters.web.api_v1.schemas import (
     SecondsLeft,
     WholeRange,
 )
+from adapters.web.render import moment
 from bot.core.jobs import Job, JobState
 from bot.core.pictures import PictureFile
 from bot.core.quotas import Allowance, QuotaStatus
@@ -128,11 +128,6 @@ def _picture(job_id: int, file: PictureFile) -> PictureAnswer:
 
 def _number(seed: int) -> int | None:
     return seed if seed < SAFE_NUMBER else None
-
-
-def moment(seconds: float) -> str:
-    """Return a time in ISO 8601, UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def model_answer(profile: Profile) -> ModelAnswer:
