@@ -6,6 +6,7 @@ import asyncio
 import re
 from html import escape
 from importlib.metadata import version
+from typing import TypeVar
 
 from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -159,7 +160,6 @@ class Api:
         """Return the owner's last jobs, newest first; ``q`` searches for jobs with pictures."""
         before = query_of(request, "before", None, MAX_ID)
         limit = query_of(request, "limit", 24, MAX_PAGE)
-        assert limit is not None
         # One more than shown, to know whether there are older ones.
         query = request.query.get("q", "").strip() or None
         cards = await self._studio.items(actor_of(request), before, limit + 1, query)
@@ -194,7 +194,10 @@ def number_of(request: web.Request, name: str) -> int:
     return number
 
 
-def query_of(request: web.Request, name: str, default: int | None, most: int) -> int | None:
+Default = TypeVar("Default", bound=int | None)
+
+
+def query_of(request: web.Request, name: str, default: Default, most: int) -> int | Default:
     """Return a number of the query, 1 to ``most``, or the default. Raises BadInput."""
     text = request.query.get(name)
     if text is None:

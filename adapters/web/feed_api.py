@@ -91,7 +91,7 @@ class FeedHandlers:
         before = query_of(request, "before", None, MAX_ID)
         limit = query_of(request, "limit", 24, MAX_PAGE)
         kind = request.query.get("kind", "")
-        if limit is None or not KIND.fullmatch(kind):
+        if not KIND.fullmatch(kind):
             raise BadInput("refusal.web.body", problem="kind")
         actor = actor_of(request)
         at = await self._streams.mark(actor)

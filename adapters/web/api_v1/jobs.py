@@ -190,7 +190,6 @@ class JobHandlers:
         """Return the person's jobs, newest first."""
         before = query_of(request, "before", None, MAX_ID)
         limit = query_of(request, "limit", 24, MAX_PAGE)
-        assert limit is not None
         query = request.query.get("q", "").strip() or None
         found, older = await self._studio.snapshots(actor_of(request), before=before, limit=limit, query=query)
         return _json(JobPage(jobs=[job_answer(one) for one in found], older=older))
