@@ -140,7 +140,7 @@ class AccessControl:
             identity = None
         remember_identity(request, identity)
         if request.path == "/" and self._token and "token" in request.query and self._matches(request, client):
-            raise await self._enter(request, client)
+            raise await self._enter(request)
         self._check_role(request, identity, role)
         if identity is not None and identity.method is not SignInMethod.LOCAL:
             self._check_rate(request, identity)
@@ -164,7 +164,7 @@ class AccessControl:
 
     def session_of(self, request: web.Request) -> str:
         """Return the token in the session's cookie; empty without one."""
-        return request.cookies.get(self._cookie_name(self.client_of(request)), "")
+        return self._session(request, self.client_of(request))
 
     def put_session(self, request: web.Request, answer: web.StreamResponse, token: str) -> None:
         """Add the session's cookie to an answer; with an empty token, remove it from the browser."""
@@ -258,7 +258,7 @@ class AccessControl:
                 raise Unauthorized("refusal.web.key")
             return identity
         # Before the token: nobody may try tokens beside a session that makes each of them succeed.
-        if session := self.session_of(request):
+        if session := self._session(request, client):
             identity = await accounts.sessions.identity(session, self._token)
             if identity is not None:
                 return identity
@@ -346,7 +346,10 @@ class AccessControl:
         # Browsers accept a cookie of that prefix from this very host over HTTPS alone.
         return f"__Host-{self._cookie}" if self._is_secure(client) else self._cookie
 
-    async def _enter(self, request: web.Request, client: ClientAddress) -> web.HTTPSeeOther:  # noqa: ARG002
+    def _session(self, request: web.Request, client: ClientAddress) -> str:
+        return request.cookies.get(self._cookie_name(client), "")
+
+    async def _enter(self, request: web.Request) -> web.HTTPSeeOther:
         """Return the answer to a link with the right token: a session and a redirect to the page without the token."""
         answer = web.HTTPSeeOther(request.rel_url.without_query_params("token"))
         opened = await self.open_by_token(request)
