@@ -11,6 +11,7 @@ from bot.core.messages import Address
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
 from bot.storage.database import Tx
+from bot.storage.people import OF_PERSON
 from bot.storage.sql import ADDRESS, RowMapper, json_of
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ async def get(tx: Tx, request_id: int) -> PictureRequest | None:
 async def count_of_person(tx: Tx, person_id: int) -> int:
     """Return how many requests of a person's accounts wait for their pictures."""
     rows = await tx.execute_fetchall(
-        "SELECT count(*) FROM picture_requests WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)",
+        f"SELECT count(*) FROM picture_requests WHERE {OF_PERSON}",  # noqa: S608 - a constant
         (person_id,),
     )
     return int(next(iter(rows))[0])
@@ -235,7 +236,6 @@ class PromptDraft(NewPromptDraft):
 
 _NEW_PROMPT = RowMapper(NewPromptDraft, "prompt_drafts", converters=_CONVERTERS)
 _PROMPTS = RowMapper(PromptDraft, "prompt_drafts", converters=_CONVERTERS)
-_OF_PERSON = "account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
 
 
 async def add_prompt(tx: Tx, new: NewPromptDraft) -> int:
@@ -257,7 +257,7 @@ async def get_prompt(tx: Tx, draft_id: int) -> PromptDraft | None:
 async def prompts_since(tx: Tx, person_id: int, since: float) -> tuple[float, ...]:
     """Return when a person has asked for prompts since a time, in Unix seconds, the oldest first."""
     rows = await tx.execute_fetchall(
-        f"SELECT created_at FROM prompt_drafts WHERE {_OF_PERSON} AND created_at > ? ORDER BY created_at",  # noqa: S608 - a constant
+        f"SELECT created_at FROM prompt_drafts WHERE {OF_PERSON} AND created_at > ? ORDER BY created_at",  # noqa: S608 - a constant
         (person_id, since),
     )
     return tuple(float(row[0]) for row in rows)
@@ -266,7 +266,7 @@ async def prompts_since(tx: Tx, person_id: int, since: float) -> tuple[float, ..
 async def waiting_prompts(tx: Tx, person_id: int) -> int:
     """Return how many prompts of a person are not written yet."""
     rows = await tx.execute_fetchall(
-        f"SELECT count(*) FROM prompt_drafts WHERE {_OF_PERSON} AND state = 'waiting'",  # noqa: S608 - a constant
+        f"SELECT count(*) FROM prompt_drafts WHERE {OF_PERSON} AND state = 'waiting'",  # noqa: S608 - a constant
         (person_id,),
     )
     return int(next(iter(rows))[0])

@@ -12,6 +12,14 @@ from bot.core.people import Account, Actor, Person, Place
 from bot.storage.database import Tx
 from bot.storage.sql import JSON, RowMapper
 
+OF_PERSON = "account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
+"""Condition for the rows of a person's accounts; its parameter is the person's id."""
+
+OF_SAME_PERSON = (
+    "account_id IN (SELECT id FROM accounts WHERE person_id = (SELECT person_id FROM accounts WHERE id = ?))"
+)
+"""The same, by the id of one of the accounts."""
+
 _ACCOUNTS = RowMapper(Account, "accounts")
 _PEOPLE = RowMapper(Person, "accounts", columns={"id": "person_id", "account_id": "id"})
 _PLACES = RowMapper(Place, "places", columns={"channel": "''"}, omit={"thread", "age_restricted", "locale"})

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from bot.core.sign_in import ApiKey, Passkey
 from bot.storage.database import Tx
+from bot.storage.people import OF_SAME_PERSON
 from bot.storage.sql import RowMapper
-
-_OF_PERSON = "account_id IN (SELECT id FROM accounts WHERE person_id = (SELECT person_id FROM accounts WHERE id = ?))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ async def get_password(tx: Tx, login: str) -> StoredPassword | None:
 
 async def password_of(tx: Tx, account_id: int) -> StoredPassword | None:
     """Return the password of an account's person, or None."""
-    return await _PASSWORDS.select_one(tx, f"WHERE {_OF_PERSON} ORDER BY account_id", (account_id,))
+    return await _PASSWORDS.select_one(tx, f"WHERE {OF_SAME_PERSON} ORDER BY account_id", (account_id,))
 
 
 async def put_password(tx: Tx, account_id: int, login: str, hashed: str, now: float) -> None:
@@ -92,7 +91,7 @@ async def get_passkey(tx: Tx, credential_id: str) -> Passkey | None:
 
 async def passkeys_of(tx: Tx, account_id: int) -> tuple[Passkey, ...]:
     """Return the passkeys of an account's person, the oldest first."""
-    return await _PASSKEYS.select(tx, f"WHERE {_OF_PERSON} ORDER BY id", (account_id,))
+    return await _PASSKEYS.select(tx, f"WHERE {OF_SAME_PERSON} ORDER BY id", (account_id,))
 
 
 async def use_passkey(tx: Tx, passkey_id: int, sign_count: int, now: float) -> None:
@@ -104,7 +103,7 @@ async def use_passkey(tx: Tx, passkey_id: int, sign_count: int, now: float) -> N
 
 async def remove_passkey(tx: Tx, account_id: int, passkey_id: int) -> bool:
     """Delete a passkey of an account's person; returns whether there was one."""
-    cursor = await tx.execute(f"DELETE FROM passkeys WHERE {_OF_PERSON} AND id = ?", (account_id, passkey_id))  # noqa: S608
+    cursor = await tx.execute(f"DELETE FROM passkeys WHERE {OF_SAME_PERSON} AND id = ?", (account_id, passkey_id))  # noqa: S608
     return cursor.rowcount == 1
 
 
@@ -146,7 +145,7 @@ async def keys_of(tx: Tx, account_id: int) -> tuple[ApiKey, ...]:
     """Return the valid API keys of an account's person, the oldest first."""
     return await _KEYS.fetch(
         tx,
-        f"SELECT {_KEYS.columns} {_JOINED} WHERE k.{_OF_PERSON} AND k.revoked_at IS NULL ORDER BY k.id",
+        f"SELECT {_KEYS.columns} {_JOINED} WHERE k.{OF_SAME_PERSON} AND k.revoked_at IS NULL ORDER BY k.id",
         (account_id,),
     )
 

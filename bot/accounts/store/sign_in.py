@@ -8,9 +8,8 @@ from bot.core.people import Place
 from bot.core.sign_in import Session, SignInLink, SignInLinkKind, SignInMethod
 from bot.storage import people
 from bot.storage.database import Tx
+from bot.storage.people import OF_SAME_PERSON
 from bot.storage.sql import RowMapper
-
-_OF_PERSON = "account_id IN (SELECT id FROM accounts WHERE person_id = (SELECT person_id FROM accounts WHERE id = ?))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ async def sessions_of(tx: Tx, account_id: int, *, used_since: float, created_sin
     """Return the live sessions of an account's person, the last used first."""
     return await _SESSIONS.select(
         tx,
-        f"WHERE {_OF_PERSON} AND used_at > ? AND created_at > ? ORDER BY used_at DESC, id DESC",
+        f"WHERE {OF_SAME_PERSON} AND used_at > ? AND created_at > ? ORDER BY used_at DESC, id DESC",
         (account_id, used_since, created_since),
     )
 
@@ -94,14 +93,14 @@ async def remove_session(tx: Tx, digest: str) -> None:
 
 async def remove_session_of(tx: Tx, account_id: int, session_id: int) -> bool:
     """Delete a session of an account's person; returns whether there was one."""
-    cursor = await tx.execute(f"DELETE FROM sessions WHERE {_OF_PERSON} AND id = ?", (account_id, session_id))  # noqa: S608
+    cursor = await tx.execute(f"DELETE FROM sessions WHERE {OF_SAME_PERSON} AND id = ?", (account_id, session_id))  # noqa: S608
     return cursor.rowcount == 1
 
 
 async def remove_sessions_of(tx: Tx, account_id: int, *, but: int | None = None) -> None:
     """Delete all sessions of an account's person but one, and their links from chats."""
-    await tx.execute_fetchall(f"DELETE FROM sessions WHERE {_OF_PERSON} AND id IS NOT ?", (account_id, but))  # noqa: S608
-    await tx.execute_fetchall(f"DELETE FROM sign_in_links WHERE {_OF_PERSON} AND kind = 'chat'", (account_id,))  # noqa: S608
+    await tx.execute_fetchall(f"DELETE FROM sessions WHERE {OF_SAME_PERSON} AND id IS NOT ?", (account_id, but))  # noqa: S608
+    await tx.execute_fetchall(f"DELETE FROM sign_in_links WHERE {OF_SAME_PERSON} AND kind = 'chat'", (account_id,))  # noqa: S608
 
 
 async def expire(tx: Tx, *, now: float, used_since: float, created_since: float) -> None:

@@ -12,6 +12,7 @@ from bot.core.jobs import JobState
 from bot.core.messages import MessageState
 from bot.storage import inputs, jobs, messages
 from bot.storage.database import Transactions, Tx
+from bot.storage.people import OF_PERSON
 from bot.storage.sql import TUPLE, RowMapper, dump_card
 
 _PATHS = "SELECT path FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
@@ -30,10 +31,10 @@ _NO_FAVOURITES = "DELETE FROM favourites WHERE person_id = ?"
 # Its trigger deletes the jobs from the search index.
 _NO_PICTURES = "DELETE FROM pictures WHERE job_id IN (SELECT id FROM jobs WHERE person_id = ?)"
 
-_NO_SEARCHES = "DELETE FROM searches WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
+_NO_SEARCHES = f"DELETE FROM searches WHERE {OF_PERSON}"  # noqa: S608 - a constant
 
 # Requests that are no jobs yet.
-_PICTURE_REQUESTS = "picture_requests WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
+_PICTURE_REQUESTS = f"picture_requests WHERE {OF_PERSON}"
 # Those that other people have asked for from the person's jobs hold the person's words too.
 _PROMPT_DRAFTS = (
     "prompt_drafts WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?1)"
@@ -43,7 +44,7 @@ _PROMPT_DRAFTS_OF_JOB = "prompt_drafts WHERE job_id = ?"
 
 _NO_PREFERENCES = "DELETE FROM person_options WHERE person_id = ?"
 
-_NO_PICTURE_DRAFTS = "DELETE FROM picture_drafts WHERE account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
+_NO_PICTURE_DRAFTS = f"DELETE FROM picture_drafts WHERE {OF_PERSON}"  # noqa: S608 - a constant
 
 _NO_EXPORTS = "DELETE FROM exports WHERE person_id = ?"
 
@@ -70,11 +71,9 @@ _JOB = (
     f"{_UNWANTED} AND job_id = ?",
 )
 
-_OF_ACCOUNTS = "account_id IN (SELECT id FROM accounts WHERE person_id = ?)"
-
 # Nobody signs in as the person any more, and no program draws as them.
 _NO_SIGN_INS = tuple(
-    f"DELETE FROM {table} WHERE {_OF_ACCOUNTS}"  # noqa: S608 - constants
+    f"DELETE FROM {table} WHERE {OF_PERSON}"  # noqa: S608 - constants
     for table in ("sessions", "sign_in_links", "passwords", "passkeys", "api_keys")
 )
 
@@ -336,21 +335,21 @@ async def delete_pictures(tx: Tx, folder: str, job_ids: Collection[int]) -> Dele
     needed = {name for sources in open_ for name in sources.names}
     marks = ", ".join("?" * len(job_ids))
     rows = await tx.execute_fetchall(
-        f"SELECT job_id, path FROM pictures p WHERE job_id IN ({marks})"  # noqa: S608 - question marks
+        f"SELECT job_id, path, digest FROM pictures p WHERE job_id IN ({marks})"  # noqa: S608 - question marks
         " AND NOT EXISTS (SELECT 1 FROM favourites f WHERE f.job_id = p.job_id)",
         tuple(job_ids),
     )
-    busy = {job_id for job_id, path in rows if f"{folder}/{path}" in needed}
-    going = sorted({job_id for job_id, _ in rows} - busy)
-    sources, digests = list[str](), list[str]()
+    busy = {job_id for job_id, path, _ in rows if f"{folder}/{path}" in needed}
+    going = sorted({job_id for job_id, _, _ in rows} - busy)
+    sources: list[str] = []
     for job_id in going:
-        named = await tx.execute_fetchall("SELECT digest FROM pictures WHERE job_id = ?", (job_id,))
-        digests += [str(row[0]) for row in named]
         await tx.execute_fetchall("DELETE FROM pictures WHERE job_id = ?", (job_id,))
         sources += await _take_sources(tx, job_id)
     own = {name: None for name in sources if name.startswith(f"{inputs.FOLDER}/") and name != inputs.DELETED}
-    paths = tuple(path for job_id, path in rows if job_id not in busy)
-    return DeletedFiles(paths, tuple(own), tuple(digests), tuple(going))
+    removed = [(path, digest) for job_id, path, digest in rows if job_id not in busy]
+    return DeletedFiles(
+        tuple(path for path, _ in removed), tuple(own), tuple(digest for _, digest in removed), tuple(going)
+    )
 
 
 async def _take_sources(tx: Tx, job_id: int) -> tuple[str, ...]:
