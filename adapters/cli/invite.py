@@ -1,4 +1,4 @@
-"""`easel invite`: a link with which somebody sets up a sign-in to the page. Works beside a running service."""
+"""`easel invite`: a link with which somebody sets up a sign-in to the page. Works while a service runs, too."""
 
 from __future__ import annotations
 

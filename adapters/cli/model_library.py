@@ -98,7 +98,7 @@ class DiskLibrary:
         if self._pull is not None and self._pull.running:
             raise Unavailable("unavailable.models.busy", name=self._pull.name)
         needs = await asyncio.to_thread(lambda: KnownModels.of(self._settings).needs(name))
-        # Nothing is awaited since the check above but the thread: checked again.
+        # Another call may have begun a download meanwhile.
         if self._pull is not None and self._pull.running:
             raise Unavailable("unavailable.models.busy", name=self._pull.name)
         # The hub's library reads its environment at import, which happens later.

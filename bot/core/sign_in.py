@@ -11,7 +11,7 @@ KEY_PREFIX = "easel-"
 """What every API key begins with."""
 
 PAGE_OWNER = Actor("web", "local", is_admin=True, is_owner=True)
-"""The account of whoever uses the page on this machine, or with its token."""
+"""The account of everybody who uses the page on this machine, or signs in with its token."""
 
 PAGE = Place("web", None, "page")
 """The place of all requests that come from the page or by an API key."""

@@ -151,7 +151,7 @@ async def get_entry(ctx: AppContext, actor: Actor, job_id: int) -> HistoryEntry:
 
 
 async def entries_of(ctx: AppContext, job_ids: Collection[int]) -> tuple[HistoryEntry, ...]:
-    """Return these jobs, whoever's they are, as their authors see them; missing and deleted ones are left out."""
+    """Return these jobs of anybody, as their authors see them; missing and deleted ones are left out."""
     async with ctx.db.read() as tx:
         found = [job for job in await jobs.of_ids(tx, tuple(job_ids)) if not job.is_hidden]
         by_person: dict[int, list[Job]] = {}

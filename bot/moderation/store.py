@@ -176,7 +176,7 @@ class Report:
         at: Unix seconds.
         answer: An owner's answer.
         answered_by: ``platform:user id``; empty without an answer.
-        platform: The platform of who reported it.
+        platform: The platform of the account that reported it.
         user_id: Their id there.
         reporter: Their name; data.
     """

@@ -224,7 +224,7 @@ class Scheduler:
         return True
 
     def move_behind(self, job_id: int, last_id: int | None = None) -> bool:
-        """Let a job begin after those that wait now; later ones have their turns beside it.
+        """Let a job begin after those that wait now; later ones may begin before it or after it.
 
         Args:
             job_id: The job.

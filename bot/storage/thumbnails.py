@@ -68,7 +68,7 @@ class Thumbnails:
 
     def __init__(self, pictures: Path) -> None:
         """Args:
-        pictures: The pictures folder; thumbnails are in a folder beside it.
+        pictures: The pictures folder; the folder of thumbnails is next to it.
         """
         self._pictures = pictures
         self.folder = pictures.parent / data_files.THUMBNAILS
