@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import Field
 
 from adapters.web.access import AccessControl
-from adapters.web.identity import NAME, actor_of, identity_of, locale_of, place_of, role_of
+from adapters.web.identity import actor_of, identity_of, locale_of, place_of, ref_of, role_of
 from adapters.web.passkeys import PasskeyVerifier, host_for
 from adapters.web.render import Json, card_json
 from adapters.web.request_checks import Body, BodyReader
@@ -19,7 +19,6 @@ from adapters.web.settings import WebSettings
 from adapters.web.sign_in import PasskeyBody
 from bot.commands.model import Invocation
 from bot.core.errors import BadInput, NotAllowed
-from bot.core.messages import EventRef
 from bot.core.sign_in import ApiKey, Identity, SignInMethod
 from bot.studio import Studio
 
@@ -223,7 +222,7 @@ class AccountHandlers:
         """Join the account with that of a chat, by the code that /link gave there."""
         _own(request)
         body, actor = await self._bodies.json(request, LinkBody), actor_of(request)
-        ref = EventRef(f"{NAME}:{actor.platform}:{actor.user_id}:{uuid.uuid4()}")
+        ref = ref_of(actor, str(uuid.uuid4()), "")
         command = self._studio.commands.by_name["link"]
         card = await self._studio.command(Invocation(actor, place_of(request), command, ref, {"code": body.code}))
         return web.json_response({"card": card_json(card)})

@@ -7,13 +7,12 @@ from typing import Literal
 
 from aiohttp import web
 
-from adapters.web.identity import NAME, admin_of
+from adapters.web.identity import admin_of, ref_of
 from adapters.web.render import card_json
 from adapters.web.request_checks import Body, BodyReader
 from adapters.web.routes import Role, Route
 from bot.commands.model import Invocation
 from bot.core.cards import Card
-from bot.core.messages import EventRef
 from bot.studio import Studio
 
 
@@ -57,5 +56,5 @@ class PlaceHandlers:
 
     async def _run(self, request: web.Request, name: str) -> Card:
         actor, place = admin_of(request)
-        ref = EventRef(f"{NAME}:{actor.platform}:{actor.user_id}:{uuid.uuid4()}")
+        ref = ref_of(actor, str(uuid.uuid4()), "")
         return await self._studio.command(Invocation(actor, place, self._studio.commands.by_name[name], ref))
