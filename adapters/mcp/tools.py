@@ -7,6 +7,7 @@ import base64
 import binascii
 import contextlib
 import importlib.util
+import logging
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -38,6 +39,8 @@ PATH = "/mcp"
 
 _PROMPT_CHARS = 200
 _JOB = re.compile(r"([0-9]{1,18})(?::([0-9]{1,3}))?", re.ASCII)
+
+log = logging.getLogger(__name__)
 
 Report = Callable[[float, str], Awaitable[None]]
 """Tells a caller how far their job is: 0 to 1, and in words."""
@@ -308,13 +311,11 @@ class Tools:
         return copies
 
     async def _cancel(self, caller: Caller, job_id: int) -> None:
-        with contextlib.suppress(Refusal):  # it has just ended by itself
-            await self._studio.press(
-                caller.actor,
-                caller.place,
-                ButtonPress("cancel", job_id),
-                _event_of(caller.actor),
-            )
+        press = ButtonPress("cancel", job_id)
+        try:
+            await self._studio.press(caller.actor, caller.place, press, _event_of(caller.actor))
+        except Refusal as refusal:  # mostly, it has just ended by itself
+            log.info("job %d of a cancelled call goes on (%s)", job_id, refusal.key)
 
     async def _history(self, caller: Caller, args: HistoryArguments) -> ToolResult:
         query = args.query.strip() or None

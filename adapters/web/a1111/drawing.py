@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
 import logging
 import time
@@ -187,8 +186,10 @@ class DrawingHandlers:
         actor = actor_of(request)
         if (job := self._current(actor)) is not None:
             press = ButtonPress(CANCEL, job.job_id)
-            with contextlib.suppress(Refusal):  # it has just ended by itself
+            try:
                 await self._studio.press(actor, place_of(request), press, ref_of(actor, f"a1111-{uuid.uuid4()}", ""))
+            except Refusal as refusal:  # mostly, it has just ended by itself
+                log.info("job %d was not interrupted (%s)", job.job_id, refusal.key)
             job.interrupted = True
         return web.json_response({})
 

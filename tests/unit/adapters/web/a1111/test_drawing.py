@@ -17,6 +17,7 @@ from adapters.web.a1111 import drawing
 from adapters.web.a1111.bodies import A1111DrawBody
 from adapters.web.a1111.drawing import NOTES_HEADER, header_of
 from adapters.web.a1111.translation import Translated, translate
+from bot.core.errors import Unavailable
 from engine.contract import OutOfMemory, Profile
 from tests.unit.adapters.web.harness import Json, WebHarness
 
@@ -316,6 +317,22 @@ async def test_interrupt_leaves_the_pages_own_jobs(held: WebHarness) -> None:
         assert await held.post(f"/sdapi/v1/{name}", None) == (200, {})
     held.gate.open()
     assert (await held.final(card["job_id"]))["pictures"]
+
+
+async def test_an_interrupt_that_fails_is_logged(
+    held: WebHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise Unavailable("unavailable.storage")
+
+    drawing = asyncio.create_task(call(held, "txt2img", {"prompt": "a red apple"}))
+    await held.until(lambda: held.gate.reached)
+    caplog.set_level("INFO")
+    monkeypatch.setattr(held.studio, "press", refuse)
+    assert await held.post("/sdapi/v1/interrupt", None) == (200, {})
+    assert "was not interrupted (unavailable.storage)" in caplog.text
+    held.gate.open()
+    assert (await drawing)["images"]
 
 
 async def test_a_job_that_fails_is_an_error_with_its_reason(app: WebHarness) -> None:
