@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 
+from bot.accounts import page_accounts
 from bot.accounts.sessions import TOUCH_SECONDS
 from bot.accounts.store import credentials as rows
 from bot.accounts.tokens import digest_of, new_token
@@ -14,11 +14,9 @@ from bot.audit.store import AuditEntry
 from bot.core.errors import BadInput, NotAllowed, NotFound, Unavailable
 from bot.core.people import Actor
 from bot.core.ports import Clock
-from bot.core.quotas import Scope
 from bot.core.sign_in import KEY_PREFIX, PAGE, ApiKey, Identity, NewKey, SignInMethod
 from bot.core.texts import clean, shown
 from bot.moderation import checks
-from bot.quotas import changes as rule_changes
 from bot.quotas.rules.terms import parse_terms
 from bot.storage import people
 from bot.storage.database import Transactions, Tx
@@ -60,20 +58,10 @@ class KeyService:
         now = self._clock.now()
         async with self._db.write() as tx:
             if person:
-                platform, _, user_id = person.partition(":")
-                found = await people.find(tx, platform, user_id)
-                if found is None:
-                    raise NotFound("refusal.person_unknown", person=shown(person))
-                account_id = found.account_id
+                account = await page_accounts.find(tx, person)
             else:
-                own = Actor("web", f"key-{secrets.token_hex(6)}", name)
-                account_id = (await people.remember(tx, own, now=now)).account_id
-                if terms is not None:
-                    scope = Scope("web", None, person=own.user_id)
-                    await rule_changes.change_rule(
-                        tx, scope, terms, by_owner=True, by=actor_label(by), now=now, action="quota set"
-                    )
-            return await self._add(tx, account_id, name, by, now)
+                account = await page_accounts.add(tx, "key", name, terms, by=actor_label(by), now=now)
+            return await self._add(tx, account.account_id, name, by, now)
 
     async def create_own(self, by: Actor, account_id: int, name: str) -> NewKey:
         """Create a key that acts as the person's own account.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 
-from bot.accounts import passkeys, passwords
+from bot.accounts import page_accounts, passkeys, passwords
 from bot.accounts.passwords import PasswordService
 from bot.accounts.sessions import SessionService
 from bot.accounts.store import sign_in as rows
@@ -16,12 +15,9 @@ from bot.audit.store import AuditEntry
 from bot.core.errors import BadInput, NotFound
 from bot.core.people import Actor
 from bot.core.ports import Clock
-from bot.core.quotas import Scope
 from bot.core.sign_in import NewSession, Passkey, SignInLink, SignInLinkKind, SignInMethod
-from bot.core.texts import clean, shown
-from bot.quotas import changes as rule_changes
+from bot.core.texts import clean
 from bot.quotas.rules.terms import parse_terms
-from bot.storage import people
 from bot.storage.database import Transactions, Tx
 
 DAYS = 7.0
@@ -70,10 +66,7 @@ class InvitationService:
         async with self._db.write() as tx:
             account_id = None
             if person:
-                platform, _, user_id = person.partition(":")
-                found = await people.find(tx, platform, user_id)
-                if found is None:
-                    raise NotFound("refusal.person_unknown", person=shown(person))
+                found = await page_accounts.find(tx, person)
                 account_id, name = found.account_id, found.name
             await rows.add_link(
                 tx,
@@ -161,19 +154,9 @@ class InvitationService:
         await rows.use_link(tx, link.id, now)
         if link.account_id is not None:
             return link.account_id
-        member = Actor("web", f"member-{secrets.token_hex(6)}", name or link.name or "Easel")
-        person = await people.remember(tx, member, now=now)
-        if link.quota:
-            await rule_changes.change_rule(
-                tx,
-                Scope("web", None, person=member.user_id),
-                parse_terms(link.quota),
-                by_owner=True,
-                by=link.created_by,
-                now=now,
-                action="quota set",
-            )
-        return person.account_id
+        terms = parse_terms(link.quota) if link.quota else None
+        name = name or link.name or "Easel"
+        return (await page_accounts.add(tx, "member", name, terms, by=link.created_by, now=now)).account_id
 
 
 def _name(typed: str) -> str:
