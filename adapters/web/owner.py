@@ -163,10 +163,10 @@ class EmptyBody(Body):
 class OwnerHandlers:
     """Handlers that call the owner's console. Errors are raised as Refusals."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: Studio, bodies: BodyReader) -> None:
         self._studio = studio
         self._owner = studio.owner
-        self._bodies = BodyReader()
+        self._bodies = bodies
         self._files = StaticFiles()
 
     def routes(self) -> list[Route]:

@@ -405,7 +405,7 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     mcp = McpHandlers(studio, bodies)
     for handlers in (drawing, OptionHandlers(studio, bodies), ListingHandlers(studio, bodies), mcp):
         table.add(app, handlers.routes())
-    table.add(app, OwnerHandlers(studio).routes())
+    table.add(app, OwnerHandlers(studio, bodies).routes())
     outbound = OutboundClient(studio.outbound_refused, private=settings.private_targets)
     native = NativeApi(studio, bodies, follower, outbound)
     table.add(app, native.routes())

@@ -6,6 +6,7 @@ import pytest
 from aiohttp import web
 
 from adapters.web.owner import OwnerHandlers, plain
+from adapters.web.request_checks import BodyReader
 from adapters.web.routes import ROUTES, Role
 from bot.core.errors import NotAllowed
 from bot.core.people import Actor
@@ -29,7 +30,7 @@ async def done(app: WebHarness, path: str, body: object) -> Json:
 def test_every_route_is_the_owners(app: WebHarness) -> None:
     roles = app.server.app[ROUTES].roles()
     mine = {path: role for (_, path), role in roles.items() if path == "/owner" or path.startswith("/api/owner")}
-    assert len(mine) >= len(OwnerHandlers(app.studio).routes())
+    assert len(mine) >= len(OwnerHandlers(app.studio, BodyReader()).routes())
     assert set(mine.values()) == {Role.OWNER}
 
 
