@@ -55,6 +55,15 @@ def test_every_script_is_preloaded_and_every_sign_is_drawn() -> None:
     assert len(signs) > 20
 
 
+def test_a_sign_of_both_pages_is_drawn_the_same() -> None:
+    drawn = re.compile(r'<symbol id="i-([a-z]+)" [^>]*>(.*)</symbol>')
+    ours, theirs = (
+        dict(drawn.findall((STATIC / name).read_text(encoding="utf-8"))) for name in ("owner.html", "index.html")
+    )
+    assert ours.keys() & theirs.keys() >= {"easel", "close"}
+    assert {name: path for name, path in ours.items() if theirs.get(name, path) != path} == {}
+
+
 def test_nothing_is_put_in_as_markup_and_nothing_comes_from_elsewhere() -> None:
     for path in [*SCRIPTS, PAGE, STATIC / "owner.css"]:
         source = path.read_text(encoding="utf-8")
