@@ -3,7 +3,7 @@
 import { useEffect, useState } from "./preact.js";
 
 /** What an address names: {view, job, index, asked}, where a picture names no view. Pictures count from 1 there, and from 0 here. */
-export function parse(hash) {
+function parse(hash) {
   const [path, query = ""] = hash.replace(/^#/, "").split("?");
   const [view, job, number] = path.split("/");
   if (view === "job" && /^\d+$/.test(job ?? "")) {
@@ -12,6 +12,12 @@ export function parse(hash) {
     return index === null ? { view: "feed", job: Number(job), index, asked: "" } : { job: Number(job), index };
   }
   return { view: view === "grid" ? "grid" : "feed", job: null, index: null, asked: view === "grid" ? query : "" };
+}
+
+/** Put an address in the place of the present one: it adds nothing to the browser's history. */
+export function replaceHash(hash) {
+  history.replaceState(null, "", hash);
+  dispatchEvent(new HashChangeEvent("hashchange"));
 }
 
 /** In a component: the address, looked at again when it changes. */

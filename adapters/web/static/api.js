@@ -20,7 +20,8 @@ const AGAIN_MS = 30000;
 // `?lang=` on the page's own address wins over the browser's language, for the API too.
 const LANG = new URLSearchParams(location.search).get("lang");
 
-function address(path) {
+/** The address of a path of this service, in the language of the page. */
+export function address(path) {
   const url = new URL(path, location.origin);
   if (LANG) url.searchParams.set("lang", LANG);
   return url;
@@ -47,8 +48,13 @@ async function ask(path, options) {
   }
   if (answer.ok) return body;
   if (answer.status === 401) signIn();
-  if (typeof body?.error?.text !== "string") throw new Away(`status ${answer.status}`);
-  throw new Refused(answer.status, String(body.error.key), body.error.text);
+  throw problem(answer, body);
+}
+
+/** What an answer that is no success says: Refused, or Away where it is not the service's own. */
+export function problem({ status }, body) {
+  const error = body?.error;
+  return typeof error?.text === "string" ? new Refused(status, String(error.key), error.text) : new Away(`status ${status}`);
 }
 
 function send(path, body) {
@@ -103,7 +109,5 @@ export async function zip(pictures) {
   } catch (cause) {
     throw new Away("no answer", { cause });
   }
-  const body = await answer.json().catch(() => null);
-  if (typeof body?.error?.text !== "string") throw new Away(`status ${answer.status}`);
-  throw new Refused(answer.status, String(body.error.key), body.error.text);
+  throw problem(answer, await answer.json().catch(() => null));
 }

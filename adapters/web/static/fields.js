@@ -1,7 +1,7 @@
 /** The composer's chips for size, count, style, model and LoRAs. */
 
 import { LIKE, useDraft } from "./draft.js";
-import { Chip, FieldError, Icon, invalid } from "./parts.js";
+import { Action, Chip, FieldError, Icon, invalid } from "./parts.js";
 import { html } from "./preact.js";
 import { store } from "./store.js";
 import { t } from "./texts.js";
@@ -163,7 +163,7 @@ export function Loras() {
               <li class="lora" key=${lora.name}>
                 <span class="lora-title">${lora.title}</span>
                 <output>${weight}</output>
-                <button type="button" class="plain bare" aria-label=${t("lora.remove", { lora: lora.title })} title=${t("lora.remove", { lora: lora.title })} onClick=${() => remove(lora)}><${Icon} name="close" /></button>
+                <${Action} icon="close" bare label=${t("lora.remove", { lora: lora.title })} onClick=${() => remove(lora)} />
                 <input type="range" min="-2" max="2" step="0.05" value=${weight} aria-label=${t("lora.weight", { lora: lora.title })}
                   onInput=${(event) => weigh(lora, Number(event.target.value))} />
                 ${lora.triggers.length > 0 &&

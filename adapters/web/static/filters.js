@@ -1,5 +1,6 @@
 /** The search of the grid: words, kind, model, day and stars as chips; what is asked for stands in the page's address. */
 
+import { replaceHash } from "./address.js";
 import { Action, Chip, Icon } from "./parts.js";
 import { html, useEffect, useRef } from "./preact.js";
 import { store } from "./store.js";
@@ -50,10 +51,7 @@ function show(filters) {
   const { words, kind, model, from, to, starred } = filters;
   const given = Object.entries({ q: words, kind, model, from, to, starred: starred ? "1" : "" }).filter(([, value]) => value);
   const query = String(new URLSearchParams(given));
-  const hash = query ? `#grid?${query}` : "#grid";
-  // Each letter of a search is no place to go back to.
-  history.replaceState(null, "", hash);
-  dispatchEvent(new HashChangeEvent("hashchange"));
+  replaceHash(query ? `#grid?${query}` : "#grid");
 }
 
 function Choices({ name, label, values, chosen, choose }) {

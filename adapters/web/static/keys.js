@@ -1,7 +1,7 @@
 /** The page's keys: they move along the feed and do to the focused row what its buttons do. `?` lists them. */
 
 import { focusPrompt } from "./composer.js";
-import { Icon } from "./parts.js";
+import { Action } from "./parts.js";
 import { html, useEffect, useRef } from "./preact.js";
 import { editPicture, startFrom } from "./row.js";
 import { store } from "./store.js";
@@ -99,7 +99,7 @@ export function Keys({ open, close }) {
       <div class="sheet-body">
         <header class="drawer-top">
           <h2 id="keys-title">${t("keys")}</h2>
-          <button type="button" class="plain bare" aria-label=${t("close")} title=${t("close")} onClick=${() => dialog.current.close()}><${Icon} name="close" /></button>
+          <${Action} icon="close" bare label=${t("close")} onClick=${() => dialog.current.close()} />
         </header>
         <dl class="keys">${LISTED.map(([key, words]) => html`<div key=${key}><dt><kbd>${key}</kbd></dt><dd>${t(words)}</dd></div>`)}</dl>
       </div>

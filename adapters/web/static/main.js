@@ -1,6 +1,6 @@
 /** Puts the page together: header, composer, feed or grid, viewer; and the page's title and address. */
 
-import { useAddress } from "./address.js";
+import { replaceHash, useAddress } from "./address.js";
 import { info } from "./api.js";
 import { BatchDialog } from "./batch.js";
 import { Composer } from "./composer.js";
@@ -84,7 +84,7 @@ function App() {
     <main class="wall">${view === "grid" ? html`<${Grid} hash=${asked} />` : html`<${Feed} empty=${html`<${Empty} />`} />`}</main>
     <${SelectionBar} />
     <${Said} />
-    <${Viewer} at=${index === null ? null : { job, index }} close=${() => history.replaceState(null, "", `#job/${job}`) || dispatchEvent(new HashChangeEvent("hashchange"))} />
+    <${Viewer} at=${index === null ? null : { job, index }} close=${() => replaceHash(`#job/${job}`)} />
     <${Mask} />
     <${Parameters} />
     <${BatchDialog} />

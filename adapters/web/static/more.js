@@ -6,7 +6,7 @@ import { html } from "./preact.js";
 import { t } from "./texts.js";
 
 /** A field of one line. */
-function Line({ id, name, label, range, about, ...rest }) {
+function Line({ id, name, label, range, ...rest }) {
   const draft = useDraft();
   return html`
     <div class="field">

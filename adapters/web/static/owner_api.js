@@ -1,9 +1,6 @@
 /** Calls of /api/owner, the words of the owner's pages, and numbers, sizes and times as people of the language write them. */
 
-import { Away, Refused } from "./api.js";
-
-// `?lang=` on the page's own address wins over the browser's language, for the API too.
-const LANG = new URLSearchParams(location.search).get("lang");
+import { Away, address, problem } from "./api.js";
 
 let words = {};
 let lang = "en";
@@ -26,19 +23,16 @@ export function named(prefix, name) {
 }
 
 async function ask(path, options) {
-  const url = new URL(`/api/owner/${path}`, location.origin);
-  if (LANG) url.searchParams.set("lang", LANG);
   let answer;
   let body;
   try {
-    answer = await fetch(url, { cache: "no-store", ...options });
+    answer = await fetch(address(`/api/owner/${path}`), { cache: "no-store", ...options });
     body = await answer.json();
   } catch (cause) {
     throw new Away("no answer", { cause });
   }
   if (answer.ok) return body;
-  if (typeof body?.error?.text !== "string") throw new Away(`status ${answer.status}`);
-  throw new Refused(answer.status, String(body.error.key), body.error.text);
+  throw problem(answer, body);
 }
 
 export const get = (path) => ask(path);

@@ -1,7 +1,7 @@
 /** The device and its memory, the disk, and the settings. */
 
 import { ago, bytes, number, percent, post, seconds, text } from "./owner_api.js";
-import { Badge, Choose, Coming, Field, Nothing, Panel, Press, Shares, act, useData } from "./owner_parts.js";
+import { Badge, Choose, Coming, Field, Nothing, Panel, Shares, act, useData } from "./owner_parts.js";
 import { html, useEffect, useState } from "./preact.js";
 
 const TINTS = ["accent", "soft", "good", "warm"];

@@ -1,7 +1,7 @@
 /** Models and LoRAs: what is installed, downloads, removal, and who may use what. */
 
 import { bytes, number, percent, post, text } from "./owner_api.js";
-import { Badge, Coming, Field, Line, Nothing, Panel, Press, Question, act, useData } from "./owner_parts.js";
+import { Badge, Bar, Coming, Field, Line, Nothing, Panel, Press, Question, act, useData } from "./owner_parts.js";
 import { html, useState } from "./preact.js";
 
 const TONES = { here: "good", bundled: "good", local: "good", part: "warm", absent: "" };
@@ -15,8 +15,7 @@ function Pull({ pull, again }) {
   const stop = () => act(() => post("models/stop", {}), text("pull.stopping"), again);
   return html`<div class="pull">
     <p><b>${pull.name}</b> <span class="quiet">${share === null ? text("pull.asking") : text("pull.size", { done: bytes(pull.done), total: bytes(pull.total) })}</span></p>
-    <div class=${share === null ? "bar waiting" : "bar"} role="progressbar" aria-label=${text("pull.progress", { name: pull.name })} aria-valuemin="0" aria-valuemax="100"
-      aria-valuenow=${share === null ? undefined : Math.round(100 * share)} style=${{ "--part": String(share ?? 0) }}><span></span></div>
+    <${Bar} part=${share} label=${text("pull.progress", { name: pull.name })} />
     <p class="pull-foot"><span class="quiet">${share === null ? "" : percent(share)}</span><${Press} sign="stop" label=${text("pull.stop")} onClick=${stop} data-action="stop-pull" /></p>
   </div>`;
 }

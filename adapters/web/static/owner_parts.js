@@ -172,6 +172,13 @@ export function Question({ ask, close }) {
   return html`<${Sheet} title=${ask.title} action=${ask.action} danger=${ask.danger ?? true} close=${close} done=${ask.done}><p>${ask.about}</p></${Sheet}>`;
 }
 
+/** A bar of progress, from 0 to 1; null while nobody knows. */
+export function Bar({ part, label }) {
+  const known = part !== null;
+  return html`<div class=${known ? "bar" : "bar waiting"} role="progressbar" aria-label=${label} aria-valuemin="0" aria-valuemax="100"
+    aria-valuenow=${known ? Math.round(100 * part) : undefined} style=${{ "--part": String(part ?? 0) }}><span></span></div>`;
+}
+
 /** Shares of a whole as one bar: parts are `{name, value, label, tone}`; what is left of `whole` stays empty. */
 export function Shares({ parts, whole, label, rest }) {
   const shown = parts.filter(({ value }) => value > 0);

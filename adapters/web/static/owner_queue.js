@@ -1,7 +1,7 @@
 /** The whole queue: what is drawn, what waits, cancel, move, pause and drain. */
 
 import { number, post, seconds, text } from "./owner_api.js";
-import { Ago, Badge, Coming, Nothing, Panel, Press, Question, Sign, act, useData } from "./owner_parts.js";
+import { Ago, Badge, Bar, Coming, Nothing, Panel, Press, Question, Sign, act, useData } from "./owner_parts.js";
 import { html, useState } from "./preact.js";
 
 const STATES = [["run", "play"], ["pause", "pause"], ["drain", "drain"]];
@@ -24,8 +24,7 @@ function Job({ line, position, children, stop }) {
     <div class="entry-body">
       <p class="entry-title">${job.private ? html`<${Sign} name="lock" /> ${text("job.private")}` : job.prompt}</p>
       <p class="entry-facts quiet"><a href=${`#people/${job.person_id}`}>${job.asker || job.user_id}</a> · ${text("job.count", { n: job.count })} · ${facts(job)} · <${Ago} at=${job.created_at} /></p>
-      ${line.progress !== null && html`<div class="bar" role="progressbar" aria-label=${text("job.progress", { job: job.id })} aria-valuemin="0" aria-valuemax="100" aria-valuenow=${Math.round(100 * line.progress)}
-        style=${{ "--part": String(line.progress) }}><span></span></div>`}
+      ${line.progress !== null && html`<${Bar} part=${line.progress} label=${text("job.progress", { job: job.id })} />`}
     </div>
     <div class="entry-side">${children}<${Press} sign="stop" bare danger label=${text("job.cancel", { job: job.id })} onClick=${stop} data-action="cancel" /></div>
   </li>`;

@@ -1,7 +1,7 @@
 /** Quotas: the table of rules, setting and removing them, and why somebody may ask for so much. */
 
 import { ago, number, percent, post, text } from "./owner_api.js";
-import { Badge, Choose, Coming, Field, Line, Nothing, Panel, Press, Question, Sheet, act, useData } from "./owner_parts.js";
+import { Badge, Bar, Choose, Coming, Field, Line, Nothing, Panel, Press, Question, Sheet, act, useData } from "./owner_parts.js";
 import { html, useState } from "./preact.js";
 
 const PLATFORMS = ["discord", "telegram", "web"];
@@ -106,7 +106,7 @@ export function Why({ platform, person, place = "" }) {
       ${data.at_once !== null && html` <${Badge}>${text("why.at_once", { n: number(data.waiting), most: number(data.at_once) })}</${Badge}>`}</p>
     ${data.limits.map((limit) => html`<div key=${limit.words + limit.by_owner} class="limit">
       <p><b>${limit.words}</b> <span class="quiet">${text(limit.by_owner ? "rule.owner" : "rule.place")}</span><span class="limit-used">${text("why.used", { used: limit.used })}${limit.share !== null && ` · ${percent(limit.share)}`}</span></p>
-      ${limit.share !== null && html`<div class="bar" role="progressbar" aria-label=${limit.words} aria-valuemin="0" aria-valuemax="100" aria-valuenow=${Math.round(100 * limit.share)} style=${{ "--part": String(limit.share) }}><span></span></div>`}
+      ${limit.share !== null && html`<${Bar} part=${limit.share} label=${limit.words} />`}
       ${limit.returns_at !== null && html`<p class="quiet small">${text("why.returns", { time: ago(limit.returns_at) })}</p>`}
     </div>`)}
     ${!data.limits.length && !data.reasons.length && html`<${Nothing}>${text("why.unlimited")}</${Nothing}>`}

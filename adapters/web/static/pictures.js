@@ -1,7 +1,7 @@
 /** The composer's chip for pictures: one to start from or to follow, and references that the prompt edits, in order. */
 
 import { referencesAbout, useDraft } from "./draft.js";
-import { Chip, FieldError, Icon, invalid } from "./parts.js";
+import { Action, Chip, FieldError, Icon, invalid } from "./parts.js";
 import { MaskButton } from "./mask.js";
 import { html, useRef } from "./preact.js";
 import { store } from "./store.js";
@@ -54,7 +54,7 @@ function Start() {
         ? html`<div id="image-kept" class="kept">
             <${Thumb} picture=${start} />
             <span id="image-name" class="kept-name">${named(start)}</span>
-            <button type="button" id="image-remove" class="plain bare" aria-label=${t("image.remove")} title=${t("image.remove")} onClick=${remove}><${Icon} name="close" /></button>
+            <${Action} icon="close" bare label=${t("image.remove")} id="image-remove" onClick=${remove} />
           </div>`
         : html`<${Zone} id="image" words=${t("image.drop")} disabled=${references.length > 0} onFiles=${([file]) => file && draft.setStart(file)} />`}
       ${start && html`<${MaskButton} />`}

@@ -62,15 +62,18 @@ function canEdit() {
   return models[0].can.includes("edit") || models.some((one) => one.name === editor);
 }
 
+/** The name of a picture's file. */
+export const fileName = (card, picture) => `easel-${card.job_id}-${picture.index + 1}.png`;
+
 /** Edit one of a card's pictures: it becomes a reference where a model can edit, else the picture to start from. */
 export function editPicture(card, picture) {
-  const name = `easel-${card.job_id}-${picture.index + 1}.png`;
+  const name = fileName(card, picture);
   return canEdit() ? addReference(picture.url, name) : addStart(picture.url, name);
 }
 
 /** Start from one of a card's pictures. */
 export function startFrom(card, picture) {
-  return addStart(picture.url, `easel-${card.job_id}-${picture.index + 1}.png`);
+  return addStart(picture.url, fileName(card, picture));
 }
 
 function Picture({ card, picture, position, tab, say }) {

@@ -1,5 +1,6 @@
 /** A picture large, in a dialog of its own: zoom, swipe and arrows through all pictures, its actions, its facts, its lineage. */
 
+import { replaceHash } from "./address.js";
 import { Refused, job as fetchJob } from "./api.js";
 import { Divider, beforeOf } from "./compare.js";
 import { addReference, fillComposer, focusPrompt } from "./composer.js";
@@ -7,7 +8,7 @@ import { openMask } from "./mask.js";
 import { Panel } from "./panel.js";
 import { Action, Icon } from "./parts.js";
 import { html, useCallback, useEffect, useLayoutEffect, useRef, useState } from "./preact.js";
-import { buttonsOf, editPicture, pressed, startFrom } from "./row.js";
+import { buttonsOf, editPicture, fileName, pressed, startFrom } from "./row.js";
 import { removeJobs } from "./selection.js";
 import { store, useStore } from "./store.js";
 import { announce, t } from "./texts.js";
@@ -47,19 +48,13 @@ function address(jobId, index) {
   return `#job/${jobId}/${index + 1}`;
 }
 
-// In the place of the address that is there: turning pages must not fill the browser's history.
-function replace(hash) {
-  history.replaceState(null, "", hash);
-  dispatchEvent(new HashChangeEvent("hashchange"));
-}
-
 // Back to where the viewer was opened, also where other pictures were gone to since.
 function leave(close) {
   if (entered === null) return close();
   const before = entered;
   leaving = new Promise((left) => {
     const arrived = () => {
-      if (location.hash !== before) replace(before || location.pathname + location.search);
+      if (location.hash !== before) replaceHash(before || location.pathname + location.search);
       leaving = null;
       left();
     };
@@ -69,7 +64,7 @@ function leave(close) {
 }
 
 /** In a component: a job's card; null while it is fetched, undefined where there is none. */
-export function useCard(id) {
+function useCard(id) {
   const known = useStore(`card:${id}`, (store) => store.get(id));
   const [missing, setMissing] = useState(null);
   const [, again] = useState(0);
@@ -185,7 +180,7 @@ export function Viewer({ at, close }) {
   const picture = card?.pictures[position];
   const parentCard = useCard(picture ? card.parent?.job_id : null);
 
-  const go = (to) => to && replace(address(to.job, to.index));
+  const go = (to) => to && replaceHash(address(to.job, to.index));
   const turn = async (by) => {
     const to = await next(at, by);
     if (to) go(to);
@@ -264,13 +259,12 @@ export function Viewer({ at, close }) {
     info: () => setPanel(!panel),
     edit: () => compose(editPicture(card, picture)),
     start: () => compose(startFrom(card, picture)),
-    reference: () => compose(addReference(picture.url, `easel-${card.job_id}-${picture.index + 1}.png`)),
+    reference: () => compose(addReference(picture.url, fileName(card, picture))),
     reuse: () => compose(fillComposer({ ...card.recipe, seed: picture.seed ?? card.recipe.seed, count: 1 })),
     prompt: () => compose(fillComposer({ prompt: card.recipe?.prompt ?? card.prompt })),
     remix: () => compose(fillComposer({ ...card.recipe, seed: "" })),
     mask: async () => {
-      const name = `easel-${card.job_id}-${picture.index + 1}.png`;
-      if (await openMask({ source: picture.url, name })) compose(null);
+      if (await openMask({ source: picture.url, name: fileName(card, picture) })) compose(null);
     },
     delete: async () => {
       const to = (await next({ job: at.job, index: card.pictures.at(-1).index }, 1)) ?? (await next({ job: at.job, index: card.pictures[0].index }, -1));
