@@ -1,7 +1,9 @@
 /** The account page: sessions, password, passkeys and API keys of the person who is signed in; for owners, invitations. */
 
 import { html, render, useEffect, useState } from "./preact.js";
-import { create, hasPasskeys, send } from "./sign_in.js";
+import { answered, create, hasPasskeys, send } from "./sign_in.js";
+
+const AGAIN_MS = 1500;
 
 let texts = {};
 let lang = "en";
@@ -17,7 +19,7 @@ async function load(path) {
   const chosen = new URLSearchParams(location.search).get("lang");
   const response = await fetch(chosen ? `${path}?${new URLSearchParams({ lang: chosen })}` : path);
   if (response.status === 401) location.assign("/signin?next=/account");
-  return response.json();
+  return answered(response);
 }
 
 /** A button that runs `act` once at a time, and shows what went wrong under it. */
@@ -206,7 +208,9 @@ function Account() {
     const place = account.place ? await load("/api/place") : null;
     setFound({ ...account, invitations, place });
   };
-  useEffect(() => void refresh(), []);
+  // Until the first answer there are no words to say an error in.
+  const begin = () => refresh().catch(() => setTimeout(begin, AGAIN_MS));
+  useEffect(() => void begin(), []);
   if (!found) return null;
   const session = found.sessions.length > 0;
   return html`<div class="account">

@@ -37,7 +37,7 @@ export function useData(path, every = 0) {
       if (wanted.current === path) setState({ path, data, away: false });
     } catch (error) {
       if (wanted.current !== path) return;
-      setState((old) => ({ path, data: old.path === path ? old.data : null, away: error instanceof Refused ? error.text : text("away") }));
+      setState((old) => ({ path, data: old.path === path ? old.data : null, away: sentenceOf(error) }));
     }
   }, [path]);
   useEffect(() => {
@@ -57,7 +57,7 @@ export function useData(path, every = 0) {
 let tell = () => {};
 
 /** Say a sentence at the edge of the page, and to people who listen. */
-export function say(sentence, bad = false) {
+function say(sentence, bad = false) {
   document.getElementById("live").textContent = sentence;
   tell({ sentence, bad });
 }
@@ -76,6 +76,12 @@ export function Said() {
     <${Press} sign="close" bare label=${text("close")} onClick=${() => setSaid(null)} /></div>`;
 }
 
+/** The sentence of an error. */
+const sentenceOf = (error) => (error instanceof Refused ? error.text : text("away"));
+
+/** Say what went wrong. */
+export const complain = (error) => say(sentenceOf(error), true);
+
 /** Do something, say how it went, and look again; returns whether it went well. */
 export async function act(work, sentence, again) {
   try {
@@ -83,7 +89,7 @@ export async function act(work, sentence, again) {
     say(typeof sentence === "function" ? sentence(answer) : sentence);
     return true;
   } catch (error) {
-    say(error instanceof Refused ? error.text : text("away"), true);
+    complain(error);
     return false;
   } finally {
     await again?.();

@@ -1,7 +1,7 @@
 /** Reports of pictures with their answers, and the audit log with undo. */
 
 import { get, named, number, post, text } from "./owner_api.js";
-import { Ago, Badge, Choose, Coming, Field, Nothing, Panel, Press, Question, act, useData } from "./owner_parts.js";
+import { Ago, Badge, Choose, Coming, Field, Nothing, Panel, Press, Question, act, complain, useData } from "./owner_parts.js";
 import { html, useState } from "./preact.js";
 
 function Shown({ line }) {
@@ -56,7 +56,7 @@ export function Audit() {
   const first = new Set(data.changes.map((change) => change.number));
   const changes = [...data.changes, ...older.changes.filter((change) => !first.has(change.number))];
   const more = older.older ?? data.older;
-  const load = () => get(`audit?before=${changes.at(-1).number}`).then((page) => setOlder({ changes: [...older.changes, ...page.changes], older: page.older }));
+  const load = () => get(`audit?before=${changes.at(-1).number}`).then((page) => setOlder({ changes: [...older.changes, ...page.changes], older: page.older }), complain);
   const refresh = async () => {
     setOlder({ changes: [], older: null });
     await again();

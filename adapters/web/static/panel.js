@@ -1,5 +1,6 @@
-/** What stands beside a picture in the viewer: its prompt, all that can be done with it, its lineage, its facts. */
+/** The viewer's panel: the prompt of a picture, its actions, its lineage and its facts. */
 
+import { Refused } from "./api.js";
 import { Action, Copy, Icon } from "./parts.js";
 import { html, useEffect, useState } from "./preact.js";
 import { buttonsOf } from "./row.js";
@@ -38,14 +39,20 @@ function Lineage({ card, picture, parentCard, go, uncovered }) {
 /** All that is known of a picture, fetched when it is unfolded. */
 function Facts({ card, picture }) {
   const [found, setFound] = useState(null);
-  useEffect(() => setFound(null), [picture.url]);
+  const [refused, setRefused] = useState("");
+  useEffect(() => {
+    setFound(null);
+    setRefused("");
+  }, [picture.url]);
   const button = card.buttons.flat().find(({ action, index }) => action === "info" && (index === picture.index || index === null));
   const unfold = async (event) => {
     if (!event.currentTarget.open || found || !button) return;
+    setRefused("");
     try {
       setFound((await store.press(button.id)).card);
     } catch (error) {
       store.failed(error);
+      setRefused(error instanceof Refused ? error.text : t("error.away"));
     }
   };
   const list = (facts) => html`<dl class="facts">${facts.map(({ label, value }) => html`<div key=${label}><dt>${label}</dt><dd>${value}</dd></div>`)}</dl>`;
@@ -55,6 +62,7 @@ function Facts({ card, picture }) {
     ${list(card.facts.filter(({ label }) => label !== t("seed")))}
     ${card.notes.length > 0 && html`<ul class="facts-notes">${card.notes.map((note) => html`<li key=${note}>${note}</li>`)}</ul>`}
     ${button && html`<details class="more-facts" key=${picture.url} onToggle=${unfold}><summary>${t("viewer.all_facts")}</summary>
+      ${refused && html`<p class="error" role="alert">${refused}</p>`}
       ${found && list(more)}
       ${found?.prompt && html`<pre class="line-of">${found.prompt}</pre><${Copy} text=${found.prompt} label=${t("viewer.copy_line")} said=${t("viewer.line_copied")} />`}
     </details>`}`;

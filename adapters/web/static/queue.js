@@ -9,7 +9,7 @@ function Line({ id }) {
   const card = useStore(`card:${id}`, (store) => store.get(id));
   if (!card || card.final) return null;
   const cancel = card.buttons.flat().find(({ action }) => action === "cancel");
-  const stop = () => store.press(cancel.id).catch((error) => store.failed(error));
+  const stop = () => store.press(cancel.id).catch((error) => store.complain(error));
   return html`
     <li class="queue-line">
       <a href=${`#job/${id}`} class="queue-prompt">${card.prompt}</a>

@@ -1,6 +1,6 @@
 /** The selected pictures, the bar that shows them, and what is done with many at once: star, download as ZIP, delete with undo. */
 
-import { Refused, deleteJobs, newKey, undoDeletion, zip } from "./api.js";
+import { deleteJobs, newKey, undoDeletion, zip } from "./api.js";
 import { Action } from "./parts.js";
 import { html, useLayoutEffect, useReducer } from "./preact.js";
 import { store } from "./store.js";
@@ -106,11 +106,6 @@ export function useSelection() {
   return selection;
 }
 
-function complain(error) {
-  store.failed(error);
-  store.say(error instanceof Refused ? error.text : t("error.away"), "problem");
-}
-
 /** Delete jobs: they are gone from the page at once, and come back where somebody takes it back. Resolves with whether they are gone. */
 export async function removeJobs(ids) {
   const tokens = [];
@@ -119,7 +114,7 @@ export async function removeJobs(ids) {
       for (const token of tokens) for (const card of (await undoDeletion(token)).cards) store.put(card);
       announce(t("deleted.back", { n: ids.length }));
     } catch (error) {
-      complain(error);
+      store.complain(error);
     }
   };
   try {
@@ -132,7 +127,7 @@ export async function removeJobs(ids) {
     store.say(t(ids.length === 1 ? "deleted.one" : "deleted.many", { n: ids.length }), "info", back);
     return true;
   } catch (error) {
-    complain(error);
+    store.complain(error);
     return false;
   }
 }
@@ -152,7 +147,7 @@ async function download(pictures) {
     }
     store.say("");
   } catch (error) {
-    complain(error);
+    store.complain(error);
   }
 }
 

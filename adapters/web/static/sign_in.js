@@ -6,12 +6,16 @@ const listed = (list) => (list ?? []).map((one) => ({ ...one, id: decoded(one.id
 
 export const hasPasskeys = () => isSecureContext && "PublicKeyCredential" in window;
 
-/** POSTs JSON; returns the answer, or throws an Error with the sentence of the refusal. */
-export async function send(path, body) {
-  const response = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+/** The JSON of a response. Throws an Error with the sentence of a refusal. */
+export async function answered(response) {
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(answer.error?.text ?? response.statusText);
   return answer;
+}
+
+/** POSTs JSON; returns the answer, or throws as `answered` does. */
+export async function send(path, body) {
+  return answered(await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }));
 }
 
 /** What the server needs of a credential, with its bytes in base64url. */

@@ -4,7 +4,7 @@ import { Away, Refused, draw, feed, info, job, newKey, press, unfinished } from 
 import * as keep from "./keep.js";
 import { useLayoutEffect, useReducer } from "./preact.js";
 import { Stream } from "./stream.js";
-import { announce } from "./texts.js";
+import { announce, t } from "./texts.js";
 
 const PAGE = 24;
 const WARM_MS = 60000;
@@ -268,7 +268,7 @@ class Store {
       announce((await press(picture.star, newKey())).notice);
     } catch (error) {
       turned(picture.favourite);
-      this.failed(error);
+      this.complain(error);
     }
   }
 
@@ -316,10 +316,16 @@ class Store {
     }
   }
 
-  /** Take note of an error: of Refused nothing is to be done here, after Away the service is looked for. */
+  /** Handle an error: after Away, look for the service. Refused is left to the caller; any other error is thrown. */
   failed(error) {
     if (error instanceof Away) this.look();
     else if (!(error instanceof Refused)) throw error;
+  }
+
+  /** Handle an error, and say it at the edge of the page. */
+  complain(error) {
+    this.failed(error);
+    this.say(error instanceof Refused ? error.text : t("error.away"), "problem");
   }
 
   /** Ask how the service is. */
