@@ -71,16 +71,19 @@ class Systemd:
         if not (self._address and self._watchdog):
             return
         was_alive = True
-        while True:
-            await asyncio.sleep(self._watchdog / PINGS)
-            alive = is_alive()
-            if alive:
-                self.notify(WATCHDOG=1, STATUS=status())
-            elif was_alive:
-                log.critical(
-                    "the dispatcher does nothing about waiting jobs: systemd is left to start the service again"
-                )
-            was_alive = alive
+        try:
+            while True:
+                await asyncio.sleep(self._watchdog / PINGS)
+                alive = is_alive()
+                if alive:
+                    self.notify(WATCHDOG=1, STATUS=status())
+                elif was_alive:
+                    log.critical(
+                        "the dispatcher does nothing about waiting jobs: systemd is left to start the service again"
+                    )
+                was_alive = alive
+        except Exception:
+            log.exception("systemd can't be told that the service is alive, and starts it again")
 
 
 def _seconds(watched: Mapping[str, str]) -> float:

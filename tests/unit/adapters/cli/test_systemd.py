@@ -63,6 +63,22 @@ async def test_no_ping_while_nothing_is_drawn(listening: socket.socket, caplog: 
         assert (await told(listening))[0] == "WATCHDOG=1"
 
 
+async def test_a_fault_that_ends_the_pings_is_logged(
+    listening: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = asyncio.Event()
+
+    def is_alive() -> bool:
+        asked.set()
+        raise RuntimeError("a fault")
+
+    async with Systemd(listening.getsockname(), PERIOD).serving(is_alive, lambda: ""):
+        await asyncio.wait_for(asked.wait(), 20)
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
+
+
 async def test_without_systemd_nothing_is_sent() -> None:
     async with Systemd().serving(lambda: True, lambda: ""):
         pass
