@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from bot.core.jobs import JobState
 from bot.storage.database import Tx
@@ -343,7 +343,7 @@ class Activity:
 
 
 _ACTIVITY = RowMapper(Activity, "activity")
-_ADDED = ("pictures", "failed", "cancelled", "within", "early", "late", "busy")
+_ADDED = tuple(one.name for one in fields(Activity) if one.name not in {"at", "waiting"})
 
 
 async def add_activity(tx: Tx, activity: Activity, *, kept_since: int) -> None:
