@@ -39,7 +39,13 @@ class McpHandlers:
     It is stateless: no session is kept between messages, so that a restart breaks none, and none can be taken over.
     """
 
-    def __init__(self, studio: Studio, bodies: BodyReader) -> None:
+    def __init__(self, studio: Studio, bodies: BodyReader, origin_of: Callable[[web.Request], str]) -> None:
+        """Args:
+        studio: Draws.
+        bodies: Reads messages within limits.
+        origin_of: Returns how the client has called the page, such as ``https://easel.example``.
+        """
+        self._origin_of = origin_of
         self._tools = Tools(studio)
         self._bodies = bodies
         self._manager: StreamableHTTPSessionManager | None = None
@@ -94,7 +100,7 @@ class McpHandlers:
         """
         if self._manager is None:
             raise Unavailable("unavailable.mcp.missing")
-        caller = Caller(actor_of(request), place_of(request), str(request.url.origin()))
+        caller = Caller(actor_of(request), place_of(request), self._origin_of(request))
         # Read before it is passed on: a sender who stops in the middle must not keep the memory of others.
         async with self._bodies.whole(request, MAX_BODY) as body:
             return await Bridge(request, body, {CALLER: caller}, self._stop).answer(self._manager.handle_request)

@@ -402,7 +402,7 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     table.add(app, AccountHandlers(settings, studio, access, verifier, bodies).routes())
     table.add(app, PlaceHandlers(studio, bodies).routes())
     drawing = DrawingHandlers(studio, bodies)
-    mcp = McpHandlers(studio, bodies)
+    mcp = McpHandlers(studio, bodies, access.origin_of)
     for handlers in (drawing, OptionHandlers(studio, bodies), ListingHandlers(studio, bodies), mcp):
         table.add(app, handlers.routes())
     table.add(app, OwnerHandlers(studio, bodies).routes())

@@ -57,6 +57,21 @@ async def connected(app: WebHarness, mode: str = "auto", **headers: str) -> Asyn
         yield client
 
 
+async def test_addresses_begin_as_the_client_has_called(tmp_path: Path) -> None:
+    gate = StepGate()
+    gate.open()
+    settings = settings_of(public_url="https://easel.example", trusted_proxies="127.0.0.1")
+    async with WebHarness(tmp_path, FakeEngine(pause=gate), gate, settings).opened() as app:
+        key = await app.key_for()
+        for headers, origin in (
+            ({"Host": "easel.example"}, "https://easel.example"),
+            ({"Host": "localhost", "X-Forwarded-Proto": "https"}, "https://localhost"),
+        ):
+            async with connected(app, **key, **headers) as client:
+                result = await client.call_tool("draw", {"prompt": "a red apple"})
+            assert f"{origin}/pictures/" in words(result)
+
+
 def words(result: types.CallToolResult) -> str:
     return "\n".join(one.text for one in result.content if isinstance(one, types.TextContent))
 
@@ -222,7 +237,7 @@ async def test_a_stop_ends_open_calls_and_their_jobs_go_on(held: WebHarness, rep
 
 async def test_without_the_package_it_says_what_to_install(app: WebHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge, "is_installed", lambda: False)
-    handlers = bridge.McpHandlers(app.studio, BodyReader())
+    handlers = bridge.McpHandlers(app.studio, BodyReader(), lambda _: "")
     await handlers.start()
     with pytest.raises(Unavailable) as refused:
         await handlers.message(None)  # type: ignore[arg-type]  # it is not looked at
