@@ -53,7 +53,10 @@ class ActivityRecorder:
         """Look every EVERY seconds until cancelled."""
         while True:
             await self._clock.sleep(EVERY)
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception:  # a chart is no reason to end the service
+                log.exception("what was drawn lately could not be written down")
 
     async def flush(self) -> None:
         """Look now. What can't be written is added at the next look."""

@@ -94,8 +94,11 @@ class Thumbnails:
                 self._wake.clear()
                 while self._waiting:
                     digest, path = self._waiting.popleft()
-                    for side in SIDES:
-                        await self.get(digest, path, side)
+                    try:
+                        for side in SIDES:
+                            await self.get(digest, path, side)
+                    except Exception:  # it is made when somebody asks for it
+                        log.exception("a thumbnail of %s could not be made", path)
                 await self._wake.wait()
         finally:
             await asyncio.gather(*self._making.values(), return_exceptions=True)

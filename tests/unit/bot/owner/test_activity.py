@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
 from prometheus_client import CollectorRegistry
 
 from bot.core.errors import Unavailable
@@ -89,3 +92,27 @@ async def test_a_chart_has_a_day_of_rows_up_to_now(world: World) -> None:
     assert (found.slot, len(found.rows)) == (SLOT, SLOTS)
     assert found.rows[-1].at == 10 * 86400
     assert found.rows[0].at == 9 * 86400 + SLOT
+
+
+async def test_an_unknown_fault_is_logged_and_the_next_look_is_taken(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, *_ = recorder(world)
+    looked = 0
+
+    async def flush() -> None:
+        nonlocal looked
+        looked += 1
+        if looked == 1:
+            raise RuntimeError("a fault")
+        raise asyncio.CancelledError
+
+    async def sleep(_: float) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(one, "flush", flush)
+    monkeypatch.setattr(world.clock, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await one.run()
+    assert looked == 2
+    assert "a fault" in caplog.text

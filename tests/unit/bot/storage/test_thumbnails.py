@@ -128,3 +128,28 @@ async def test_a_link_in_the_folder_is_not_followed(pictures: Path, tmp_path: Pa
     assert found is not None
     assert found.read_bytes()[:4] == b"RIFF"
     assert secret.read_text() == "secret"
+
+
+async def test_an_unknown_fault_of_one_is_logged_and_the_next_is_made(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, path = Thumbnails(pictures), put(pictures)
+    real, other = one.get, "f" * 32
+
+    async def get(digest: str, path: str, side: int) -> Path | None:
+        if digest == other:
+            raise RuntimeError("a fault")
+        return await real(digest, path, side)
+
+    monkeypatch.setattr(one, "get", get)
+    running = asyncio.create_task(one.run())
+    one.picture_stored(other, path)
+    one.picture_stored(DIGEST, path)
+    wanted = [one.folder / name_of(DIGEST, side) for side in SIDES]
+    async with asyncio.timeout(60):
+        while not all(file.exists() for file in wanted):
+            await asyncio.sleep(0.01)
+            assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert "a fault" in caplog.text
