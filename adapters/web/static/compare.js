@@ -1,4 +1,4 @@
-/** A slider over a picture: left of it stands the picture that it was made from, right of it the picture. */
+/** A slider over a picture: on its left the source picture, on its right the picture. */
 
 import { html, useLayoutEffect, useRef } from "./preact.js";
 import { t } from "./texts.js";
@@ -12,10 +12,7 @@ export function beforeOf(card) {
   return recipe?.start ?? recipe?.references?.[0] ?? null;
 }
 
-/**
- * The line and its handle; `at` is where it is, in percent of the stage, and `move` sets it. The range field under it is
- * what keys move.
- */
+/** The line and its handle. `at` is its place in percent of the stage, and `move` sets it. Keys move the range field below it. */
 export function Divider({ at, move }) {
   const box = useRef();
   useLayoutEffect(() => {

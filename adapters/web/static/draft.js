@@ -76,7 +76,7 @@ class Draft {
     this.#told();
   }
 
-  /** The model that stands in the form. */
+  /** The model that is chosen in the form. */
   get chosen() {
     const { models } = this.about;
     return models.find(({ name }) => name === this.fields.model) ?? models[0];

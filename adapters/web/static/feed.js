@@ -1,4 +1,4 @@
-/** The feed: one row for each request, newest first. Rows far from sight stand as empty boxes of their height. */
+/** The feed: one row for each request, newest first. Rows far outside the window are empty boxes of their height. */
 
 import { Action } from "./parts.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./preact.js";
@@ -9,7 +9,7 @@ import { t } from "./texts.js";
 /** Rows that come and go from the document together. */
 const CHUNK = 8;
 const NEAR = "1200px 0px";
-/** Somebody who has scrolled further than this reads. */
+/** Pixels of scrolling from which new rows wait. */
 const TOP = 120;
 
 /** Some rows, or an empty box of their height while they are far away. */
@@ -43,7 +43,7 @@ function chunks(ids) {
   return found;
 }
 
-/** Rows that came while somebody reads, and those that are not sent yet. */
+/** Shows how many rows wait, and reveals them. */
 function Pill() {
   const count = useStore("list", (store) => store.fresh.size);
   if (!count) return null;

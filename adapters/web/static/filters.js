@@ -1,4 +1,4 @@
-/** The search of the grid: words, kind, model, day and stars as chips; what is asked for stands in the page's address. */
+/** The search of the grid: words, kind, model, day and stars as chips; the page's address holds the search. */
 
 import { replaceHash } from "./address.js";
 import { Action, Chip, Icon } from "./parts.js";

@@ -153,7 +153,7 @@ class Tile extends Component {
   }
 }
 
-/** The width that there is for tiles, and how many fit beside each other. */
+/** How many tiles fit in a row, and the side of a tile in pixels. */
 function useColumns(box) {
   const [width, setWidth] = useState(0);
   useLayoutEffect(() => {

@@ -24,7 +24,7 @@ const AGAIN_MS = 1500;
 const SAID_MS = 10000;
 const NARROW = matchMedia("(max-width: 48rem)");
 
-// How far the pictures that are drawn now are, in the window's title.
+// Show the progress of the current drawing in the window's title.
 function useTitle() {
   const drawn = useStore("open", (store) => store.open().find(({ progress }) => progress !== null));
   const name = drawn ? t("title.drawing", { percent: Math.round(drawn.progress * 100) }) : "Easel";
@@ -33,7 +33,7 @@ function useTitle() {
   }, [name]);
 }
 
-/** A sentence at the edge of the page; it goes away by itself. */
+/** A notice at the edge of the page; it closes by itself. */
 function Said() {
   const said = useStore("said", (store) => store.said);
   useEffect(() => {

@@ -309,7 +309,7 @@ function Painter({ source, name, mask, done }) {
   const keyed = (event) => {
     const { key, target } = event;
     const command = event.ctrlKey || event.metaKey;
-    // Of the dialog below, keys are not for.
+    // Keys must not reach the dialog below.
     event.stopPropagation();
     if (!painting || target.matches("input[type=range]")) return;
     const acts = command

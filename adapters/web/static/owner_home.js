@@ -1,4 +1,4 @@
-/** The overview: how the service stands, what needs an answer, and the last day. */
+/** The overview: the service's state, what needs an answer, and the last day. */
 
 import { number, percent, seconds, text } from "./owner_api.js";
 import { Charts } from "./owner_charts.js";

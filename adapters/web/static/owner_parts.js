@@ -101,7 +101,7 @@ export function Coming({ away }) {
   return away ? html`<p class="error" role="alert">${away}</p>` : html`<div class="coming" aria-busy="true"><span class="unseen">${text("loading")}</span></div>`;
 }
 
-/** A panel with a heading, what stands beside it, and a sentence about it. `sole`: the page's title says the same. */
+/** A panel with a heading, controls (`side`) and a sentence about it. `sole`: the page's title says the same. */
 export function Panel({ title, about, side, children, id, sole = false }) {
   const name = useId();
   return html`<section class="panel" aria-labelledby=${name} id=${id}>

@@ -7,12 +7,12 @@ import { announce, t } from "./texts.js";
 const TOLD_MS = 2000;
 const GAP = 8;
 
-/** A sign of the sprite in index.html, by its id without `i-`. */
+/** An icon of the sprite in index.html, by its id without `i-`. */
 export function Icon({ name }) {
   return html`<svg class="icon" aria-hidden="true"><use href=${`#i-${name}`} /></svg>`;
 }
 
-/** A button with a sign; its words are shown beside it, or with `bare` only when it is pointed at. */
+/** A button with an icon and a label; with `bare` the label is shown as a tooltip. */
 export function Action({ icon, label, onClick, bare = false, danger = false, pressed, busy = false, tab, ...rest }) {
   const classes = ["plain", bare && "bare", danger && "danger"].filter(Boolean).join(" ");
   return html`<button type="button" class=${classes} title=${bare ? label : undefined} aria-label=${bare ? label : undefined}

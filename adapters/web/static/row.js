@@ -1,4 +1,4 @@
-/** One request in the feed: its pictures in one line, and beside them its prompt, how it stands, its facts and its buttons. */
+/** One request in the feed: its pictures in one line, then its prompt, its status, its facts and its buttons. */
 
 import { Refused } from "./api.js";
 import { addReference, addStart, fillComposer, submit } from "./composer.js";
@@ -10,7 +10,7 @@ import { announce, t } from "./texts.js";
 import { openViewer } from "./viewer.js";
 
 const ICONS = { reroll: "reroll", seed: "seed", vary: "vary", upscale: "upscale", prompt: "copy", cancel: "stop", delete: "bin", deletenow: "bin" };
-/** Buttons that belong to one picture, in their order, and what they are called beside it. */
+/** Buttons that belong to one picture, in order, with the keys of their labels. */
 const EACH = { vary: "vary", upscale: "upscale", seed: "from_seed" };
 /** Buttons of chats: the page has its own controls for the same, and writes no longer prompts. */
 const OWN = new Set(["favourite", "edit", "start", "more", "original", "info", "richer"]);
@@ -48,7 +48,7 @@ export async function pressed(id, say) {
   }
 }
 
-// What somebody asked for near the top of the feed is shown to them there.
+// A request from near the top of the feed is shown there.
 function begun({ new: card, notice }, say) {
   if (scrollY < innerHeight * NEAR_TOP) {
     store.reveal();
@@ -100,7 +100,7 @@ function Picture({ card, picture, position, tab, say }) {
     </figure>`;
 }
 
-/** A place for a picture to come, with what is seen of it already. */
+/** The place of a coming picture, with its preview. */
 function Canvas({ coming, index, part }) {
   const preview = coming.previews?.[index];
   const [seen, setSeen] = useState(false);
@@ -204,7 +204,7 @@ function Buttons({ card, tab, say, ask }) {
     </div>`;
 }
 
-// A question about the job: its answers stand in the place of the job's buttons.
+// A question about the job. Its answers replace the job's buttons.
 function Question({ card, menu, close, say }) {
   const box = useRef();
   useLayoutEffect(() => box.current.querySelector("button").focus(), []);
@@ -237,9 +237,9 @@ export function Row({ id }) {
     if (held && !row.current.contains(document.activeElement)) row.current.focus({ preventScroll: true });
   });
   const tone = card?.tone;
-  // What was said about a press is about how the job stood then.
+  // A notice about a press is about the job's earlier status.
   useEffect(() => setSaid(null), [tone]);
-  // Nor is it news any more that nobody answered, once somebody does.
+  // The notice of a lost connection ends with the connection's return.
   const away = useStore("engine", (store) => store.away);
   useEffect(() => {
     if (!away) setSaid((now) => (now?.sentence === t("error.away") ? null : now));

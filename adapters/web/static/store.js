@@ -13,7 +13,7 @@ const OUTBOX = "outbox";
 
 /**
  * Topics: `list` (which rows there are), `card:62`, `engine`, `outbox`, `said` (notices), `current` (the row that keys
- * are for), `selected`, `pictures` (some came, or their stars changed). `*` hears of everything.
+ * are for), `selected`, `pictures` (some came, or their stars changed). `*` stands for all of them.
  */
 class Store {
   /** Cards by job number. */
@@ -31,7 +31,7 @@ class Store {
   /** Whether there are older jobs than those here. */
   older = false;
 
-  /** Jobs that have come while somebody read further down. */
+  /** New jobs that wait while the person reads further down. */
   fresh = new Set();
 
   /** Requests that were not answered yet: {key, form, files, refused}. */
@@ -210,7 +210,7 @@ class Store {
     }
   }
 
-  /** Say whether somebody reads further down: new rows then wait, so that nothing moves. */
+  /** Say whether the person reads further down. New rows then wait, so that nothing moves. */
   reading(reading) {
     this.#reading = reading;
     if (!reading && this.fresh.size) this.reveal();
@@ -365,7 +365,7 @@ class Store {
     this.#timer = setTimeout(() => (document.hidden ? this.#later(milliseconds) : this.look()), milliseconds);
   }
 
-  /** Say something at the edge of the page; `undo` is called where somebody takes it back. */
+  /** Show a notice at the edge of the page; `undo` is called by its button. */
   say(sentence, tone = "info", undo = null) {
     this.said = sentence ? { sentence, tone, undo } : null;
     if (sentence) announce(sentence);

@@ -164,7 +164,7 @@ function Bar({ card, picture, scale, zoom, compares, comparing, act, panel }) {
 
 const WIDE = matchMedia("(min-width: 60rem)");
 
-/** The dialog. `at`: {job, index}, or null while it is closed; `close` leaves it where nothing is to be gone back to. */
+/** The dialog. `at`: {job, index}, or null while it is closed; `close` closes it where the history has no earlier address. */
 export function Viewer({ at, close }) {
   const dialog = useRef();
   const opened = useRef(null);
@@ -268,7 +268,7 @@ export function Viewer({ at, close }) {
     },
     delete: async () => {
       const to = (await next({ job: at.job, index: card.pictures.at(-1).index }, 1)) ?? (await next({ job: at.job, index: card.pictures[0].index }, -1));
-      // Gone to first: what is shown must not vanish under somebody's eyes.
+      // Go there first: the shown picture must not vanish.
       go(to);
       if (!(await removeJobs([at.job]))) go(at);
       else if (!to) dialog.current.close();

@@ -40,7 +40,7 @@ export class Zoom {
     listen("wheel", (event) => this.#wheel(event), { passive: false });
     listen("pointerdown", (event) => this.#down(event));
     listen("pointermove", (event) => this.#move(event));
-    // How fast a double click is, the system knows; fingers and pens have none.
+    // The system knows the time of a double click; for fingers and pens see #tapped.
     listen("dblclick", (event) => this.#touched || event.target.closest("button, input, a") || this.#toggle(...this.#at(event)));
     for (const name of ["pointerup", "pointercancel"]) listen(name, (event) => this.#up(event));
   }
