@@ -109,10 +109,11 @@ export function useSelection() {
 /** Delete jobs: they are gone from the page at once, and come back where somebody takes it back. Resolves with whether they are gone. */
 export async function removeJobs(ids) {
   const tokens = [];
+  let deleted = 0;
   const back = async () => {
     try {
       for (const token of tokens) for (const card of (await undoDeletion(token)).cards) store.put(card);
-      announce(t("deleted.back", { n: ids.length }));
+      announce(t("deleted.back", { n: deleted }));
     } catch (error) {
       store.complain(error);
     }
@@ -121,13 +122,15 @@ export async function removeJobs(ids) {
     for (let at = 0; at < ids.length; at += MOST_DELETED) {
       const part = ids.slice(at, at + MOST_DELETED);
       tokens.push((await deleteJobs(part, newKey())).undo);
+      deleted += part.length;
       for (const id of part) store.gone(id);
       selection.drop(part);
     }
     store.say(t(ids.length === 1 ? "deleted.one" : "deleted.many", { n: ids.length }), "info", back);
     return true;
   } catch (error) {
-    store.complain(error);
+    // What was deleted before can still be taken back.
+    store.complain(error, deleted ? back : null);
     return false;
   }
 }

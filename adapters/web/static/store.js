@@ -322,10 +322,10 @@ class Store {
     else if (!(error instanceof Refused)) throw error;
   }
 
-  /** Handle an error, and say it at the edge of the page. */
-  complain(error) {
+  /** Handle an error, and say it at the edge of the page; `undo` as in `say`. */
+  complain(error, undo = null) {
     this.failed(error);
-    this.say(error instanceof Refused ? error.text : t("error.away"), "problem");
+    this.say(error instanceof Refused ? error.text : t("error.away"), "problem", undo);
   }
 
   /** Ask how the service is. */
