@@ -267,7 +267,7 @@ async def test_the_same_deletion_twice_is_one_and_nothing_foreign_or_unfinished_
     own = (await held.drawn())["job_id"]
     held.gate.shut()
     waiting = (await held.ask())["job_id"]
-    for jobs, status, key in (
+    for jobs, status, refusal in (
         ([own, shown.job_id], 404, "refusal.job.not_found"),
         ([own, job], 404, "refusal.job.not_found"),
         ([own, waiting], 400, "refusal.delete.open"),
@@ -275,10 +275,13 @@ async def test_the_same_deletion_twice_is_one_and_nothing_foreign_or_unfinished_
         ([0], 400, "refusal.web.body"),
     ):
         found, answer = await held.post("/api/delete", {"jobs": jobs, "key": held.key()})
-        assert (found, error_of(answer)[0]) == (status, key)
+        assert (found, error_of(answer)[0]) == (status, refusal)
     with pytest.raises(NotFound):
         await held.studio.undo_deletion(other, answers[0][1]["undo"])
     assert [card["job_id"] for card in (await held.get("/api/feed"))[1]["cards"]] == [waiting, own]
+    foreign = await held.studio.delete_jobs(other, [shown.job_id], key)
+    assert foreign.token != answers[0][1]["undo"], "a key of one person means nothing for another"
+    assert await held.studio.undo_deletion(other, foreign.token) == (shown.job_id,)
 
 
 async def test_a_deletion_that_a_stop_has_left_is_carried_out_at_the_next_start(tmp_path: Path) -> None:

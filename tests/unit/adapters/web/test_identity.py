@@ -144,8 +144,9 @@ async def test_a_stream_ends_with_its_session(club: WebHarness, monkeypatch: pyt
         async with club.db.write() as tx:
             account = (await remember(tx, ADA, now=0)).account_id
         await club.studio.accounts.sessions.end_all(account)
-        with pytest.raises(aiohttp.ClientError):
-            await response.content.read()
+        async with asyncio.timeout(10):
+            with pytest.raises(aiohttp.ClientError):
+                await response.content.read()
     assert (await club.get("/api/quota", headers=headers))[0] == 401
 
 

@@ -87,6 +87,8 @@ async def test_a_session_ends_without_use_and_in_any_case_in_the_end(world: Worl
         assert await identity(world, used.token) is not None
         world.clock.advance(IDLE_SECONDS / 2)
     assert await identity(world, idle.token) is None
+    assert await identity(world, used.token) is not None
+    # It is not idle: only its age ends it.
     world.clock.advance(IDLE_SECONDS / 2)
     assert await identity(world, used.token) is None
     # The next sign-in removes their rows.

@@ -129,6 +129,20 @@ async def test_a_key_is_one_job_and_means_one_request(app: WebHarness) -> None:
     assert await app.count("jobs") == 1
 
 
+async def test_a_key_at_another_job_is_another_request(app: WebHarness) -> None:
+    api = await Documented.of(app)
+    jobs = [(await drawn(api))["id"] for _ in range(2)]
+    new = []
+    for job in jobs:
+        for _ in range(2):
+            status, answer = await app.post(
+                f"/api/v1/jobs/{job}/actions", {"action": "reroll"}, headers={"Idempotency-Key": "again"}
+            )
+            assert status == 200, answer
+            new.append((answer["job"]["id"], answer["job"]["parent"]))
+    assert new == [(3, jobs[0]), (3, jobs[0]), (4, jobs[1]), (4, jobs[1])]
+
+
 async def test_pictures_come_in_base64_and_from_stored_jobs(app: WebHarness) -> None:
     api = await Documented.of(app)
     job = await drawn(
