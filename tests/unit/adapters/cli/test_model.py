@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from adapters.cli import lock, main
-from tests.fakes.hub import COMMIT, Hub, serving
-from tests.unit.engine.hub.conftest import REPO, UNWANTED, WANTED, bytes_, write
+from tests.fakes.hub import COMMIT, Hub
+from tests.unit.engine.hub.conftest import REPO, WANTED, bytes_, write
 from tests.unit.engine.hub.test_pipelines import repository
 
 NEWER = "f" * 40
@@ -28,15 +28,6 @@ base = "stabilityai/stable-diffusion-xl-base-1.0"
 """
 
 Model = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    from huggingface_hub import close_session  # noqa: PLC0415  # most tests do without
-
-    with serving(Hub(REPO, write(tmp_path / "hub", {**WANTED, **UNWANTED}))) as serves:
-        yield serves
-        close_session()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,8 @@ from adapters.cli import environment
 from adapters.cli.model_library import DiskLibrary
 from bot.core.errors import BadInput, NotAllowed, NotFound, Unavailable
 from bot.owner.ports import LibraryModel, ModelState, PullProgress
-from tests.fakes.hub import COMMIT, Hub, serving
-from tests.unit.engine.hub.conftest import REPO, UNWANTED, WANTED, write
+from tests.fakes.hub import COMMIT, Hub
+from tests.unit.engine.hub.conftest import REPO, WANTED, write
 
 TABLES = f"""
 [mine]
@@ -23,15 +23,6 @@ like = "demo"
 title = "Mine"
 licence = "MIT"
 """
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    from huggingface_hub import close_session  # noqa: PLC0415  # most tests do without
-
-    with serving(Hub(REPO, write(tmp_path / "hub", {**WANTED, **UNWANTED}))) as serves:
-        yield serves
-        close_session()
 
 
 @pytest.fixture

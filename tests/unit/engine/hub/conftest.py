@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,16 +61,23 @@ UNWANTED = {
 """Further files of usual repositories."""
 
 
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+@contextmanager
+def serving_files(repo: str, folder: Path, files: dict[str, bytes]) -> Iterator[Hub]:
+    """Write a repository's files, and serve them; then close the connections of this process to the hub."""
     from huggingface_hub import close_session  # noqa: PLC0415  # most tests here do without
 
+    with serving(Hub(repo, write(folder, files))) as hub:
+        yield hub
+        close_session()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING_FACE_", "TRANSFORMERS_"))]:
         monkeypatch.delenv(name)
-    with serving(Hub(REPO, write(tmp_path / "hub", {**WANTED, **UNWANTED}))) as serves:
+    with serving_files(REPO, tmp_path / "hub", {**WANTED, **UNWANTED}) as serves:
         monkeypatch.setenv("HF_ENDPOINT", serves.url)
         yield serves
-        close_session()
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from engine.hub import cache
 from engine.hub.errors import FetchError
 from engine.hub.fetch import fetch_single, pull
 from engine.hub.selection import select_single
-from tests.fakes.hub import COMMIT, Hub, serving
-from tests.unit.engine.hub.conftest import REPO, WEIGHTS, bytes_, write
+from tests.fakes.hub import COMMIT, Hub
+from tests.unit.engine.hub.conftest import REPO, WEIGHTS, bytes_, serving_files
 
 WANTED = {"config.json": b'{"_class_name": "ControlNetModel"}', WEIGHTS: bytes_(50_000)}
 UNWANTED = {
@@ -27,14 +27,11 @@ UNWANTED = {
 
 @pytest.fixture
 def single(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    from huggingface_hub import close_session  # noqa: PLC0415
-
     for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING_FACE_", "TRANSFORMERS_"))]:
         monkeypatch.delenv(name)
-    with serving(Hub(REPO, write(tmp_path / "single", {**WANTED, **UNWANTED}))) as serves:
+    with serving_files(REPO, tmp_path / "single", {**WANTED, **UNWANTED}) as serves:
         monkeypatch.setenv("HF_ENDPOINT", serves.url)
         yield serves
-        close_session()
 
 
 def test_its_config_and_its_plain_weights_are_fetched_once(single: Hub, models: str) -> None:
