@@ -50,9 +50,7 @@ def side_mask(width: int = 96, height: int = 64) -> bytes:
 def _mask(width: int, height: int, white: tuple[int, int, int, int]) -> bytes:
     mask = Image.new("L", (width, height), 0)
     mask.paste(255, white)
-    out = io.BytesIO()
-    mask.save(out, "PNG")
-    return out.getvalue()
+    return png_of(mask)
 
 
 def bomb(width: int = 10_000, height: int = 10_000) -> bytes:
@@ -64,6 +62,13 @@ def bomb(width: int = 10_000, height: int = 10_000) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = zlib.compress(b"\0" * 1000)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def png_of(image: Image.Image) -> bytes:
+    """Encode a picture as a PNG file."""
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
 
 
 def opened(data: bytes) -> Image.Image:

@@ -19,14 +19,9 @@ from bot.core.people import Place
 from bot.core.requests import DrawForm
 from bot.privacy import undoable_deletion
 from tests.fakes.engine import FakeEngine
+from tests.fakes.source_images import picture
 from tests.fakes.step_gate import StepGate
 from tests.unit.adapters.web.harness import Json, WebHarness, error_of, settings_of
-
-
-def png(width: int = 64, height: int = 64) -> bytes:
-    out = io.BytesIO()
-    Image.linear_gradient("L").resize((width, height)).convert("RGB").save(out, "PNG")
-    return out.getvalue()
 
 
 async def test_a_card_tells_what_the_form_needs_to_draw_it_again(app: WebHarness) -> None:
@@ -60,7 +55,7 @@ async def test_a_job_of_a_button_tells_its_kind_and_the_picture_that_it_was_made
 
 
 async def test_a_job_starts_from_an_uploaded_picture_that_can_be_had_again(app: WebHarness) -> None:
-    card = await app.started({"image": png()})
+    card = await app.started({"image": picture(64, 64)})
     assert card["kind"] == "start"
     async with app.client.get(card["recipe"]["start"]) as response:
         assert response.status == 200

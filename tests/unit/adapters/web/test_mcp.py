@@ -28,6 +28,7 @@ from bot.core.errors import Unavailable
 from engine.contract import Capability, OutOfMemory, Range
 from engine.families.z_image.spec import demo
 from tests.fakes.engine import FakeEngine
+from tests.fakes.source_images import png_of
 from tests.fakes.step_gate import StepGate
 from tests.unit.adapters.web.harness import WebHarness, error_of, settings_of
 
@@ -83,9 +84,7 @@ def pictures(result: types.CallToolResult) -> list[Image.Image]:
 
 
 def encoded(picture: Image.Image) -> str:
-    out = io.BytesIO()
-    picture.save(out, "PNG")
-    return base64.b64encode(out.getvalue()).decode()
+    return base64.b64encode(png_of(picture)).decode()
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

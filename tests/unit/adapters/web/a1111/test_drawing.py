@@ -19,6 +19,7 @@ from adapters.web.a1111.drawing import NOTES_HEADER, header_of
 from adapters.web.a1111.translation import Translated, translate
 from bot.core.errors import Unavailable
 from engine.contract import OutOfMemory, Profile
+from tests.fakes.source_images import png_of
 from tests.unit.adapters.web.harness import Json, WebHarness
 
 SILLY_TAVERN: Json = {
@@ -58,9 +59,7 @@ def picture(size: tuple[int, int] = (128, 128), colour: str = "white") -> Image.
 
 
 def encoded(image: Image.Image) -> str:
-    out = io.BytesIO()
-    image.save(out, "PNG")
-    return base64.b64encode(out.getvalue()).decode()
+    return base64.b64encode(png_of(image)).decode()
 
 
 def decoded(text: str) -> Image.Image:

@@ -12,16 +12,7 @@ from adapters.web.a1111.errors import InvalidBody
 from adapters.web.a1111.pictures import fitted_mask, picture_of
 from adapters.web.errors import BodyTooLarge
 from bot.core.requests import MAX_PICTURE_BYTES
-
-
-def png(image: Image.Image) -> bytes:
-    out = io.BytesIO()
-    image.save(out, "PNG")
-    return out.getvalue()
-
-
-def opened(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data))
+from tests.fakes.source_images import opened, png_of
 
 
 def test_base64_with_and_without_its_scheme() -> None:
@@ -43,8 +34,8 @@ def test_a_picture_that_is_too_large() -> None:
 
 
 def test_a_mask_of_its_pictures_size_stays_as_it_is() -> None:
-    mask = png(Image.new("L", (8, 6), 255))
-    assert fitted_mask(mask, png(Image.new("RGB", (8, 6))), invert=False) == mask
+    mask = png_of(Image.new("L", (8, 6), 255))
+    assert fitted_mask(mask, png_of(Image.new("RGB", (8, 6))), invert=False) == mask
 
 
 def test_a_mask_is_scaled_turned_as_its_picture_and_inverted() -> None:
@@ -54,13 +45,13 @@ def test_a_mask_is_scaled_turned_as_its_picture_and_inverted() -> None:
     Image.new("RGB", (8, 6)).save(sideways, "JPEG", exif=exif)
     mask = Image.new("RGBA", (2, 2), (255, 255, 255, 0))
     mask.paste((255, 255, 255, 255), (0, 0, 1, 2))
-    with opened(fitted_mask(png(mask), sideways.getvalue(), invert=True)) as found:
+    with opened(fitted_mask(png_of(mask), sideways.getvalue(), invert=True)) as found:
         assert (found.size, found.mode) == ((6, 8), "L")
         assert (found.getpixel((0, 4)), found.getpixel((5, 4))) == (0, 255)
 
 
 @pytest.mark.parametrize("broken", [b"nothing", b""])
 def test_what_can_not_be_read_is_left_to_admission(broken: bytes) -> None:
-    picture = png(Image.new("RGB", (8, 6)))
+    picture = png_of(Image.new("RGB", (8, 6)))
     assert fitted_mask(broken, picture, invert=True) == broken
     assert fitted_mask(picture, broken, invert=True) == picture

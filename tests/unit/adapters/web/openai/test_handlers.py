@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 from adapters.web import following
 from tests.fakes.engine import FakeEngine
-from tests.fakes.source_images import BLUE, GREEN, RED, opened, picture
+from tests.fakes.source_images import BLUE, GREEN, RED, opened, picture, png_of
 from tests.fakes.step_gate import StepGate
 from tests.unit.adapters.web.harness import WebHarness, settings_of
 
@@ -33,12 +33,10 @@ def files_of(response: ImagesResponse) -> list[Pillow.Image]:
 
 def mask(width: int = 96, height: int = 64, *, mode: str = "RGBA") -> bytes:
     """A mask whose right half is fully transparent."""
-    out = io.BytesIO()
     whole = Pillow.new(mode, (width, height), "black")
     if mode == "RGBA":
         whole.paste((0, 0, 0, 0), (width // 2, 0, width, height))
-    whole.save(out, "PNG")
-    return out.getvalue()
+    return png_of(whole)
 
 
 async def test_models_are_listed_and_found_by_name(client: AsyncOpenAI) -> None:
