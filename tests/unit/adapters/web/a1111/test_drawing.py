@@ -290,11 +290,14 @@ async def test_progress_with_a_preview_and_interrupt(held: WebHarness) -> None:
     _, answer = await held.get("/sdapi/v1/progress", params={"skip_current_image": "true"})
     assert answer["state"]["job_count"] == 1
     assert answer.get("current_image") is None
-    while answer["current_image"] is None:
-        _, answer = await held.get("/sdapi/v1/progress")
-        if answer["progress"] < 0.5:
-            held.gate.let(1)
-        await asyncio.sleep(0.001)
+    _, answer = await held.get("/sdapi/v1/progress")
+    await held.until(lambda: held.engine.previewed)
+    held.gate.let(2)
+    # The card tells of a step a moment after its preview is there.
+    async with asyncio.timeout(10):
+        while answer["current_image"] is None or not answer["progress"]:
+            await asyncio.sleep(0.001)
+            _, answer = await held.get("/sdapi/v1/progress")
     assert 0 < answer["progress"] < 1
     assert answer["state"]["sampling_steps"] == 4
     assert answer["state"]["sampling_step"] == round(answer["progress"] * 4)
