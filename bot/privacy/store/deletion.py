@@ -280,6 +280,18 @@ _OLD = RowMapper(
 
 
 @dataclass(frozen=True, slots=True)
+class _StoredFile:
+    """The file of one picture, in the pictures folder, and the digest that names its thumbnails."""
+
+    job_id: int
+    path: str
+    digest: str
+
+
+_STORED = RowMapper(_StoredFile, "pictures")
+
+
+@dataclass(frozen=True, slots=True)
 class DeletedFiles:
     """Files of deleted rows.
 
@@ -334,21 +346,22 @@ async def delete_pictures(tx: Tx, folder: str, job_ids: Collection[int]) -> Dele
     open_ = await _SOURCES.select(tx, "WHERE state IN ('held', 'queued', 'running', 'painted')")
     needed = {name for sources in open_ for name in sources.names}
     marks = ", ".join("?" * len(job_ids))
-    rows = await tx.execute_fetchall(
-        f"SELECT job_id, path, digest FROM pictures p WHERE job_id IN ({marks})"  # noqa: S608 - question marks
+    stored = await _STORED.fetch(
+        tx,
+        f"SELECT {_STORED.columns} FROM pictures p WHERE job_id IN ({marks})"  # noqa: S608 - question marks
         " AND NOT EXISTS (SELECT 1 FROM favourites f WHERE f.job_id = p.job_id)",
         tuple(job_ids),
     )
-    busy = {job_id for job_id, path, _ in rows if f"{folder}/{path}" in needed}
-    going = sorted({job_id for job_id, _, _ in rows} - busy)
+    busy = {file.job_id for file in stored if f"{folder}/{file.path}" in needed}
+    going = sorted({file.job_id for file in stored} - busy)
     sources: list[str] = []
     for job_id in going:
         await tx.execute_fetchall("DELETE FROM pictures WHERE job_id = ?", (job_id,))
         sources += await _take_sources(tx, job_id)
     own = {name: None for name in sources if name.startswith(f"{inputs.FOLDER}/") and name != inputs.DELETED}
-    removed = [(path, digest) for job_id, path, digest in rows if job_id not in busy]
+    removed = [file for file in stored if file.job_id not in busy]
     return DeletedFiles(
-        tuple(path for path, _ in removed), tuple(own), tuple(digest for _, digest in removed), tuple(going)
+        tuple(file.path for file in removed), tuple(own), tuple(file.digest for file in removed), tuple(going)
     )
 
 
