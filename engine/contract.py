@@ -423,6 +423,32 @@ class EngineState:
         return frozenset(self.resident if self.phase is Phase.IDLE else (*self.resident, self.model))
 
 
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One device of an engine, which draws by itself: what it is doing, and how much it may be given.
+
+    Attributes:
+        id: Unique within the engine; the same device keeps it for as long as the engine lives. Such as ``cuda:0``.
+        state: What it is doing now.
+        calls: How many calls of ``paint`` should be open on it at once; more than one keeps it busy between two of them.
+        models: Names of the profiles that it can draw; empty: all of them.
+    """
+
+    id: str
+    state: EngineState
+    calls: int = 1
+    models: frozenset[str] = frozenset()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it draws at once what it is given."""
+        return self.state.phase in READY
+
+    def can_draw(self, model: str) -> bool:
+        """Whether it may be given recipes of this model."""
+        return not self.models or model in self.models
+
+
 class SafetyVerdict(StrEnum):
     """A classifier's verdict on a picture. UNKNOWN: it could not read or judge the picture."""
 
@@ -528,7 +554,7 @@ class Engine(Protocol):
         """Drop all work and free the device within 5 s."""
 
     async def warm(self) -> None:
-        """Return when the phase is WARM or IDLE. Raises EngineError with a clear sentence if it becomes BROKEN."""
+        """Return when a slot is ready. Raises EngineError with a clear sentence if all of them are BROKEN."""
 
     def profiles(self) -> tuple[Profile, ...]:
         """Profiles that recipes may name; the first is the default."""
@@ -539,24 +565,44 @@ class Engine(Protocol):
     def edit_model(self) -> str:
         """Name of the profile that serves edits when the default one can't; empty for none."""
 
-    def slots(self) -> int:
-        """How many calls of ``paint`` should be open at once; more than one keeps the device busy between two of them."""
+    def slots(self) -> tuple[Slot, ...]:
+        """Its devices, at least one, always in the same order; cheap."""
 
-    def batch(self, recipe: Recipe) -> int:
-        """How many recipes of this model and size should be drawn in one call; at least 1."""
+    async def slots_changed(self) -> None:
+        """Return after the next change of a slot's phase or models on the device; those since the last call count.
+
+        One task at a time may wait.
+        """
+
+    def batch(self, recipe: Recipe, slot: str = "") -> int:
+        """How many recipes of this model and size should be drawn in one call on a slot; at least 1.
+
+        Args:
+            recipe: Its model and size count.
+            slot: Id of the slot; empty: any.
+        """
 
     def state(self) -> EngineState:
-        """What the engine is doing now; cheap."""
+        """What the engine is doing now, all slots together; cheap.
 
-    def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
-        """Draw recipes; those of one model and size share their steps.
+        It is in the best phase that one of its slots is in.
+        """
+
+    def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE, slot: str = "") -> AsyncGenerator[Event]:
+        """Draw recipes on one slot; those of one model and size share their steps.
 
         Every recipe ends in exactly one Image or Failed, or in nothing if it was dropped. Leaving the loop drops the
-        rest. Several calls may be open at once: the engine orders them by lane, draws short ones before long ones,
+        rest. Several calls may be open at once: each slot orders its own by lane, draws short ones before long ones,
         and joins those that can share a step.
 
+        Args:
+            recipes: What to draw.
+            lane: How urgent it is.
+            slot: Id of the slot; empty: the engine chooses.
+
         Raises:
-            EngineLost: The device's process died or hung; recipes that have not ended may be drawn again.
+            EngineLost: The slot's process died or hung, or there is no such slot; recipes that have not ended may be
+                drawn again. Other slots go on.
         """
 
     async def drop(self, recipe_id: str) -> None:

@@ -127,7 +127,7 @@ class Dispatch:
         estimate, overhead, active = DurationEstimate(), Overhead(), ActiveJobs()
         self._active = active
         self._queue = JobQueue(estimate.cost)
-        self._batcher = Batcher(self._queue, estimate, engine.slots(), overhead=overhead, clock=clock)
+        self._batcher = Batcher(self._queue, estimate, engine.slots()[0].calls, overhead=overhead, clock=clock)
         calibration = EtaCalibration()
         self._eta = EtaEstimator(
             self._queue,

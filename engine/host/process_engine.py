@@ -26,6 +26,7 @@ from engine.contract import (
     Preview,
     Profile,
     Recipe,
+    Slot,
     Step,
     TextTask,
     UnknownModel,
@@ -36,7 +37,10 @@ from engine.host.frames import WireError
 from engine.host.supervision import EngineStatus, StepTimer, Timeouts
 from engine.hub.needs import needs_hub, ready
 
-SLOTS = 4
+SLOT = "0"
+"""Id of the only slot."""
+
+CALLS = 4
 """Calls of ``paint`` that one device gains from; with more of them the queue decides less about who is next."""
 
 COMMAND = module_command("engine.host.child")
@@ -152,11 +156,15 @@ class ProcessEngine:
         """Name of the profile that serves edits when the default one can't; empty for none."""
         return self._edit_model
 
-    def slots(self) -> int:
-        """How many calls of ``paint`` should be open: the current one, the next one, and short ones that pass both."""
-        return SLOTS
+    def slots(self) -> tuple[Slot, ...]:
+        """Its only device: open calls of ``paint`` are the current one, the next one, and short ones that pass both."""
+        return (Slot(SLOT, self._status.state, CALLS),)
 
-    def batch(self, recipe: Recipe) -> int:
+    async def slots_changed(self) -> None:
+        """Return after the next change of the phase or of the models on the device."""
+        await self._status.changed()
+
+    def batch(self, recipe: Recipe, slot: str = "") -> int:  # noqa: ARG002 - there is one slot
         """How many recipes of this model and size should be drawn in one call."""
         return self._sizes.get((recipe.model, recipe.width, recipe.height)) or catalogue.batch(recipe)
 
@@ -164,12 +172,16 @@ class ProcessEngine:
         """What the engine is doing now."""
         return self._status.state
 
-    async def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
+    async def paint(
+        self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE, slot: str = ""
+    ) -> AsyncGenerator[Event]:
         """See ``engine.contract.Engine.paint``. A call before the engine is warm waits for it.
 
         Raises:
-            EngineLost: The child died, hung or was closed.
+            EngineLost: The child died, hung or was closed, or there is no such slot.
         """
+        if slot not in {"", SLOT}:
+            raise EngineLost(f"There is no slot {slot!r}.")
         call = _PaintCall(lane, {next(self._tickets): recipe for recipe in recipes})
         self._calls.update(dict.fromkeys(call.open, call))
         for ticket, recipe in call.open.items():

@@ -66,16 +66,27 @@ class EngineStatus:
         model: Name of the profile that is loaded first.
 
     Attributes:
-        state: What ``Engine.state`` returns.
         error: Why the engine is BROKEN or closed; None if it is not.
     """
 
     def __init__(self, model: str) -> None:
-        self.state = EngineState(Phase.STARTING, model=model)
+        self._state = EngineState(Phase.STARTING, model=model)
         self.error: EngineError | None = None
         self._settled = asyncio.Event()
+        self._changed = asyncio.Event()
         self._loads = 0
         self._progress = DownloadProgress(model)
+
+    @property
+    def state(self) -> EngineState:
+        """What the engine is doing now."""
+        return self._state
+
+    @state.setter
+    def state(self, state: EngineState) -> None:
+        before, self._state = self._state, state
+        if (state.phase, state.without_load) != (before.phase, before.without_load):
+            self._changed.set()
 
     @property
     def ready(self) -> bool:
@@ -90,6 +101,11 @@ class EngineStatus:
                 raise self.error
             if self.ready:
                 return
+
+    async def changed(self) -> None:
+        """Return after the next change of the phase or of the models on the device; those since the last call count."""
+        await self._changed.wait()
+        self._changed.clear()
 
     def started(self) -> None:
         """A process was started: its first load is no switch from another model."""

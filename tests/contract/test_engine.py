@@ -152,7 +152,11 @@ async def test_a_profile_whose_defaults_are_within_its_own_limits(engine: Engine
         for width, height in profile.presets.values():
             assert width % profile.multiple == height % profile.multiple == 0
             assert profile.side.low <= min(width, height) <= max(width, height) <= profile.side.high
-    assert engine.slots() >= 1
+    slots = engine.slots()
+    assert slots
+    assert len({slot.id for slot in slots}) == len(slots)
+    assert all(slot.calls >= 1 for slot in slots)
+    assert any(slot.ready and slot.can_draw("demo") for slot in slots)
     assert engine.batch(recipe("a")) >= 1
 
 

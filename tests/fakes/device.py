@@ -24,7 +24,7 @@ from bot.queue.timing import DurationEstimate, Overhead
 from engine.catalogue import batch_of
 from engine.contract import Image, Recipe, Step
 from engine.diffusion.request_state import RequestState, StepScheduler
-from engine.host.process_engine import SLOTS
+from engine.host.process_engine import CALLS
 from tests.fakes.clock import FakeClock
 
 NATIVE = 192 * 192
@@ -82,7 +82,7 @@ class Device:
     step: Callable[[int, int], float] = two_cores
     switch: float = 0.0
     overhead: float = 0.0
-    slots: int = SLOTS
+    slots: int = CALLS
     predicting: bool = False
     on_done: Callable[[Asked], None] = lambda _: None
     clock: FakeClock = field(default_factory=lambda: FakeClock(0.0))

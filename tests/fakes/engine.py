@@ -28,6 +28,7 @@ from engine.contract import (
     Preview,
     Profile,
     Recipe,
+    Slot,
     Step,
     UnknownModel,
 )
@@ -91,6 +92,7 @@ class FakeEngine:
         self._paints: list[_Paint] = []
         self._error: EngineError | None = None
         self._moved = asyncio.Condition()
+        self._changed = asyncio.Event()
         self._state = EngineState(Phase.STARTING, model=self._profiles[0].name, device="fake", precision="fp32")
         self.painted: MutableSequence[Recipe] = []
         """Every recipe that was begun, in order."""
@@ -126,11 +128,16 @@ class FakeEngine:
         """Name of the profile that serves edits when the default one can't; empty for none."""
         return self._edit_model
 
-    def slots(self) -> int:
-        """One paint at a time."""
-        return 1
+    def slots(self) -> tuple[Slot, ...]:
+        """One device that takes one paint at a time."""
+        return (Slot("0", self._state),)
 
-    def batch(self, recipe: Recipe) -> int:
+    async def slots_changed(self) -> None:
+        """Return after the next change of the phase."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    def batch(self, recipe: Recipe, slot: str = "") -> int:
         """How many recipes of this size should be painted together."""
         return catalogue.batch(recipe)
 
@@ -160,12 +167,16 @@ class FakeEngine:
         self._error = error
         await self._become(Phase.BROKEN, str(error))
 
-    async def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
+    async def paint(
+        self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE, slot: str = ""
+    ) -> AsyncGenerator[Event]:
         """See ``engine.contract.Engine.paint``.
 
         Raises:
-            EngineLost: After ``lose`` or ``aclose``.
+            EngineLost: After ``lose`` or ``aclose``, or there is no such slot.
         """
+        if slot not in {"", "0"}:
+            raise EngineLost(f"There is no slot {slot!r}.")
         if isinstance(self._error, EngineLost):
             raise EngineLost(*self._error.args)
         number = next(self._numbers)
@@ -247,6 +258,7 @@ class FakeEngine:
 
     async def _become(self, phase: Phase, problem: str) -> None:
         self._state = replace(self._state, phase=phase, problem=problem)
+        self._changed.set()
         async with self._moved:
             self._moved.notify_all()
 

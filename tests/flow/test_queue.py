@@ -180,7 +180,7 @@ async def test_a_check_that_failed_is_repeated(make: Make, monkeypatch: pytest.M
 
 async def test_large_requests_are_handed_over_as_bulk(make: Make) -> None:
     class Watched(FakeEngine):
-        def paint(self, recipes, lane=Lane.INTERACTIVE):  # type: ignore[no-untyped-def]
+        def paint(self, recipes, lane=Lane.INTERACTIVE, slot=""):  # type: ignore[no-untyped-def]
             lanes.append((lane, {recipe.id.partition(":")[0] for recipe in recipes}))
             return super().paint(recipes, lane)
 

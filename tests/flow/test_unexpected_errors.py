@@ -22,10 +22,12 @@ class Odd(FakeEngine):
     silent = False
     raises = 0
 
-    def batch(self, recipe: Recipe) -> int:
+    def batch(self, recipe: Recipe, slot: str = "") -> int:
         raise RuntimeError("planted")
 
-    async def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
+    async def paint(
+        self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE, slot: str = ""
+    ) -> AsyncGenerator[Event]:
         if self.raises:
             self.raises -= 1
             raise RuntimeError("planted")

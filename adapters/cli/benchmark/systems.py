@@ -242,10 +242,12 @@ class RecordingEngine(ProcessEngine):
         """Time of the first call of ``paint`` since ``clear``."""
         self._marked = asyncio.Event()
 
-    async def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE) -> AsyncGenerator[Event]:
+    async def paint(
+        self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE, slot: str = ""
+    ) -> AsyncGenerator[Event]:
         """See ProcessEngine."""
         self.begun = self.begun or time.perf_counter()
-        async with aclosing(super().paint(recipes, lane)) as events:
+        async with aclosing(super().paint(recipes, lane, slot)) as events:
             async for event in events:
                 step = event.step if isinstance(event, Step) else 0
                 self.marks.append(EventMark(time.perf_counter(), event.recipe_id, step, isinstance(event, Image)))

@@ -1,0 +1,176 @@
+"""MultiEngine: several engines of one device each, as one engine with a slot for each of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from engine.contract import (
+    READY,
+    Engine,
+    EngineError,
+    EngineLost,
+    EngineState,
+    Event,
+    Lane,
+    LoraInfo,
+    Phase,
+    Profile,
+    Recipe,
+    Slot,
+)
+
+_BEST_FIRST = (
+    Phase.WARM,
+    Phase.IDLE,
+    Phase.WARMING,
+    Phase.DOWNLOADING,
+    Phase.STARTING,
+    Phase.LOST,
+    Phase.BROKEN,
+)
+
+
+class MultiEngine:
+    """Draws with several engines. Implements ``engine.contract.Engine``.
+
+    A lost engine ends its own calls alone, and is started again by itself.
+
+    Args:
+        engines: Engines of one slot each, by the id that the slot gets. The first one answers what concerns them all.
+
+    Raises:
+        ValueError: There is no engine.
+    """
+
+    def __init__(self, engines: Mapping[str, Engine]) -> None:
+        if not engines:
+            raise ValueError("an engine needs a device")
+        self._engines = dict(engines)
+        self._first = next(iter(self._engines.values()))
+        self._calls: dict[str, int] = dict.fromkeys(self._engines, 0)
+
+    async def start(self) -> None:
+        """Begin to load and warm on every device; returns at once."""
+        for engine in self._engines.values():
+            await engine.start()
+
+    async def aclose(self) -> None:
+        """Close all engines at the same time, within 5 s."""
+        await asyncio.gather(*(engine.aclose() for engine in self._engines.values()))
+
+    async def warm(self) -> None:
+        """Return when a slot is ready. Raises the first one's EngineError if none of them can start."""
+        tasks = [asyncio.create_task(engine.warm()) for engine in self._engines.values()]
+        try:
+            for done in asyncio.as_completed(tasks):
+                try:
+                    return await done
+                except EngineError:
+                    continue
+            await tasks[0]
+        finally:
+            await _end(tasks)
+
+    def profiles(self) -> tuple[Profile, ...]:
+        """Profiles that at least one slot can draw; the first is the default."""
+        found = {profile.name: profile for engine in self._engines.values() for profile in engine.profiles()}
+        return tuple(found.values())
+
+    def loras(self) -> tuple[LoraInfo, ...]:
+        """LoRAs that recipes may name, by name."""
+        return self._first.loras()
+
+    def edit_model(self) -> str:
+        """Name of the profile that serves edits when the default one can't; empty for none."""
+        return self._first.edit_model()
+
+    def slots(self) -> tuple[Slot, ...]:
+        """The slot of each engine, in their order."""
+        return tuple(replace(engine.slots()[0], id=name) for name, engine in self._engines.items())
+
+    async def slots_changed(self) -> None:
+        """Return after the next change of an engine's slot; those since the last call count."""
+        tasks = [asyncio.create_task(engine.slots_changed()) for engine in self._engines.values()]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _end(tasks)
+
+    def batch(self, recipe: Recipe, slot: str = "") -> int:
+        """How many recipes of this model and size should be drawn in one call on a slot."""
+        return self._engines.get(slot, self._first).batch(recipe)
+
+    def state(self) -> EngineState:
+        """All slots together: the best one's state, with the sums and the problems of all of them."""
+        states = {name: engine.state() for name, engine in self._engines.items()}
+        best = min(states.values(), key=lambda state: _BEST_FIRST.index(state.phase))
+        problems = [f"{name}: {state.problem}" for name, state in states.items() if state.problem]
+        return replace(
+            best,
+            device=", ".join(dict.fromkeys(state.device for state in states.values() if state.device)),
+            memory=sum(state.memory for state in states.values()),
+            problem=" ".join(problems),
+            restarts=sum(state.restarts for state in states.values()),
+            busy_seconds=sum(state.busy_seconds for state in states.values()),
+            warm_seconds=sum(state.warm_seconds for state in states.values()),
+            prompts_encoded=sum(state.prompts_encoded for state in states.values()),
+            resident=tuple(dict.fromkeys(model for state in states.values() for model in state.resident)),
+        )
+
+    async def paint(
+        self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE, slot: str = ""
+    ) -> AsyncGenerator[Event]:
+        """See ``engine.contract.Engine.paint``. Without a slot, the ready one with the fewest open calls draws.
+
+        Raises:
+            EngineLost: The slot's process died, hung or was closed, or there is no such slot.
+        """
+        name = slot or self._choose(recipes[0].model if recipes else "")
+        engine = self._engines.get(name)
+        if engine is None:
+            raise EngineLost(f"There is no slot {name!r}.")
+        self._calls[name] += 1
+        try:
+            async with aclosing(engine.paint(recipes, lane)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._calls[name] -= 1
+
+    async def drop(self, recipe_id: str) -> None:
+        """Take a recipe out within one step, on whichever slot it is. Unknown ids are ignored."""
+        for engine in self._engines.values():
+            await engine.drop(recipe_id)
+
+    async def set_preview(self, recipe_id: str, *, enabled: bool) -> None:
+        """Turn previews of a recipe on or off. Unknown ids are ignored."""
+        for engine in self._engines.values():
+            await engine.set_preview(recipe_id, enabled=enabled)
+
+    async def expand(self, model: str, prompt: str, *, seed: int = 0) -> str:
+        """See ``engine.contract.Engine.expand``; the ready slot with the fewest open calls writes."""
+        return await self._engines[self._choose(model)].expand(model, prompt, seed=seed)
+
+    def can_describe(self) -> bool:
+        """Whether a model describes pictures."""
+        return self._first.can_describe()
+
+    async def describe(self, image: str) -> str:
+        """See ``engine.contract.Engine.describe``; the ready slot with the fewest open calls describes."""
+        return await self._engines[self._choose("")].describe(image)
+
+    def _choose(self, model: str) -> str:
+        """Return the slot with the fewest open calls among those in the best phase that can draw this model."""
+        able = [slot for slot in self.slots() if not model or slot.can_draw(model)] or list(self.slots())
+        ready = [slot for slot in able if slot.state.phase in READY] or able
+        return min(ready, key=lambda slot: self._calls[slot.id]).id
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait for them; what they raise is not wanted."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
