@@ -27,8 +27,8 @@ export function address(path) {
   return url;
 }
 
-// Reloading the page leads a person whose session has ended to sign in. What they wrote is kept.
-function signIn() {
+/** Load the page again, which leads a person whose session has ended to sign in. What they wrote is kept. Throws Away. */
+export function signIn() {
   const [now, last] = [Date.now(), Number(sessionStorage.getItem(ASKED) ?? 0)];
   if (now - last > AGAIN_MS) {
     sessionStorage.setItem(ASKED, String(now));
@@ -109,5 +109,6 @@ export async function zip(pictures) {
   } catch (cause) {
     throw new Away("no answer", { cause });
   }
+  if (answer.status === 401) signIn();
   throw problem(answer, await answer.json().catch(() => null));
 }

@@ -128,7 +128,7 @@ const linesOf = (text) => text.split("\n").map((line) => line.trim()).filter(Boo
 function Quota() {
   const [card, setCard] = useState(null);
   useEffect(() => {
-    quota().then(({ card: found }) => setCard(found), (error) => store.failed(error));
+    quota().then(({ card: found }) => setCard(found), (error) => store.complain(error));
   }, []);
   if (!card) return null;
   return html`<div class="batch-quota"><p>${card.status}</p>

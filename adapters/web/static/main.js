@@ -13,6 +13,7 @@ import { keepFor } from "./keep.js";
 import { Keys, focusRow, useKeys } from "./keys.js";
 import { Mask } from "./mask.js";
 import { Parameters } from "./parameters.js";
+import { useOnTop } from "./on_top.js";
 import { Action } from "./parts.js";
 import { html, render, useEffect, useRef, useState } from "./preact.js";
 import { SelectionBar } from "./selection.js";
@@ -33,9 +34,10 @@ function useTitle() {
   }, [name]);
 }
 
-/** A notice at the edge of the page; it closes by itself. */
+/** A notice at the edge of the page, above every dialog; it closes by itself. */
 function Said() {
   const said = useStore("said", (store) => store.said);
+  const box = useOnTop(said);
   useEffect(() => {
     if (!said) return;
     const timer = setTimeout(() => store.said === said && store.say(""), SAID_MS);
@@ -47,7 +49,7 @@ function Said() {
     close();
     said.undo();
   };
-  return html`<div id="said" class=${`said ${said.tone}`} role="status"><p>${said.sentence}</p>
+  return html`<div ref=${box} id="said" popover="manual" class=${`said ${said.tone}`} role="status"><p>${said.sentence}</p>
     ${said.undo && html`<${Action} label=${t("undo")} onClick=${undo} data-action="undo" />`}
     <${Action} icon="close" bare label=${t("close")} onClick=${close} /></div>`;
 }

@@ -1,6 +1,6 @@
 /** Calls of /api/owner, the words of the owner's pages, and numbers, sizes and times as people of the language write them. */
 
-import { Away, address, problem } from "./api.js";
+import { Away, address, problem, signIn } from "./api.js";
 
 let words = {};
 let lang = "en";
@@ -32,6 +32,7 @@ async function ask(path, options) {
     throw new Away("no answer", { cause });
   }
   if (answer.ok) return body;
+  if (answer.status === 401) signIn();
   throw problem(answer, body);
 }
 

@@ -2,6 +2,7 @@
 
 import { Refused } from "./api.js";
 import { ago, get, moment, text } from "./owner_api.js";
+import { useOnTop } from "./on_top.js";
 import { html, useCallback, useEffect, useRef, useState } from "./preact.js";
 
 const SAID_MS = 8000;
@@ -62,9 +63,10 @@ function say(sentence, bad = false) {
   tell({ sentence, bad });
 }
 
-/** The place of notices; it goes away by itself. */
+/** The place of notices, above every dialog; a notice goes away by itself. */
 export function Said() {
   const [said, setSaid] = useState(null);
+  const box = useOnTop(said);
   tell = setSaid;
   useEffect(() => {
     if (!said) return;
@@ -72,7 +74,7 @@ export function Said() {
     return () => clearTimeout(timer);
   }, [said]);
   if (!said) return null;
-  return html`<div id="said" class=${said.bad ? "said bad" : "said"}><p>${said.sentence}</p>
+  return html`<div ref=${box} id="said" popover="manual" class=${said.bad ? "said bad" : "said"}><p>${said.sentence}</p>
     <${Press} sign="close" bare label=${text("close")} onClick=${() => setSaid(null)} /></div>`;
 }
 

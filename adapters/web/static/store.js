@@ -252,7 +252,7 @@ class Store {
   /** Press a button once for each of these jobs, where they have it. */
   async pressEach(ids, action) {
     const buttons = ids.flatMap((id) => this.get(id)?.buttons.flat().filter((one) => one.action === action) ?? []);
-    await Promise.all(buttons.map((one) => this.press(one.id).catch((error) => this.failed(error))));
+    await Promise.all(buttons.map((one) => this.press(one.id).catch((error) => this.complain(error))));
   }
 
   /** Take a picture's star on or off. */

@@ -177,6 +177,7 @@ async def test_a_picture_is_looked_at_from_all_sides(app: WebHarness, browser: B
         show(browser, "2/0")
         browser.keys(Keys.DELETE)
         browser.until("return location.hash === '#job/1/1'", "the next picture")
+        browser.until("return document.getElementById('said')?.matches(':popover-open')", "a notice before the viewer")
         browser.keys(Keys.ESCAPE)
         browser.until("return !document.querySelector('[data-picture=\"2/0\"]')", "it is gone")
         browser.one("#said [data-action=undo]").click()
