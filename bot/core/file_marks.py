@@ -22,6 +22,9 @@ _CODE = b"UNICODE\0"
 _LONG, _UNDEFINED = 4, 7
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 
+_GUESSED = 1000
+"""Bytes by which Civitai guesses the byte order of a comment."""
+
 MAX_SEGMENT = 65_000
 """Most bytes of one mark in a JPEG, whose segments hold 65,533; a longer prompt is left out of the copy."""
 
@@ -87,7 +90,19 @@ def exif_block(text: str) -> bytes:
     Pillow's own writer gives the comment the type BYTE. A1111 and piexif read only UNDEFINED, so the block is built here:
     a directory with a link to the Exif directory, which has the comment (Exif 2.32, 4.6.5 and 4.6.6).
     """
-    value = _CODE + text.encode("utf-16-be", "surrogatepass")
+    value = _CODE + _utf_16(text)
     first = struct.pack(">2sHIHHHIII", b"MM", 42, 8, 1, _EXIF_IFD, _LONG, 1, 26, 0)
     second = struct.pack(">HHHIII", 1, _USER_COMMENT, _UNDEFINED, len(value), 26 + 18, 0)
     return _EXIF_HEADER + first + second + value
+
+
+def _utf_16(text: str) -> bytes:
+    """Return the text in big-endian UTF-16, with spaces before it where Civitai would take it for little-endian.
+
+    Civitai takes a text for little-endian if zeros are more frequent at odd places of its first bytes. ASCII characters
+    have their zeros at even places; 一, 最 and the ideographic space have theirs at odd places, and a long Chinese prompt
+    has no ASCII before its settings. Readers strip the spaces.
+    """
+    encoded = text.encode("utf-16-be", "surrogatepass")
+    head = encoded[:_GUESSED]
+    return b"\0 " * (head[1::2].count(0) - head[::2].count(0)) + encoded

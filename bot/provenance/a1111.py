@@ -21,12 +21,15 @@ _COMMIT_CHARS = 10
 _NEGATIVE = "Negative prompt:"
 _GUIDANCE = "Guidance scale"
 _QUOTED = re.compile(r'[,\n:]|^"')
-# Readers take such a line as the negative prompt or the settings, even inside the prompt.
-_MISREAD = re.compile(r"\s*\n\s*(?=Negative prompt:|Steps:)")
+# Readers take such a line as the negative prompt or the settings, even inside the prompt. Civitai drops lines that begin
+# like a template, and all up to the next one with a colon.
+_MISREAD = re.compile(r"\s*\n\s*(?=(?:Negative prompt|Steps|Template|Negative Template):)")
 # A1111 also reads the first marker at the beginning of the first line, Civitai anywhere.
-_MARKER = re.compile(r"Negative prompt:|^Steps: ")
-# Control characters but for line breaks and tabs, and lone surrogates: chunks and XML hold none of them.
-_UNPRINTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_MARKER = re.compile(r"Negative prompt:|^(?:Steps|Template|Negative Template): ")
+# Control characters but for line breaks and tabs, lone surrogates, and what stands for a byte order or for nothing:
+# chunks and XML hold none of them, and readers of UTF-16 take a first U+FFFE for its byte order.
+_UNPRINTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
+_MARKERS = (_NEGATIVE, "Steps: ", "Negative Template: ", "Template: ")
 _NO_BREAK_SPACE = "\u00a0"
 
 MAX_CHARS = 512 * 1024
@@ -59,10 +62,10 @@ def parameters(
 ) -> str:
     """Return the text for one picture.
 
-    A line of the prompt that begins with ``Negative prompt:`` or ``Steps:`` would be misread. It is joined to the line
-    before it, and the space in the marker becomes a no-break space, which looks the same and which tokenizers treat as a
-    space. Other line breaks stay. As in A1111, Size of an enlarged picture is the size before, and Hires upscale is the
-    factor. LoRAs stand behind the prompt, as people type them.
+    A line of the prompt that begins with ``Negative prompt:``, ``Steps:`` or ``Template:`` would be misread. It is joined
+    to the line before it, and the space in the marker becomes a no-break space, which looks the same and which tokenizers
+    treat as a space. Other line breaks stay. As in A1111, Size of an enlarged picture is the size before, and Hires
+    upscale is the factor. LoRAs stand behind the prompt, as people type them.
 
     Args:
         recipe: The picture's recipe.
@@ -282,7 +285,7 @@ def _sampler(settings: Mapping[str, str]) -> str:
 
 def _unsafe(text: str) -> str:
     """Undo ``_safe``'s change of markers."""
-    for marker in (_NEGATIVE, "Steps: "):
+    for marker in _MARKERS:
         text = text.replace(marker.replace(" ", _NO_BREAK_SPACE), marker)
     return text
 

@@ -19,7 +19,7 @@ from bot.provenance.image_texts import USER_COMMENT
 from bot.provenance.image_texts import read_texts as metadata_texts
 from engine.contract import Recipe
 from tests.fakes.png_texts import read_texts
-from tests.unit.bot.provenance.readers import as_a1111
+from tests.unit.bot.provenance.readers import as_a1111, civitai_comment
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
@@ -104,6 +104,17 @@ def test_a_copy_has_the_marks_of_its_png(kind: str, text: str) -> None:
     # A1111 reads the comment with piexif, and only if its type is right.
     exif = piexif.load(out.getvalue()) if kind == "JPEG" else piexif.load(exif_block(text))
     assert piexif.helper.UserComment.load(exif["Exif"][piexif.ExifIFD.UserComment]) == text
+
+
+def test_civitai_does_not_take_a_long_chinese_prompt_for_little_endian() -> None:
+    text = "一只猫在夜空中，戴着最红的帽子。" * 60 + "\nSteps: 8"
+    assert civitai_comment(text_of_block(exif_block(text))).strip() == text
+    # Shorter ones have their settings among the first bytes.
+    assert text_of_block(exif_block("一只猫\nSteps: 8"))[8:].decode("utf-16-be") == "一只猫\nSteps: 8"
+
+
+def text_of_block(block: bytes) -> bytes:
+    return bytes(piexif.load(block)["Exif"][piexif.ExifIFD.UserComment])
 
 
 def test_a_copy_of_a_picture_without_marks_has_none() -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import io
 import uuid
 from datetime import UTC, datetime
+from functools import cache
 
 from PIL import Image
 
 from bot.core.file_marks import copied_marks
 from bot.core.inspection import TRAINED
+from bot.provenance.a1111 import parameters
 from bot.provenance.facts import Facts
 from bot.provenance.marks import mark_png
+from bot.provenance.signing_keys import SigningKeys, new_signing_keys
+from engine.contract import Recipe
+from tests.fakes.source_images import png_of
 
 PARAMETERS = "a cat 猫 🐈\nSteps: 8, Sampler: Euler, CFG scale: 1, Seed: 7, Size: 48x32, Version: Easel 0.1.0"
 
@@ -26,11 +31,21 @@ def facts(
     )  # fmt: skip
 
 
+@cache
+def signing_keys() -> SigningKeys:
+    """Keys of this organisation, the same ones for all tests of a process: ``Club Ink``."""
+    return new_signing_keys("Club Ink")
+
+
+@cache
+def plain(width: int = 48, height: int = 32) -> bytes:
+    """A PNG without marks."""
+    return png_of(Image.radial_gradient("L").resize((width, height)).convert("RGB"))
+
+
 def marked(told: Facts) -> bytes:
     """A PNG with marks."""
-    out = io.BytesIO()
-    Image.radial_gradient("L").resize((48, 32)).convert("RGB").save(out, "PNG")
-    return mark_png(out.getvalue(), told)
+    return mark_png(plain(), told)
 
 
 def copy_of(data: bytes, kind: str) -> bytes:
@@ -39,3 +54,11 @@ def copy_of(data: bytes, kind: str) -> bytes:
         out = io.BytesIO()
         opened.convert("RGB").save(out, kind, **copied_marks(opened.info))
     return out.getvalue()
+
+
+def in_each_format(prompt: str, negative: str, seed: int) -> tuple[str, dict[str, bytes]]:
+    """A1111's text of a request with 8 steps, and small files in each format that hold it."""
+    text = parameters(Recipe("1:0", "m", prompt, negative, 8, 8, 8, 2.0, seed), "m")
+    told = facts(f"{prompt}\nNegative: {negative}" if negative else prompt, parameters=text, producer="P1")
+    png = mark_png(plain(8, 8), told)
+    return text, {"PNG": png, "JPEG": copy_of(png, "JPEG"), "WEBP": copy_of(png, "WEBP")}

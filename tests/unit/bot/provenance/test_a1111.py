@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bot.drawing.prompt_syntax import take_tags
 from bot.provenance.a1111 import MAX_CHARS, easel_version, parameters, parse
 from engine.contract import LoraRequest, Recipe
+from tests.fakes.hostile_prompts import FRAGMENTS, said_of, squeezed
 from tests.unit.bot.provenance.readers import as_a1111, as_civitai
 
 RECIPE = Recipe(
@@ -43,6 +44,8 @@ def test_no_guidance_is_a_scale_of_one_for_others_and_zero_for_easel() -> None:
 
 def test_control_characters_and_lone_surrogates_are_left_out() -> None:
     assert parameters(replace(RECIPE, prompt="a\0 \x1bcat\ud800\x85"), "m").split("\n")[0] == "a cat"
+    # Readers of UTF-16 would take the first one for its byte order, and some readers drop the others.
+    assert parameters(replace(RECIPE, prompt="\ufffea c\uffff\ufeffat"), "m").split("\n")[0] == "a cat"
 
 
 def test_a_negative_prompt_has_its_own_line() -> None:
@@ -61,22 +64,14 @@ def test_loras_stand_behind_the_prompt_as_people_type_them() -> None:
     assert (prompt, [lora.name for lora in loras]) == ("a red apple", ["ink", "oil"])
 
 
-PROMPTS = st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.just("\n"), min_size=1).filter(str.strip)
-EVIL = st.lists(
-    st.sampled_from(
-        ["Negative prompt:", "Steps: 20", ", ", "\n", " ", "Seed: 5", ": ", '"', "\\", "猫", "a cat", "Size: 1x1"]
-    ),
-    min_size=1,
-).map("".join)
-
-
-def squeezed(text: str) -> str:
-    return " ".join(text.split())
+# Any text, lone surrogates and control characters too, and texts of parts that readers could misread.
+PROMPTS = (st.text() | st.lists(st.sampled_from(FRAGMENTS)).map("".join)).filter(said_of)
+NEGATIVES = st.just("") | PROMPTS
 
 
 @given(
-    prompt=(PROMPTS | EVIL).filter(lambda t: bool(t.strip())),
-    negative=st.just("") | PROMPTS | EVIL,
+    prompt=PROMPTS,
+    negative=NEGATIVES,
     seed=st.integers(0, 2**63 - 1),
     model=st.sampled_from(["Easel demo", "Z-Image-Turbo", 'my "best", really: model', "模型", '"quoted"']),
 )
@@ -85,27 +80,29 @@ def test_a1111_reads_back_what_was_drawn(prompt: str, negative: str, seed: int, 
     read = as_a1111(parameters(recipe, model))
     # Lines are stripped by the reader, and a line that would be misread is joined to the one before. A space without
     # a break counts as one.
-    assert squeezed(read.prompt) == squeezed(prompt)
-    assert squeezed(read.negative) == squeezed(negative)
+    assert squeezed(read.prompt) == said_of(prompt)
+    assert squeezed(read.negative) == said_of(negative)
     assert read.settings["Seed"] == str(seed)
     assert read.settings["Model"] == model
     assert (read.settings["Steps"], read.settings["Size"], read.settings["CFG scale"]) == ("8", "192x192", "2.5")
 
 
 @given(
-    prompt=(PROMPTS | EVIL).filter(lambda t: bool(t.strip())),
-    negative=st.just("") | PROMPTS | EVIL,
+    prompt=PROMPTS,
+    negative=NEGATIVES,
 )
 def test_civitai_reads_back_what_was_drawn(prompt: str, negative: str) -> None:
     read = as_civitai(parameters(replace(RECIPE, prompt=prompt, negative=negative), "Easel demo"))
-    assert squeezed(read.prompt) == squeezed(prompt)
-    assert squeezed(read.negative) == squeezed(negative)
+    assert squeezed(read.prompt) == said_of(prompt)
+    assert squeezed(read.negative) == said_of(negative)
     assert read.settings["Steps"] == "8"
     assert read.settings["Seed"] == "7"
     assert read.settings["Model"] == "Easel demo"
 
 
-@pytest.mark.parametrize("line", ["Negative prompt: none", "Steps: 99, Sampler: X, Seed: 1"])
+@pytest.mark.parametrize(
+    "line", ["Negative prompt: none", "Steps: 99, Sampler: X, Seed: 1", "Template: none", "Negative Template: none"]
+)
 def test_a_line_of_the_prompt_is_not_taken_for_another_part(line: str) -> None:
     read = as_a1111(parameters(replace(RECIPE, prompt=f"a cat\n {line}\nin a hat"), "Easel demo"))
     assert (read.prompt.replace("\u00a0", " "), read.negative) == (f"a cat {line}\nin a hat", "")
@@ -113,7 +110,15 @@ def test_a_line_of_the_prompt_is_not_taken_for_another_part(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "begin", ["Negative prompt: none", "Steps: 99, Sampler: X, Seed: 1", "Steps: 3", "Negative prompt:"]
+    "begin",
+    [
+        "Negative prompt: none",
+        "Steps: 99, Sampler: X, Seed: 1",
+        "Steps: 3",
+        "Negative prompt:",
+        "Template: none",
+        "Negative Template: none",
+    ],
 )
 @pytest.mark.parametrize("rest", ["", "\nin a hat", "\nNegative prompt: red\nSteps: 4"])
 def test_a_prompt_may_begin_like_another_part(begin: str, rest: str) -> None:
@@ -121,7 +126,7 @@ def test_a_prompt_may_begin_like_another_part(begin: str, rest: str) -> None:
         written = parameters(replace(RECIPE, prompt=prompt, negative=negative, guidance=2.5), "Easel demo")
         for reader in (as_a1111, as_civitai):
             read = reader(written)
-            assert (squeezed(read.prompt), squeezed(read.negative)) == (squeezed(prompt), squeezed(negative)), reader
+            assert (squeezed(read.prompt), squeezed(read.negative)) == (said_of(prompt), said_of(negative)), reader
             assert (read.settings["Steps"], read.settings["Seed"]) == ("8", "7")
         # A reader that looks for line breaks before the parts finds each once.
         assert written.count("\nSteps:") == written.count("\nNegative prompt:") == 1
@@ -170,8 +175,8 @@ def test_a_mask_that_was_zoomed_into_is_said_as_in_a1111() -> None:
 
 
 @given(
-    prompt=(PROMPTS | EVIL).filter(lambda t: bool(t.strip())),
-    negative=st.just("") | PROMPTS | EVIL,
+    prompt=PROMPTS,
+    negative=NEGATIVES,
     seed=st.integers(0, 2**63 - 1),
     model=st.sampled_from(["Easel demo", 'my "best", really: model', "模型", '"quoted"']),
 )
@@ -179,8 +184,8 @@ def test_what_is_written_is_read_back(prompt: str, negative: str, seed: int, mod
     recipe = replace(RECIPE, prompt=prompt, negative=negative, seed=seed, guidance=2.5)
     read = parse(parameters(recipe, model, style="ink"))
     assert read is not None
-    assert squeezed(read.prompt) == squeezed(prompt)
-    assert squeezed(read.negative) == squeezed(negative)
+    assert squeezed(read.prompt) == said_of(prompt)
+    assert squeezed(read.negative) == said_of(negative)
     assert (read.tool, read.seed, read.model, read.style) == ("Easel", seed, model, "ink")
     assert (read.steps, read.guidance, read.width, read.height) == (8, 2.5, 192, 192)
 
