@@ -53,8 +53,6 @@ class ChildProcess(Generic[M]):
 
     It watches its own input, and ends when that is closed (``engine.host.parent_pipe``): also when this process dies.
 
-    Attributes:
-        last_lines: The last lines of its standard error.
     """
 
     def __init__(self, process: Process, codec: Codec[M], name: str, closing: float) -> None:
@@ -65,7 +63,7 @@ class ChildProcess(Generic[M]):
         self._deadline: float | None = None
         self._timeout: asyncio.Timeout | None = None
         self._killed = False
-        self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._logging = asyncio.create_task(self._log_lines(), name=f"{name}-stderr")
 
     @classmethod
@@ -102,6 +100,11 @@ class ChildProcess(Generic[M]):
     def pid(self) -> int:
         """Process id."""
         return self._process.pid
+
+    @property
+    def last_lines(self) -> Sequence[str]:
+        """The last lines of its standard error."""
+        return tuple(self._last_lines)
 
     @property
     def alive(self) -> bool:
@@ -164,7 +167,7 @@ class ChildProcess(Generic[M]):
         while chunk := await stream.read(2**16):
             for text in chunk.decode("utf-8", "replace").replace("\r", "\n").splitlines():
                 if line := text.strip()[:500]:
-                    self.last_lines.append(line)
+                    self._last_lines.append(line)
                     said = parse_line(line)
                     about = {"recipes": said.recipes} if said.recipes else None
                     log.log(said.level, "%s process: %s", self._name, said.text, extra=about)

@@ -1,4 +1,4 @@
-"""ProcessEngine: the engine's contract, implemented with a child process that holds the device."""
+"""ProcessEngine: the engine's contract, implemented with a process that holds the device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import time
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +35,7 @@ from engine.contract import (
 )
 from engine.host import wire
 from engine.host.child_process import ChildFailed, ChildProcess, child_environment, module_command
+from engine.host.connection import Connect, Connection
 from engine.host.frames import WireError
 from engine.host.supervision import EngineStatus, StepTimer, Timeouts
 from engine.hub.needs import needs_hub, ready
@@ -74,12 +77,13 @@ class _TextCall:
 
 
 class ProcessEngine:
-    """Draws in a child process (``python -m engine.host.child``). Implements ``engine.contract.Engine``.
+    """Draws in a process that it starts, watches and starts again. Implements ``engine.contract.Engine``.
 
     Args:
         config: Models and device.
         timeouts: Limits of the supervision; tests make them short.
-        command: How the child is started; tests put another program in its place.
+        command: How the child is started (``python -m engine.host.child``); tests put another program in its place.
+        connect: Starts the process in another way, such as on another machine; None: as a child.
 
     Raises:
         UnknownModel: ``config.model`` is no known model and no usable folder, ``config.edit_model`` no such one that can
@@ -88,7 +92,11 @@ class ProcessEngine:
     """
 
     def __init__(
-        self, config: EngineConfig, timeouts: Timeouts | None = None, command: Sequence[str] = COMMAND
+        self,
+        config: EngineConfig,
+        timeouts: Timeouts | None = None,
+        command: Sequence[str] = COMMAND,
+        connect: Connect | None = None,
     ) -> None:
         found = catalogue.logged(
             config.model, config.models_dir, config.models_file, ready, edit_model=config.edit_model
@@ -109,6 +117,7 @@ class ProcessEngine:
         self._setup = wire.Setup(models, replace(config, environment={}), loras)
         self._timeouts = timeouts or Timeouts()
         self._command = command
+        self._connect = connect or self._start_child
         self._environment = child_environment(config.environment, offline=not any(map(needs_hub, models)))
         self._tickets = itertools.count(1)
         self._calls: dict[int, _PaintCall] = {}
@@ -116,13 +125,13 @@ class ProcessEngine:
         self._status = EngineStatus(self._profiles[0].name)
         self._timer = StepTimer()
         self._sizes: dict[tuple[str, int, int], int] = {}
-        self._child: ChildProcess[wire.Message] | None = None
+        self._child: Connection | None = None
         self._last_lines: Sequence[str] = ()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
-        """Process id of the child that runs now; None between two of them."""
+        """Id of the process that runs now; None between two of them."""
         return None if self._child is None else self._child.pid
 
     async def start(self) -> None:
@@ -131,7 +140,7 @@ class ProcessEngine:
             self._task = asyncio.create_task(self._run(), name="engine")
 
     async def aclose(self) -> None:
-        """End the child within 5 s; open calls of ``paint`` raise EngineLost."""
+        """End the process within 5 s; open calls of ``paint`` raise EngineLost."""
         closed = EngineLost("The engine was closed.")
         self._status.closed(closed)
         self._end_calls(closed)
@@ -330,11 +339,12 @@ class ProcessEngine:
         else:
             call.text.set_exception(end)
 
-    # The child
+    # The process
 
     async def _run(self) -> None:
-        """Start children until the engine is broken; cancel it to end the child."""
+        """Start processes until the engine is broken; cancel it to end the one that runs."""
         backoff = Backoff(self._timeouts.first_pause, self._timeouts.longest_pause)
+        losses: deque[float] = deque(maxlen=self._timeouts.losses or 1)
         was_warm = False
         while True:
             end = await self._run_child()
@@ -350,24 +360,37 @@ class ProcessEngine:
                 tries = f"Tried {backoff.failures} times; see the log."
                 self._break(EngineError(f"The model can't be loaded: {end} {tries}"))
                 return
-            problem = end.problem if isinstance(end, wire.Broken) else str(end)
+            problem, pause = end.problem if isinstance(end, wire.Broken) else str(end), backoff.pause
+            if isinstance(end, ChildFailed) and self._rests(losses):
+                pause = self._timeouts.rest
+                lost = f"It was lost {len(losses)} times within {self._timeouts.period / 60:g} min"
+                problem = f"{problem} {lost}, and rests for {pause / 60:g} min; the log says why."
+                log.error("%s", problem)
+                losses.clear()
             last = " / ".join(self._last_lines)
-            log.warning("%s Starting it again in %.1f s. Its last lines: %s", problem, backoff.pause, last)
+            log.warning("%s Starting it again in %.1f s. Its last lines: %s", problem, pause, last)
             self._status.lost(problem)
             self._end_calls(EngineLost(problem))
-            await asyncio.sleep(backoff.pause)
+            await asyncio.sleep(pause)
             self._status.restarted()
 
+    def _rests(self, losses: deque[float]) -> bool:
+        """Count a loss; return whether there were so many of them that the next start must wait for long."""
+        losses.append(time.monotonic())
+        return len(losses) == self._timeouts.losses and losses[-1] - losses[0] < self._timeouts.period
+
+    async def _start_child(self) -> Connection:
+        return await ChildProcess.start(
+            self._command, self._environment, wire.CODEC, name="device", closing=self._timeouts.closing
+        )
+
     async def _run_child(self) -> wire.Broken | ChildFailed:
-        """Run one child to its end and return why it ended."""
+        """Run one process to its end and return why it ended."""
         self._status.started()
         self._sizes.clear()
         self._last_lines = ()
-        closing = self._timeouts.closing
         try:
-            child = await ChildProcess.start(
-                self._command, self._environment, wire.CODEC, name="device", closing=closing
-            )
+            child = await self._connect()
         except ChildFailed as e:
             return e
         self._child = child

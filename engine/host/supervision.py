@@ -27,6 +27,9 @@ class Timeouts:
         longest_pause: Longest pause before a restart.
         starts: Starts in a row that may end before the engine was ever warm; then it is broken.
         closing: How long the process may take to end by itself before it is killed.
+        losses: Losses within ``period`` after which the next start waits for ``rest``; 0: it never does.
+        period: See ``losses``.
+        rest: See ``losses``.
     """
 
     silence: float = 60.0
@@ -36,6 +39,9 @@ class Timeouts:
     longest_pause: float = 60.0
     starts: int = 3
     closing: float = 3.0
+    losses: int = 0
+    period: float = 600.0
+    rest: float = 600.0
 
 
 @dataclass(slots=True)

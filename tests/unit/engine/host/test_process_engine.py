@@ -27,6 +27,8 @@ from engine.contract import (
     Step,
     UnknownModel,
 )
+from engine.host import wire
+from engine.host.child_process import ChildProcess, child_environment
 from engine.host.process_engine import ProcessEngine
 from engine.host.supervision import Timeouts
 
@@ -176,6 +178,34 @@ async def test_each_death_is_told_and_followed_by_a_start() -> None:
             with pytest.raises(EngineLost, match="exit status 9"):
                 await all_of(engine, A)
             assert engine.state().phase is not Phase.BROKEN
+
+
+async def test_one_that_is_lost_again_and_again_rests() -> None:
+    restless = replace(QUICK, losses=3, rest=60)
+    async with child("dies", restless) as engine:
+        for _ in range(3):
+            with pytest.raises(EngineLost):
+                await all_of(engine, A)
+        assert engine.state().phase is Phase.LOST
+        assert "lost 3 times within 10 min, and rests for 1 min" in engine.state().problem
+        assert engine.state().restarts == 2
+
+
+async def test_the_process_may_be_started_in_another_way() -> None:
+    started = []
+
+    async def connect() -> ChildProcess[wire.Message]:
+        environment = child_environment({}, offline=True)
+        command = (sys.executable, "-m", "tests.fakes.engine_child", "draws")
+        started.append(await ChildProcess.start(command, environment, wire.CODEC, name="other", closing=2.0))
+        return started[-1]
+
+    engine = ProcessEngine(EngineConfig("demo", "nowhere"), QUICK, connect=connect)
+    await engine.start()
+    assert isinstance((await all_of(engine, A))[-1], Image)
+    assert engine.pid == started[0].pid
+    await engine.aclose()
+    assert len(started) == 1
 
 
 async def test_a_child_that_never_gets_warm_is_broken_in_the_end() -> None:
