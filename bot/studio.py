@@ -24,6 +24,7 @@ from bot.core.access import AccessMode, Owners
 from bot.core.cards import ButtonPress, Card, JobDetails, Menu, Tone
 from bot.core.connections import Connection, ConnectionState
 from bot.core.errors import BadInput, NotFound, Refusal, Unavailable
+from bot.core.file_marks import SignCopy, unsigned
 from bot.core.forms import Form
 from bot.core.jobs import Job
 from bot.core.messages import Address, EventRef
@@ -174,6 +175,7 @@ class Studio:
         styles: Mapping[str, Style] = BUILT_IN,
         preferences: Preferences | None = None,
         metrics: Metrics | None = None,
+        sign_copy: SignCopy = unsigned,
         surroundings: Surroundings | None = None,
     ) -> None:
         """Args:
@@ -194,10 +196,13 @@ class Studio:
         styles: What ``--style`` may name, by name.
         preferences: What people and places have set; loaded by its owner.
         metrics: Counts commands; its own registry where it is not given.
+        sign_copy: Signs copies of pictures in another format or size; they are not signed where it is not given.
         surroundings: What the owner's pages show of the machine; nothing where it is not given.
         """
         self.commands = features.COMMANDS
         """Every command: surfaces make their menus, help and buttons of it."""
+        self.sign_copy = sign_copy
+        """Signs copies of pictures that surfaces make, in a thread."""
         self._db = db
         self._engine = engine
         self._live = live

@@ -98,6 +98,7 @@ def exported() -> Exported:
     metrics.delivery_failures.labels("chat", "gone").inc()
     metrics.web_refused.labels("host").inc()
     metrics.webhooks.labels("sent").inc()
+    metrics.signatures.labels("signed").inc()
     metrics.outbound_refused.labels("webhook").inc()
     metrics.web_answered("/healthz", 200, 0.1)
     metrics.predicted(EtaResult(EtaOutcome.WITHIN, 1.0))

@@ -22,6 +22,7 @@ from adapters.cli.setting_list import all_settings
 from adapters.platform import PlatformContext, PlatformService
 from bot.access.claims import refresh_owners
 from bot.core.access import Owners
+from bot.core.file_marks import unsigned
 from bot.core.preferences import Preferences
 from bot.core.waits import ExponentialBackoff
 from bot.dispatch.service import Dispatch
@@ -143,6 +144,7 @@ async def opened(
         metrics = Metrics(registry, traces)
         moderator = await stack.enter_async_context(classifier(settings))
         seal = await asyncio.to_thread(load_seal, settings)
+        sealing = None if seal is None else Sealing(seal, count=lambda how: metrics.signatures.labels(how.value).inc())
         dispatch = Dispatch(
             db,
             pictures,
@@ -156,7 +158,7 @@ async def opened(
             preferences=preferences,
             moderator=moderator,
             marking=marking_rules(settings),
-            sealing=None if seal is None else Sealing(seal),
+            sealing=sealing,
         )
         studio = Studio(
             db,
@@ -176,6 +178,7 @@ async def opened(
             styles=(await asyncio.to_thread(styles.logged, settings.data_dir)).styles,
             preferences=preferences,
             metrics=metrics,
+            sign_copy=unsigned if sealing is None else sealing.sign_copy,
             surroundings=Surroundings(
                 DiskLibrary(settings),
                 LocalMachine(),

@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from bot.core.cards import Card, CardPreview
-from bot.core.file_marks import copied_marks, embed_texts
+from bot.core.file_marks import SignCopy, copied_marks, embed_texts, unsigned
 from bot.core.pictures import PictureFile
 from bot.core.texts import clip
 from engine.contract import Profile
@@ -57,6 +57,7 @@ async def uploads(
     *,
     small: bool = False,
     max_file: int | None = None,
+    sign: SignCopy = unsigned,
 ) -> tuple[Upload, ...]:
     """Read and fit pictures in a thread.
 
@@ -65,12 +66,13 @@ async def uploads(
         profiles: Models whose small pictures are shown enlarged; if empty, no file is changed.
         small: Make them small enough for any server.
         max_file: Largest file there, in bytes; ``FILE_BYTES`` where it is not known.
+        sign: Signs files that differ from the stored ones.
 
     Raises:
         OSError: A file is not there or can't be read.
     """
     limit = max_file or FILE_BYTES
-    return await asyncio.to_thread(_uploads, tuple(pictures[:FILES]), tuple(profiles), limit, small=small)
+    return await asyncio.to_thread(_uploads, tuple(pictures[:FILES]), tuple(profiles), limit, sign, small=small)
 
 
 def preview_upload(card: Card, preview: CardPreview) -> Upload:
@@ -79,28 +81,28 @@ def preview_upload(card: Card, preview: CardPreview) -> Upload:
 
 
 def _uploads(
-    pictures: Sequence[PictureFile], profiles: Sequence[Profile], limit: int, *, small: bool
+    pictures: Sequence[PictureFile], profiles: Sequence[Profile], limit: int, sign: SignCopy, *, small: bool
 ) -> tuple[Upload, ...]:
-    made = [_upload(i, p, p.enlargement(profiles)) for i, p in enumerate(pictures)]
+    made = [_upload(i, p, p.enlargement(profiles), sign) for i, p in enumerate(pictures)]
     request = max(REQUEST_BYTES, limit)
     each = min(limit, (SMALL_BYTES if small else request) // max(1, len(made)))
     if not small and sum(len(u.data) for u in made) <= request:
         each = limit
     # Files that are no pictures stay unchanged; too large ones are refused again.
     return tuple(
-        _smaller(u, each) if len(u.data) > each and p.mime.startswith("image/") else u
+        _smaller(u, each, p, sign) if len(u.data) > each and p.mime.startswith("image/") else u
         for u, p in zip(made, pictures, strict=True)
     )
 
 
-def _upload(index: int, picture: PictureFile, factor: int) -> Upload:
+def _upload(index: int, picture: PictureFile, factor: int, sign: SignCopy) -> Upload:
     name = PurePath(picture.name)
     # Names of one message must differ: cards of several jobs may share them.
     unique = f"{name.stem}-{index}{name.suffix}" if index else picture.name
     data = picture.path.read_bytes()
     return Upload(
         unique,
-        data if factor == 1 else _enlarged(data, factor),
+        data if factor == 1 else sign(_enlarged(data, factor), picture.mime, data),
         clip(picture.alt, ALT_CHARS),
         picture.spoiler,
         picture.mime.startswith("image/"),
@@ -116,16 +118,21 @@ def _enlarged(data: bytes, factor: int) -> bytes:
     return embed_texts(out.getvalue(), texts)
 
 
-def _smaller(upload: Upload, limit: int) -> Upload:
+def _smaller(upload: Upload, limit: int, picture: PictureFile, sign: SignCopy) -> Upload:
     with Image.open(io.BytesIO(upload.data)) as image:
         marks = copied_marks(image.info)
-        picture = image.convert("RGB")
+        shown = image.convert("RGB")
+    original = picture.path.read_bytes()
     data = b""
     for scale in (1.0, 0.7, 0.5, 0.35, 0.25):
-        sized = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+        sized = shown.resize((max(1, round(shown.width * scale)), max(1, round(shown.height * scale))))
         out = io.BytesIO()
         sized.save(out, "WEBP", quality=90, **marks)
         data = out.getvalue()
+        if len(data) > limit:
+            continue
+        # A signature may ask a time-stamping service, so files that are too large anyway get none.
+        data = sign(data, "image/webp", original)
         if len(data) <= limit:
             break
     return Upload(f"{PurePath(upload.name).stem}.webp", data, upload.alt, upload.spoiler)

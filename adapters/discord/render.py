@@ -14,6 +14,7 @@ import discord
 from adapters.discord.errors import MISSING_PERMISSIONS, is_of_content, is_too_large, log_refusal
 from adapters.discord.pictures import Upload, preview_upload, uploads
 from bot.core.cards import Button, Card, Tone
+from bot.core.file_marks import SignCopy, unsigned
 from bot.core.ports import NoPictures
 from bot.core.texts import clip
 from engine.contract import Profile
@@ -235,6 +236,7 @@ async def show_with_fallbacks(
     profiles: Sequence[Profile],
     mention: int | None = None,
     max_file: int | None = None,
+    sign: SignCopy = unsigned,
 ) -> T:
     """Show as much of a card as Discord accepts. Omitted parts are noted on the card and in the log.
 
@@ -246,6 +248,7 @@ async def show_with_fallbacks(
         profiles: Models whose small pictures are shown enlarged; if empty, no file is changed.
         mention: See ``view_of``.
         max_file: See ``uploads``.
+        sign: See ``uploads``.
 
     Raises:
         NoPictures: A card with a preview was refused; nothing is noted, since it is not finished.
@@ -253,7 +256,7 @@ async def show_with_fallbacks(
     """
     shape = Fallback.WHOLE
     while True:
-        card, files = await _files(card, shape, words, profiles, max_file)
+        card, files = await _files(card, shape, words, profiles, max_file=max_file, sign=sign)
         try:
             return await show(MessageParts(card, files, plain=shape is Fallback.PLAIN, mention=mention))
         except discord.HTTPException as error:
@@ -288,7 +291,13 @@ def _noted(card: Card, words: Words, key: str) -> Card:
 
 
 async def _files(
-    card: Card, shape: Fallback, words: Words, profiles: Sequence[Profile], max_file: int | None
+    card: Card,
+    shape: Fallback,
+    words: Words,
+    profiles: Sequence[Profile],
+    *,
+    max_file: int | None,
+    sign: SignCopy,
 ) -> tuple[Card, tuple[Upload, ...]]:
     """Return the card and its files; a note on the card says if they can't be read."""
     if card.preview is not None:
@@ -296,7 +305,8 @@ async def _files(
     if not card.pictures or shape in (Fallback.NO_FILES, Fallback.PLAIN):
         return card, ()
     try:
-        return card, await uploads(card.pictures, profiles, small=shape is Fallback.SMALL, max_file=max_file)
+        small = shape is Fallback.SMALL
+        return card, await uploads(card.pictures, profiles, small=small, max_file=max_file, sign=sign)
     except OSError as error:
         log.error("The pictures of job %s can't be read: %s", card.job_id, error)
         return _noted(card, words, "discord.files.unreadable"), ()

@@ -267,6 +267,7 @@ class InteractionReplies:
                 words=self._studio.text,
                 profiles=profiles,
                 max_file=interaction.filesize_limit,
+                sign=self._studio.sign_copy,
             )
         except FAULTS as error:
             _log("an answer", error)

@@ -105,7 +105,7 @@ class DiscordService(PlatformService):
         self._sleep = sleep
         self._shards = 1
         self._lasted = False
-        self.surface = DiscordSurface(studio.profiles, studio.text)
+        self.surface = DiscordSurface(studio.profiles, studio.text, sign=studio.sign_copy)
 
     async def run(self) -> None:
         """Serve until cancelled. Refusals are logged as critical and retried with back-off."""

@@ -21,6 +21,7 @@ from adapters.discord.sources import is_of_discord
 from adapters.discord.webhooks import use_once
 from adapters.downloads import download
 from bot.core.cards import Card
+from bot.core.file_marks import SignCopy, unsigned
 from bot.core.messages import Address
 from bot.core.pictures import PictureFile
 from bot.core.ports import Abilities, Gone, RetryLater, Unclear
@@ -53,16 +54,23 @@ class DiscordSurface:
     """Shows cards in Discord (``bot.core.ports.Surface``). Without a connected client every call raises RetryLater."""
 
     def __init__(
-        self, profiles: Callable[[], Sequence[Profile]], words: Words, now: Callable[[], float] = time.time
+        self,
+        profiles: Callable[[], Sequence[Profile]],
+        words: Words,
+        now: Callable[[], float] = time.time,
+        *,
+        sign: SignCopy = unsigned,
     ) -> None:
         """Args:
         profiles: The models; small pictures are shown enlarged as their profile says. Asked each time.
         words: The catalogues, for notes about fallbacks.
         now: Unix seconds.
+        sign: Signs files that differ from the stored ones.
         """
         self._profiles = profiles
         self._words = words
         self._now = now
+        self._sign = sign
         self._client: discord.Client | None = None
 
     def use(self, client: discord.Client | None) -> None:
@@ -162,7 +170,11 @@ class DiscordSurface:
         for small in (False, True):
             try:
                 ready = await uploads(
-                    files, () if originals else self._profiles(), small=small, max_file=address.max_file
+                    files,
+                    () if originals else self._profiles(),
+                    small=small,
+                    max_file=address.max_file,
+                    sign=self._sign,
                 )
             except OSError as error:
                 log.error("Files can't be read: %s", error)
@@ -295,6 +307,7 @@ class DiscordSurface:
                 profiles=profiles,
                 mention=mention,
                 max_file=address.max_file,
+                sign=self._sign,
             )
 
         try:

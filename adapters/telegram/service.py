@@ -101,7 +101,9 @@ class TelegramService(PlatformService):
         self._rate_limiter = rate_limiter
         self._options = options
         self._sent = SentPhotos()
-        self.surface = TelegramSurface(studio.profiles, rate_limiter, self._sent, settings.storage_chat)
+        self.surface = TelegramSurface(
+            studio.profiles, rate_limiter, self._sent, settings.storage_chat, sign=studio.sign_copy
+        )
         self._listening: socket.socket | None = None
 
     async def start(self) -> None:

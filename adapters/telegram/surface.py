@@ -35,7 +35,7 @@ from adapters.telegram.message_edits import NO_PREVIEW, edit_words, grey_square,
 from adapters.telegram.rate_limit import RateLimiter
 from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words
 from bot.core.cards import Card, Tone
-from bot.core.file_marks import copied_marks
+from bot.core.file_marks import SignCopy, copied_marks, unsigned
 from bot.core.messages import Address
 from bot.core.pictures import PictureFile
 from bot.core.ports import Abilities, Gone, NoPictures, RetryLater, TooLarge
@@ -53,9 +53,9 @@ _LONGEST = 2560
 _QUALITY = 92
 
 
-async def photo(file: PictureFile, profiles: Sequence[Profile]) -> InputFile:
+async def photo(file: PictureFile, profiles: Sequence[Profile], sign: SignCopy = unsigned) -> InputFile:
     """Return the picture as a photo; Telegram compresses it again. Raises OSError if the file can't be read."""
-    return await asyncio.to_thread(_photo, file, _factor(file, profiles))
+    return await asyncio.to_thread(_photo, file, _factor(file, profiles), sign)
 
 
 async def original(file: PictureFile) -> InputFile:
@@ -69,7 +69,7 @@ def _factor(file: PictureFile, profiles: Sequence[Profile]) -> int:
     return factor if factor == 1 else max(1, min(factor, _LONGEST // max(file.width, file.height)))
 
 
-def _photo(file: PictureFile, factor: int) -> InputFile:
+def _photo(file: PictureFile, factor: int, sign: SignCopy) -> InputFile:
     if factor == 1 and file.path.stat().st_size <= PHOTO_BYTES:
         return FSInputFile(file.path, filename=file.name)
     with Image.open(file.path) as stored:
@@ -79,7 +79,8 @@ def _photo(file: PictureFile, factor: int) -> InputFile:
         shown = shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     shown.save(buffer, "JPEG", quality=_QUALITY, subsampling=0, **marks)
-    return BufferedInputFile(buffer.getvalue(), filename=f"{file.path.stem}.jpg")
+    signed = sign(buffer.getvalue(), "image/jpeg", file.path.read_bytes())
+    return BufferedInputFile(signed, filename=f"{file.path.stem}.jpg")
 
 
 ALBUM = 10
@@ -103,6 +104,7 @@ class TelegramSurface:
         rate_limiter: Rate limits.
         sent: Telegram's ids of the photos that it has.
         storage_chat: Chat to which the pictures of inline messages are sent; None: to their askers.
+        sign: Signs files that differ from the stored ones.
     """
 
     def __init__(
@@ -111,11 +113,14 @@ class TelegramSurface:
         rate_limiter: RateLimiter,
         sent: SentPhotos | None = None,
         storage_chat: int | None = None,
+        *,
+        sign: SignCopy = unsigned,
     ) -> None:
         self._client: Bot | None = None
         self._actions: ChatActions | None = None
         self._profiles = profiles
         self._rate_limiter = rate_limiter
+        self._sign = sign
         self._refusals = TokenRefusals()
         self._sent = sent or SentPhotos()
         self._inline = InlineMessages(self._sent, storage_chat, self._turn)
@@ -261,7 +266,7 @@ class TelegramSurface:
     ) -> list[str]:
         """Send pictures as photos, or as files where photos are refused. Raises NoPictures."""
         if not originals:
-            shown = [await photo(file, self._profiles()) for file in part]
+            shown = [await photo(file, self._profiles(), self._sign) for file in part]
             try:
                 with picture_errors():
                     return await self._send_files(chat_id, address, part, shown, originals=False)
@@ -345,7 +350,7 @@ class TelegramSurface:
         if not card.pictures:
             return None
         try:
-            return await photo(card.pictures[0], self._profiles())
+            return await photo(card.pictures[0], self._profiles(), self._sign)
         except OSError as error:
             log.warning("a stored picture can't be read; its card goes without: %s", error)
             return None

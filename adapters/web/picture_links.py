@@ -16,7 +16,7 @@ from aiohttp import web
 from PIL import Image
 
 from bot.core.errors import NotFound
-from bot.core.file_marks import copied_marks
+from bot.core.file_marks import SignCopy, copied_marks
 
 Format = Literal["png", "jpeg", "webp"]
 """Kinds of files that pictures are sent as."""
@@ -32,13 +32,14 @@ _BEST = {"jpeg": 95, "webp": 90}
 """Quality where no compression is given: more makes files larger and no picture better."""
 
 
-def encoded(path: Path, kind: Format, compression: int | None) -> bytes:
+def encoded(path: Path, kind: Format, compression: int | None, sign: SignCopy) -> bytes:
     """Return a stored picture as a file of this kind, with its metadata. Blocking.
 
     Args:
         path: A PNG.
         kind: The file's kind; a PNG is returned as it is stored.
         compression: Quality of JPEG and WebP, 0 to 100; None for a good one.
+        sign: Signs a file of another kind.
 
     Raises OSError.
     """
@@ -48,7 +49,7 @@ def encoded(path: Path, kind: Format, compression: int | None) -> bytes:
         out = io.BytesIO()
         quality = _BEST[kind] if compression is None else compression
         picture.convert("RGB").save(out, kind.upper(), quality=quality, **copied_marks(picture.info))
-    return out.getvalue()
+    return sign(out.getvalue(), f"image/{kind}", path.read_bytes())
 
 
 @dataclass(frozen=True, slots=True)

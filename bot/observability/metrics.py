@@ -97,6 +97,9 @@ class Metrics:
         self.outbound_refused = Counter(
             "easel_outbound_refused", "Requests to other servers that were refused.", ["use"], registry=registry
         )
+        self.signatures = Counter(
+            "easel_signatures", "Files that were to be signed, by outcome.", ["outcome"], registry=registry
+        )
         self.pictures = Counter("easel_pictures", "Pictures painted, by model.", ["model"], registry=registry)
         self._image_seconds = Histogram(
             "easel_image_duration_seconds",

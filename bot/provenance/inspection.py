@@ -20,7 +20,7 @@ MAX_FILE = 64 * 2**20
 """Largest file that is read, in bytes."""
 
 _MIMES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
-_XMP_SOURCE, _XMP_PROMPT = "Iptc4xmpExt:DigitalSourceType", "Iptc4xmpExt:AIPromptInformation"
+_XMP_PROMPT = "Iptc4xmpExt:AIPromptInformation"
 _DOCUMENT, _LABEL = "xmpMM:DocumentID", "TC260:AIGC"
 _UUID = "urn:uuid:"
 
@@ -42,7 +42,7 @@ def inspect(data: bytes, anchors: Sequence[bytes] = ()) -> Inspection:
     found = dict(xmp.read(texts.get(XMP, "").encode("utf-8", "replace")))
     parameters = parameters_of(texts)
     seal = check_seal(data, _MIMES[kind], anchors)
-    source = _first(found, _XMP_SOURCE)
+    source = _first(found, xmp.SOURCE_TYPE)
     labels = found.get(_LABEL, ())
     faults = aigc.faults(labels[0]) if labels else ()
     return Inspection(

@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,36 +81,84 @@ class Seal:
         Raises:
             SealUnavailable: It can't be signed: the certificate has ended, or the time-stamping service did not answer.
         """
+        try:
+            ingredients = [_Ingredient(f"source-{n}", "inputTo", path.read_bytes()) for n, path in enumerate(sources)]
+        except OSError as error:
+            raise SealUnavailable(str(error)) from error
+        created = {
+            "action": "c2pa.created",
+            "when": _time(facts.created),
+            "softwareAgent": {"name": f"Easel {facts.system}", "version": facts.system_version},
+            "digitalSourceType": facts.source_type,
+            **_uses(ingredients),
+        }
+        return self._sign(data, mime, [created], ingredients, stamped=stamped)
+
+    def sign_copy(self, data: bytes, mime: str, original: bytes, source_type: str, *, stamped: bool = True) -> bytes:
+        """Return a copy in another format or size, whose manifest names the original as its parent. Blocks.
+
+        The parent's manifest travels along, so the copy says as much as the original.
+
+        Args:
+            data: The copy with all of its other marks.
+            mime: ``image/png``, ``image/jpeg`` or ``image/webp``.
+            original: The stored PNG.
+            source_type: IPTC's DigitalSourceType of the picture.
+            stamped: Whether the time-stamping service is asked, if there is one.
+
+        Raises:
+            SealUnavailable: As ``sign``.
+        """
+        parent = _Ingredient("original", "parentOf", original)
+        opened = {"action": "c2pa.opened", **_uses([parent])}
+        transcoded = {
+            "action": "c2pa.transcoded",
+            "when": _time(datetime.now(UTC)),
+            "digitalSourceType": source_type,
+        }
+        return self._sign(data, mime, [opened, transcoded], [parent], stamped=stamped)
+
+    def _sign(
+        self,
+        data: bytes,
+        mime: str,
+        actions: Sequence[Mapping[str, Any]],
+        ingredients: Sequence[_Ingredient],
+        *,
+        stamped: bool,
+    ) -> bytes:
+        manifest = {
+            "claim_generator_info": [{"name": "Easel", "version": easel_version()}],
+            "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": actions}}],
+        }
         signed = io.BytesIO()
         try:
-            builder = self._c2pa.Builder(_manifest(facts, len(sources)), self._context)
-            for number, source in enumerate(sources):
-                with source.open("rb") as file:
-                    ingredient = {
-                        "title": f"source {number + 1}",
-                        "relationship": "inputTo",
-                        "label": f"source-{number}",
-                    }
-                    builder.add_ingredient(ingredient, "image/png", file)
+            builder = self._c2pa.Builder(manifest, self._context)
+            for number, one in enumerate(ingredients):
+                told = {"title": f"source {number + 1}", "relationship": one.relationship, "label": one.label}
+                builder.add_ingredient(told, "image/png", io.BytesIO(one.data))
             builder.sign(self._signer if stamped else self._plain, mime, io.BytesIO(data), signed)
         except (self._c2pa.C2paError, OSError) as error:
             raise SealUnavailable(str(error)) from error
         return signed.getvalue()
 
 
-def _manifest(facts: Facts, sources: int) -> dict[str, Any]:
-    created: dict[str, Any] = {
-        "action": "c2pa.created",
-        "when": facts.created.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "softwareAgent": {"name": f"Easel {facts.system}", "version": facts.system_version},
-        "digitalSourceType": facts.source_type,
-    }
-    if sources:
-        created["parameters"] = {"ingredientIds": [f"source-{number}" for number in range(sources)]}
-    return {
-        "claim_generator_info": [{"name": "Easel", "version": easel_version()}],
-        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [created]}}],
-    }
+@dataclass(frozen=True, slots=True)
+class _Ingredient:
+    """A picture that another one was made from: its name in the manifest, C2PA's relationship, and its file."""
+
+    label: str
+    relationship: str
+    data: bytes = field(repr=False)
+
+
+def _uses(ingredients: Sequence[_Ingredient]) -> dict[str, Any]:
+    """Return the part of an action that names its ingredients."""
+    return {"parameters": {"ingredientIds": [one.label for one in ingredients]}} if ingredients else {}
+
+
+def _time(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def check_seal(data: bytes, mime: str, anchors: Sequence[bytes] = ()) -> SealReport:

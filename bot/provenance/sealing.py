@@ -6,10 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
 
 from bot.core.errors import BadInput
+from bot.core.file_marks import XMP
+from bot.provenance import xmp
 from bot.provenance.facts import Facts
+from bot.provenance.image_texts import NotAnImage, read_texts
 from bot.provenance.seal import Seal, SealUnavailable
 from bot.settings import SealMode, Settings
 
@@ -62,16 +66,37 @@ def _key(settings: Settings, folder: Path) -> bytes | None:
     return value.encode() if "-----BEGIN" in value else Path(value).expanduser().read_bytes()
 
 
+class Signature(StrEnum):
+    """How a file was signed.
+
+    SIGNED: as it should be. UNSTAMPED: without the time stamp that the settings ask for. NO_SOURCES: without the pictures
+    that it was drawn from. UNSIGNED: not at all.
+    """
+
+    SIGNED = "signed"
+    UNSTAMPED = "unstamped"
+    NO_SOURCES = "no_sources"
+    UNSIGNED = "unsigned"
+
+
 class Sealing:
     """Signs pictures by several threads; reports what could not be signed in the log, and never raises."""
 
-    def __init__(self, seal: Seal, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        seal: Seal,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        count: Callable[[Signature], None] = lambda _: None,
+    ) -> None:
         """Args:
         seal: Signs.
         clock: Seconds.
+        count: Told how each file was signed.
         """
         self._seal = seal
         self._clock = clock
+        self._count = count
         self._lock = threading.Lock()
         self._unstamped_until = 0.0
 
@@ -79,19 +104,67 @@ class Sealing:
         """Return the signed file, or the file as it is where it can't be signed. Blocks: run in a thread.
 
         Where the time-stamping service does not answer, pictures are signed without its stamp for STAMP_PAUSE seconds.
+        Where a source can't be an ingredient, they are signed without sources.
         """
         there = [path for path in sources if path.is_file()]
+
+        def sign(sources: Sequence[Path], stamped: bool) -> bytes:
+            return self._seal.sign(data, mime, facts, sources, stamped=stamped)
+
+        try:
+            return self._signed(lambda stamped: sign(there, stamped))
+        except SealUnavailable as error:
+            if not there:
+                return self._unsigned(data, error)
+            log.warning("a picture is signed without its sources: %s", error)
+        try:
+            return self._signed(lambda stamped: sign((), stamped), Signature.NO_SOURCES)
+        except SealUnavailable as error:
+            return self._unsigned(data, error)
+
+    def sign_copy(self, data: bytes, mime: str, original: bytes) -> bytes:
+        """Sign a copy in another format or size, as ``sign``; a ``SignCopy``.
+
+        Files that do not say that a model drew them, such as contact sheets, are no copies of pictures: they stay.
+        """
+        try:
+            texts = read_texts(original)
+        except NotAnImage:
+            return data
+        source_type = next(iter(xmp.read(texts.get(XMP, "").encode("utf-8", "replace")).get(xmp.SOURCE_TYPE, ())), "")
+        if not source_type:
+            return data
+        try:
+            return self._signed(
+                lambda stamped: self._seal.sign_copy(data, mime, original, source_type, stamped=stamped)
+            )
+        except SealUnavailable as error:
+            return self._unsigned(data, error)
+
+    def _signed(self, sign: Callable[[bool], bytes], outcome: Signature = Signature.SIGNED) -> bytes:
+        """Sign with a time stamp if there is a service, else without. Raises SealUnavailable where neither works."""
         with self._lock:
             stamped = self._seal.stamps and self._clock() >= self._unstamped_until
+        problem: SealUnavailable | None = None
         if stamped:
             try:
-                return self._seal.sign(data, mime, facts, there)
+                done = sign(True)
             except SealUnavailable as error:
-                with self._lock:
-                    self._unstamped_until = self._clock() + STAMP_PAUSE
-                log.warning("no time stamp on signatures for %d s: %s", STAMP_PAUSE, error)
-        try:
-            return self._seal.sign(data, mime, facts, there, stamped=False)
-        except SealUnavailable as error:
-            log.error("a picture was not signed: %s", error)
-            return data
+                problem = error
+            else:
+                self._count(outcome)
+                return done
+        done = sign(False)
+        if problem is not None:
+            # It works without the stamp, so the service is at fault.
+            with self._lock:
+                self._unstamped_until = self._clock() + STAMP_PAUSE
+            log.warning("no time stamp on signatures for %d s: %s", STAMP_PAUSE, problem)
+        unstamped = self._seal.stamps and outcome is Signature.SIGNED
+        self._count(Signature.UNSTAMPED if unstamped else outcome)
+        return done
+
+    def _unsigned(self, data: bytes, error: SealUnavailable) -> bytes:
+        log.error("a picture was not signed: %s", error)
+        self._count(Signature.UNSIGNED)
+        return data

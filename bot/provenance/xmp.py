@@ -17,6 +17,9 @@ from bot.provenance.facts import Facts
 MAX_BYTES = 256 * 1024
 """Largest packet that is read."""
 
+SOURCE_TYPE = "Iptc4xmpExt:DigitalSourceType"
+"""The property that says that a model drew a picture."""
+
 _NAMESPACES = {
     "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
     "xmp": "http://ns.adobe.com/xap/1.0/",
@@ -41,7 +44,7 @@ def packet(facts: Facts) -> bytes:
     """Return the packet of a picture, in UTF-8: about 1 kB and the prompt."""
     name = f"urn:uuid:{facts.document}"
     properties = {
-        "Iptc4xmpExt:DigitalSourceType": facts.source_type,
+        SOURCE_TYPE: facts.source_type,
         "Iptc4xmpExt:AISystemUsed": facts.system,
         "Iptc4xmpExt:AISystemVersionUsed": facts.system_version,
         "Iptc4xmpExt:AIPromptInformation": facts.prompt,

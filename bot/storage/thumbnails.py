@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from bot.core.errors import Unavailable
+from bot.core.file_marks import thumbnail_marks
 from bot.storage import data_files
 
 SIDES = (320, 960)
@@ -39,7 +40,7 @@ def name_of(digest: str, side: int) -> str:
 
 
 def encode(picture: Path, side: int) -> bytes:
-    """Return a WebP whose longest side has at most ``side`` pixels. Blocks: run in a thread.
+    """Return a WebP whose longest side has at most ``side`` pixels, with the picture's XMP. Blocks: run in a thread.
 
     Raises:
         OSError: The file is missing or is no picture.
@@ -50,13 +51,14 @@ def encode(picture: Path, side: int) -> bytes:
         try:
             with Image.open(picture) as opened:
                 small = opened.convert("RGB")
+                marks = thumbnail_marks(opened.info)
         except (ValueError, SyntaxError) as error:  # Pillow raises these for some damaged files
             raise OSError(f"{picture.name} is damaged") from error
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     data = b""
     for quality in _QUALITIES if side == SIDES[0] else _QUALITIES[:1]:
         out = io.BytesIO()
-        small.save(out, "WEBP", quality=quality, method=4)
+        small.save(out, "WEBP", quality=quality, method=4, **marks)
         data = out.getvalue()
         if len(data) <= TILE_BYTES:
             break

@@ -118,7 +118,7 @@ class OpenAiApi:
         linked = self._links.file_of(request)
         stored = await self._studio.linked_picture(linked.job_id, linked.index)
         return web.Response(
-            body=await _encoded(stored, linked),
+            body=await self._encoded(stored, linked),
             content_type=f"image/{linked.kind}",
             headers={
                 "Cache-Control": "private, max-age=3600",
@@ -236,7 +236,7 @@ class OpenAiApi:
             if parameters.response_format == "url":
                 entry = {"url": self._origin_of(request) + self._links.path(linked)}
             else:
-                entry = {"b64_json": base64.b64encode(await _encoded(file, linked)).decode("ascii")}
+                entry = {"b64_json": base64.b64encode(await self._encoded(file, linked)).decode("ascii")}
             if drawn.prompt != drawn.typed:
                 entry["revised_prompt"] = drawn.prompt
             yield json.dumps(entry).encode()
@@ -260,13 +260,21 @@ class OpenAiApi:
                                 await stream.partial(index, number, frame.data, card.coming)
             snapshot = await self._ended(actor, job_id)
             for file in snapshot.card.pictures:
-                data = await _encoded(file, _linked(job_id, file, parameters))
+                data = await self._encoded(file, _linked(job_id, file, parameters))
                 await stream.completed(data, f"{file.width}x{file.height}", _NO_TOKENS)
         except Refusal as refusal:
             if not stream.response.prepared:
                 raise
             await stream.failed(refusal, self._studio.refused(refusal, "en", "web").status)
         return stream.response
+
+    async def _encoded(self, file: PictureFile, linked: LinkedFile) -> bytes:
+        """Return the bytes of a picture in its kind. Raises NotFound where the file is gone."""
+        sign = self._studio.sign_copy
+        try:
+            return await asyncio.to_thread(encoded, file.path, linked.kind, linked.compression, sign)
+        except FileNotFoundError:
+            raise NotFound("refusal.picture.not_found") from None
 
 
 def _model(profile: Profile) -> dict[str, object]:
@@ -277,14 +285,6 @@ def _linked(job_id: int, file: PictureFile, parameters: ImageParameters) -> Link
     if file.index is None:
         raise NotFound("refusal.picture.not_found")
     return LinkedFile(job_id, file.index, parameters.format, parameters.output_compression)
-
-
-async def _encoded(file: PictureFile, linked: LinkedFile) -> bytes:
-    """Return the bytes of a picture in its kind. Raises NotFound where the file is gone."""
-    try:
-        return await asyncio.to_thread(encoded, file.path, linked.kind, linked.compression)
-    except FileNotFoundError:
-        raise NotFound("refusal.picture.not_found") from None
 
 
 def _ref(

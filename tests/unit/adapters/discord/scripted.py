@@ -12,6 +12,7 @@ from bot.commands.model import Arg, Command, Invocation
 from bot.commands.registry import Registry
 from bot.core.cards import Button, ButtonPress, Card, Tone
 from bot.core.errors import Refusal
+from bot.core.file_marks import unsigned
 from bot.core.forms import Form
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
@@ -160,6 +161,9 @@ class Scripted:
 
     def text(self, key: str, locale: str, **params: str | int | float) -> str:
         return i18n.text(locale, key, **params)
+
+    def sign_copy(self, data: bytes, mime: str, original: bytes) -> bytes:
+        return unsigned(data, mime, original)
 
     def profiles(self) -> tuple[Profile, ...]:
         return (PROFILE,)

@@ -79,6 +79,28 @@ async def test_what_is_too_large_becomes_webp(tmp_path: Path, monkeypatch: pytes
         assert image.format == "WEBP"
 
 
+async def test_what_differs_from_the_stored_file_is_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def sign(data: bytes, mime: str, original: bytes) -> bytes:
+        asked.append((mime, original))
+        with Image.open(io.BytesIO(data)) as image:
+            assert Image.MIME[image.format or ""] == mime
+        return data + b"signed"
+
+    small, large = picture(tmp_path), picture(tmp_path, "8-0.png", (128, 128), noise=True)
+    stored = small.path.read_bytes(), large.path.read_bytes()
+    (as_stored,) = await uploads([large], (), sign=sign)
+    assert as_stored.data == stored[1]
+    (enlarged,) = await uploads([small], (PROFILE,), sign=sign)
+    monkeypatch.setattr(pictures, "FILE_BYTES", 20_000)
+    (webp,) = await uploads([large], (), sign=sign)
+    assert asked == [("image/png", stored[0]), ("image/webp", stored[1])]
+    assert enlarged.data.endswith(b"signed")
+    assert webp.data.endswith(b"signed")
+    assert len(webp.data) <= 20_000
+
+
 async def test_several_share_the_requests_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "REQUEST_BYTES", 60_000)
     monkeypatch.setattr(pictures, "FILE_BYTES", 60_000)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bot.core.errors import BadInput
-from bot.core.inspection import SealState
+from bot.core.inspection import COMPOSITE, SealState
 from bot.provenance.facts import Facts
 from bot.provenance.seal import Seal, SealUnavailable, check_seal
-from bot.provenance.sealing import CHAIN, FOLDER, KEY, STAMP_PAUSE, Sealing, load_seal
+from bot.provenance.sealing import CHAIN, FOLDER, KEY, STAMP_PAUSE, Sealing, Signature, load_seal
 from bot.settings import Settings
-from tests.unit.bot.provenance.marked_files import facts, marked
+from tests.unit.bot.provenance.marked_files import copy_of, facts, marked
 
 pytest.importorskip("c2pa", reason="the extra c2pa is not installed")
+
+import c2pa
 
 from bot.provenance.signing_keys import new_signing_keys
 
@@ -75,26 +79,80 @@ class FailingSeal(Seal):
         self.stamps = True
         self.signs = signs
         self.asked: list[bool] = []
+        self.takes_sources = True
 
     def sign(
         self, data: bytes, mime: str, facts: Facts, sources: Sequence[Path] = (), *, stamped: bool = True
     ) -> bytes:
         self.asked.append(stamped)
-        if stamped or not self.signs:
+        if stamped or not self.signs or (sources and not self.takes_sources):
             raise SealUnavailable("no answer")
         return data + b"signed"
 
 
 def test_without_time_stamps_pictures_are_signed_and_the_service_rests() -> None:
-    seal, now = FailingSeal(signs=True), [100.0]
-    sealing = Sealing(seal, clock=lambda: now[0])
+    seal, now, counted = FailingSeal(signs=True), [100.0], list[Signature]()
+    sealing = Sealing(seal, clock=lambda: now[0], count=counted.append)
     assert [sealing.sign(b"a", "image/png", facts()) for _ in range(3)] == [b"asigned"] * 3
     assert seal.asked == [True, False, False, False]
+    assert counted == [Signature.UNSTAMPED] * 3
     now[0] += STAMP_PAUSE
     sealing.sign(b"a", "image/png", facts())
     assert seal.asked[4:] == [True, False]
 
 
 def test_a_picture_is_never_lost_for_its_signature(caplog: pytest.LogCaptureFixture) -> None:
-    assert Sealing(FailingSeal(signs=False)).sign(b"a", "image/png", facts()) == b"a"
+    counted: list[Signature] = []
+    assert Sealing(FailingSeal(signs=False), count=counted.append).sign(b"a", "image/png", facts()) == b"a"
     assert "not signed" in caplog.text
+    assert counted == [Signature.UNSIGNED]
+
+
+def test_a_source_that_is_no_ingredient_costs_neither_signature_nor_time_stamps(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    seal, counted, source = FailingSeal(signs=True), list[Signature](), tmp_path / "source.png"
+    seal.takes_sources, seal.stamps = False, False
+    source.write_bytes(b"hostile")
+    sealing = Sealing(seal, count=counted.append)
+    assert sealing.sign(b"a", "image/png", facts(), [source]) == b"asigned"
+    assert sealing.sign(b"a", "image/png", facts(), [tmp_path / "gone.png"]) == b"asigned"
+    assert counted == [Signature.NO_SOURCES, Signature.SIGNED]
+    assert caplog.text.count("without its sources") == 1
+
+
+@pytest.mark.parametrize(("kind", "mime"), [("JPEG", "image/jpeg"), ("WEBP", "image/webp"), ("PNG", "image/png")])
+@pytest.mark.parametrize("original_is_signed", [True, False])
+def test_a_copy_names_its_original(
+    kind: str, mime: str, original_is_signed: bool, load: Callable[..., Seal | None], tmp_path: Path
+) -> None:
+    put_keys(tmp_path / FOLDER)
+    seal = load()
+    assert seal is not None
+    counted: list[Signature] = []
+    sealing = Sealing(seal, count=counted.append)
+    told = facts(source=COMPOSITE)
+    original = sealing.sign(marked(told), "image/png", told) if original_is_signed else marked(told)
+    copy = copy_of(original, kind)
+    signed = sealing.sign_copy(copy, mime, original)
+    root = (tmp_path / FOLDER / CHAIN).read_bytes()
+    report = check_seal(signed, mime, [root])
+    assert (report.state, report.source_type) == (SealState.TRUSTED, COMPOSITE)
+    with c2pa.Reader(mime, io.BytesIO(signed)) as reader:
+        manifest = reader.get_active_manifest()
+        assert manifest is not None
+        (parent,) = manifest["ingredients"]
+    assert parent["relationship"] == "parentOf"
+    assert ("active_manifest" in parent) is original_is_signed
+    assert set(counted) == {Signature.SIGNED}
+
+
+def test_what_no_model_drew_is_not_signed_as_a_copy(load: Callable[..., Seal | None], tmp_path: Path) -> None:
+    put_keys(tmp_path / FOLDER)
+    seal = load()
+    assert seal is not None
+    sealing = Sealing(seal)
+    sheet = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(sheet, "PNG")
+    for original in (sheet.getvalue(), b"a ZIP"):
+        assert sealing.sign_copy(b"a copy", "image/webp", original) == b"a copy"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bot.core.file_marks import PARAMETERS, XMP, embed_texts
 from bot.storage import thumbnails
 from bot.storage.thumbnails import SIDES, TILE_BYTES, Thumbnails, encode, name_of
 
@@ -50,6 +51,17 @@ def test_a_thumbnail_keeps_the_ratio_and_is_never_larger_than_its_picture(
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16"])
 def test_any_picture_becomes_one(pictures: Path, mode: str) -> None:
     assert encode(pictures / put(pictures, (64, 64), mode), 320)
+
+
+def test_a_thumbnail_has_the_xmp_and_no_prompt(pictures: Path) -> None:
+    path = pictures / put(pictures, noise=True)
+    packet = "<a><Iptc4xmpExt:AIPromptInformation>a secret</Iptc4xmpExt:AIPromptInformation><b>drawn</b></a>"
+    path.write_bytes(embed_texts(path.read_bytes(), {PARAMETERS: "a secret", XMP: packet}))
+    for side in SIDES:
+        data = encode(path, side)
+        with Image.open(io.BytesIO(data)) as made:
+            assert made.info["xmp"] == b"<a><b>drawn</b></a>"
+        assert b"secret" not in data
 
 
 def test_a_tile_weighs_little_whatever_is_in_the_picture(pictures: Path) -> None:

@@ -101,6 +101,17 @@ async def test_other_formats_keep_how_the_picture_was_drawn(client: AsyncOpenAI,
     assert "Seed: 7" in comment.removeprefix(b"UNICODE\0").decode("utf-16-be")
 
 
+async def test_other_formats_are_signed(client: AsyncOpenAI, app: WebHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sign(data: bytes, mime: str, original: bytes) -> bytes:
+        assert Pillow.open(io.BytesIO(original)).format == "PNG"
+        return data + mime.encode()
+
+    monkeypatch.setattr(app.studio, "sign_copy", sign)
+    for kind, end in (("png", b"IEND\xaeB`\x82"), ("jpeg", b"image/jpeg"), ("webp", b"image/webp")):
+        response = await client.images.generate(prompt="a red apple", output_format=kind)  # type: ignore[call-overload]
+        assert base64.b64decode(response.data[0].b64_json).endswith(end)
+
+
 async def test_an_address_needs_no_key_and_can_not_be_changed(client: AsyncOpenAI, app: WebHarness) -> None:
     response = await client.images.generate(prompt="a red apple", response_format="url", output_format="webp")
     assert response.data is not None
