@@ -16,7 +16,7 @@ from aiohttp import web
 from PIL import Image
 
 from bot.core.errors import NotFound
-from bot.core.file_marks import SignCopy, copied_marks
+from bot.core.file_marks import SignCopy, copied_marks, unsigned
 
 Format = Literal["png", "jpeg", "webp"]
 """Kinds of files that pictures are sent as."""
@@ -32,7 +32,7 @@ _BEST = {"jpeg": 95, "webp": 90}
 """Quality where no compression is given: more makes files larger and no picture better."""
 
 
-def encoded(path: Path, kind: Format, compression: int | None, sign: SignCopy) -> bytes:
+def encoded(path: Path, kind: Format, compression: int | None, sign: SignCopy = unsigned) -> bytes:
     """Return a stored picture as a file of this kind, with its metadata. Blocking.
 
     Args:
