@@ -16,6 +16,7 @@ from bot.core.preferences import Preferences
 from bot.core.quotas import Limit, RuleTerms
 from bot.drawing.styles import BUILT_IN, Style
 from bot.moderation.word_list import WordList, shipped_words
+from bot.provenance.inspector import Inspector
 from bot.storage import people
 from bot.storage.database import Transactions, Tx
 from bot.storage.people import Options
@@ -96,6 +97,7 @@ class AppContext:
         rng: Draws seeds.
         preferences: What people and places have set for their requests.
         download_limits: Limits how often each person downloads original files.
+        inspector: Reads what files say of themselves.
         image_lock: Held while a source image is decoded. Large ones need much memory, so one is decoded at a time.
     """
 
@@ -119,6 +121,7 @@ class AppContext:
     rng: random.Random = field(default_factory=random.SystemRandom)
     preferences: Preferences = field(default_factory=Preferences)
     download_limits: DownloadLimits = field(default_factory=DownloadLimits)
+    inspector: Inspector = field(default_factory=Inspector)
     image_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def profile(self, name: str) -> Profile | None:

@@ -16,6 +16,7 @@ from bot.access import newcomers
 from bot.access import newcomers as gate
 from bot.accounts.service import AccountService
 from bot.cards import i18n, job_card
+from bot.cards.inspection_card import InspectionWords, inspection_words
 from bot.cards.job_buttons import Stage
 from bot.commands import parser
 from bot.commands.model import Arg, Command, CommandResult, Invocation
@@ -26,6 +27,7 @@ from bot.core.connections import Connection, ConnectionState
 from bot.core.errors import BadInput, NotFound, Refusal, Unavailable
 from bot.core.file_marks import SignCopy, unsigned
 from bot.core.forms import Form
+from bot.core.inspection import Inspection, OwnFile
 from bot.core.jobs import Job
 from bot.core.messages import Address, EventRef
 from bot.core.people import Account, Actor, Place
@@ -52,6 +54,7 @@ from bot.history import cards as history_cards
 from bot.history import listing, queries
 from bot.history import service as history_service
 from bot.history.service import HistoryEntry, SentPicture
+from bot.inspection.service import inspect_file
 from bot.moderation.word_list import WordList, shipped_words
 from bot.observability.log_context import request_context
 from bot.observability.metrics import Metrics
@@ -60,6 +63,7 @@ from bot.owner.ports import Surroundings
 from bot.places import options as place_options
 from bot.privacy import exports, undoable_deletion
 from bot.provenance.image_texts import NotAnImage
+from bot.provenance.inspector import Inspector
 from bot.provenance.reading import read_parameters
 from bot.quotas import cards as quota_cards
 from bot.quotas import service as quota_service
@@ -138,6 +142,23 @@ class DueJobs:
 
 
 @dataclass(frozen=True, slots=True)
+class InspectionAnswer:
+    """What a file says of itself.
+
+    Attributes:
+        found: What was read.
+        own: Whether it is one of this Easel's pictures; None where the reader may not know.
+        words: The same in the reader's language.
+        form: How it was drawn, as values for the form; None if its file does not tell.
+    """
+
+    found: Inspection
+    own: OwnFile | None
+    words: InspectionWords
+    form: FittedParameters | None
+
+
+@dataclass(frozen=True, slots=True)
 class ButtonResult:
     """The result of a button or of a form: a new job, a card, a sentence for the presser, files, more buttons, or a form."""
 
@@ -177,6 +198,7 @@ class Studio:
         metrics: Metrics | None = None,
         sign_copy: SignCopy = unsigned,
         surroundings: Surroundings | None = None,
+        inspector: Inspector | None = None,
     ) -> None:
         """Args:
         db: Where the rows are.
@@ -198,6 +220,7 @@ class Studio:
         metrics: Counts commands; its own registry where it is not given.
         sign_copy: Signs copies of pictures in another format or size; they are not signed where it is not given.
         surroundings: What the owner's pages show of the machine; nothing where it is not given.
+        inspector: Reads files of any origin; without a root certificate of its own where it is not given.
         """
         self.commands = features.COMMANDS
         """Every command: surfaces make their menus, help and buttons of it."""
@@ -232,6 +255,7 @@ class Studio:
             loras=engine.loras,
             preferences=preferences or Preferences(),
             job_buttons=self.commands.job_buttons,
+            inspector=inspector or Inspector(),
         )
         self.owner = OwnerConsole(self._ctx, engine, self.problems, surroundings)
         """The use cases of the owner's pages."""
@@ -651,18 +675,31 @@ class Studio:
         Raises:
             BadInput: The file is no PNG, JPEG or WebP.
         """
-        read = await self.stored_parameters(data)
-        if read is None:
-            return None
-        locale = self._in_their_language(actor).locale
-        return await asyncio.to_thread(fit_parameters, read, self.profiles(), self.loras(), locale)
-
-    async def stored_parameters(self, data: bytes) -> ReadParameters | None:
-        """Return how a picture was drawn, as its file tells; None if it does not. Raises BadInput as ``read_parameters``."""
         try:
-            return await asyncio.to_thread(read_parameters, data)
+            read = await asyncio.to_thread(read_parameters, data)
         except NotAnImage:
             raise BadInput("refusal.parameters.file") from None
+        return await self._fitted(read, self._in_their_language(actor).locale)
+
+    async def _fitted(self, read: ReadParameters | None, locale: str) -> FittedParameters | None:
+        if read is None:
+            return None
+        return await asyncio.to_thread(fit_parameters, read, self.profiles(), self.loras(), locale)
+
+    async def inspect(self, actor: Actor, data: bytes) -> InspectionAnswer:
+        """Return what a file of any origin says of itself; nothing is kept, and nothing is fetched.
+
+        Raises:
+            BadInput: The file is no PNG, JPEG or WebP, or it is larger than ``MAX_FILE`` bytes.
+        """
+        file = await inspect_file(self._ctx, actor, data)
+        locale = self._in_their_language(actor).locale
+        words = inspection_words(file.found, locale, own=file.own)
+        return InspectionAnswer(file.found, file.own, words, await self._fitted(file.found.parameters, locale))
+
+    async def root_certificate(self) -> bytes | None:
+        """Return the root certificate of this Easel's signatures in PEM; None if it signs nothing."""
+        return await self._ctx.inspector.root()
 
     async def snapshot(self, actor: Actor, job_id: int) -> JobSnapshot:
         """Return the actor's job as programs read it. Raises NotFound, also if it was deleted."""

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -29,6 +30,7 @@ from bot.dispatch.service import Dispatch
 from bot.observability.metrics import Metrics
 from bot.owner.ports import Surroundings
 from bot.provenance.facts import marking_rules
+from bot.provenance.inspector import Inspector, root_certificate
 from bot.provenance.sealing import Sealing, load_seal
 from bot.quotas.rules.terms import parse_terms
 from bot.storage import data_files
@@ -186,6 +188,7 @@ async def opened(
                 settings.keep_free,
                 version("easel"),
             ),
+            inspector=Inspector(partial(root_certificate, settings)),
         )
         context = PlatformContext(settings, studio, registry)
         services = [platform.build(context) for platform in app.enabled]

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from adapters.web.access import AccessControl
 from adapters.web.identity import actor_of, identity_of, locale_of, place_of, ref_of, role_of
+from adapters.web.inspection import VIEW
 from adapters.web.passkeys import PasskeyVerifier, host_for
 from adapters.web.render import Json, card_json
 from adapters.web.request_checks import Body, BodyReader
@@ -293,7 +294,10 @@ def account_json(studio: Studio, request: web.Request) -> Json | None:
     if identity is None or identity.method is SignInMethod.KEY:
         return None
     name = identity.actor.name or studio.text(f"account.role.{role_of(identity).name.lower()}", locale)
-    links = [{"label": studio.text("account.title", locale), "url": "/account"}]
+    links = [
+        {"label": studio.text("web.inspect", locale), "url": VIEW},
+        {"label": studio.text("account.title", locale), "url": "/account"},
+    ]
     if identity.actor.is_owner:
         links.append({"label": studio.text("account.owner", locale), "url": "/owner"})
     return {"id": f"{identity.actor.platform}:{identity.actor.user_id}", "name": name, "links": links}

@@ -21,6 +21,7 @@ from adapters.web.sse import EventStreams
 from adapters.web.static_files import StaticFiles
 from bot.core.cards import ButtonPress, Card
 from bot.core.errors import BadInput, NotFound
+from bot.core.inspection import MAX_FILE
 from bot.core.people import Actor
 from bot.core.requests import MAX_LORAS
 from bot.studio import Studio
@@ -76,6 +77,7 @@ class Api:
                 "account": account_json(self._studio, request),
                 "max_loras": MAX_LORAS,
                 "max_picture": MAX_PICTURE,
+                "max_file": MAX_FILE,
                 "max_upload": MAX_MULTIPART - MAX_JSON,
                 "edit_model": self._studio.edit_model(),
                 "engine": engine_json(self._studio, locale),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from bot.core.cards import ButtonPress, Card, JobDetails, ParentPicture
+from bot.core.cards import ButtonPress, Card, Fact, JobDetails, ParentPicture
 from bot.core.connections import Connection
 from bot.core.pictures import FittedParameters, PictureFile
 from bot.core.texts import clip
@@ -28,7 +29,7 @@ def card_json(card: Card) -> Json:
         "prompt": card.prompt,
         "progress": card.progress,
         "notes": list(card.notes),
-        "facts": [{"label": fact.label, "value": fact.value} for fact in card.facts],
+        "facts": facts_json(card.facts),
         "pictures": [
             _picture(card.job_id, p) for p in card.pictures if card.job_id is not None and p.index is not None
         ],
@@ -50,6 +51,11 @@ def card_json(card: Card) -> Json:
         "coming": _coming(card),
         **_details(card),
     }
+
+
+def facts_json(facts: Iterable[Fact]) -> list[Json]:
+    """Return labelled values in their order."""
+    return [{"label": fact.label, "value": fact.value} for fact in facts]
 
 
 def _details(card: Card) -> Json:

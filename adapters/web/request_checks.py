@@ -262,7 +262,7 @@ class BodyReader:
     """Reads JSON and multipart bodies; all multipart bodies together stay within ``most`` bytes."""
 
     def __init__(self, most: int = MAX_ALL) -> None:
-        self._free = most
+        self._most = self._free = most
         self._freed = asyncio.Condition()
 
     async def json(self, request: web.Request, form: type[Form]) -> Form:
@@ -367,17 +367,23 @@ class BodyReader:
             yield Sent(_checked(text, DrawBody), files, references)
 
     @asynccontextmanager
-    async def file(self, request: web.Request) -> AsyncIterator[bytes]:
+    async def file(self, request: web.Request, most: int | None = None) -> AsyncIterator[bytes]:
         """Yield the one file of a multipart body, in the field ``file``; it counts as memory until the block ends.
+
+        Args:
+            request: The request.
+            most: Most bytes of the file; MAX_PICTURE if it is not given.
 
         Raises what ``draw`` raises.
         """
         if request.content_type != _MULTIPART:
             raise Unsupported("refusal.web.body", problem=f"Content-Type: {_MULTIPART}")
-        async with self.room_for(request, MAX_PICTURE + MAX_JSON, _pictures_too_large()) as length:
+        too_large = _pictures_too_large() if most is None else _file_too_large(most)
+        limit = MAX_PICTURE if most is None else most
+        async with self.room_for(request, limit + MAX_JSON, too_large) as length:
             with _readable():
                 async with _patience(length):
-                    data = await _file(request)
+                    data = await _file(request, limit, too_large)
             yield data
 
     async def _draw_json(self, request: web.Request) -> DrawBody:
@@ -419,6 +425,8 @@ class BodyReader:
     @asynccontextmanager
     async def _reserved(self, size: int) -> AsyncIterator[None]:
         """Reserve ``size`` bytes while the block runs. Raises Unavailable if they are not free within WAIT_SECONDS."""
+        # The largest file with what is around it in its body is a little larger than all that there is.
+        size = min(size, self._most)
         try:
             async with asyncio.timeout(WAIT_SECONDS), self._freed:
                 await self._freed.wait_for(lambda: self._free >= size)
@@ -575,12 +583,19 @@ async def _parts(
     raise BadInput("refusal.web.body", problem=f"{_MULTIPART}: more than {_MAX_PARTS} parts")
 
 
-async def _file(request: web.Request) -> bytes:
-    """Return the first part of a multipart body, which must be the field ``file``. Raises ValueError and BadInput."""
+async def _file(request: web.Request, most: int, too_large: BodyTooLarge) -> bytes:
+    """Return the first part of a multipart body, which must be the field ``file``, of at most ``most`` bytes.
+
+    Raises ValueError and BadInput, and ``too_large``.
+    """
     part = await _PartsReader(request.headers, request.content).next()
     if not isinstance(part, BodyPartReader) or part.name != _FILE:
         raise BadInput("refusal.web.body", problem=f"{_MULTIPART}: {_FILE}")
-    return await _bytes(part, MAX_PICTURE, _pictures_too_large())
+    return await _bytes(part, most, too_large)
+
+
+def _file_too_large(most: int) -> BodyTooLarge:
+    return BodyTooLarge("refusal.inspect.too_large", limit=most // 2**20)
 
 
 def _pictures_too_large() -> BodyTooLarge:

@@ -34,6 +34,7 @@ from adapters.web.feed_api import FeedHandlers
 from adapters.web.feed_streams import FeedStreams
 from adapters.web.following import JobFollower
 from adapters.web.identity import NAME
+from adapters.web.inspection import InspectionHandlers
 from adapters.web.mcp import McpHandlers
 from adapters.web.observation import RequestObserver
 from adapters.web.openai.errors import PREFIX as OPENAI_PREFIX
@@ -401,6 +402,7 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
     table.add(app, SignInHandlers(studio, access, verifier, bodies).routes())
     table.add(app, AccountHandlers(settings, studio, access, verifier, bodies).routes())
     table.add(app, PlaceHandlers(studio, bodies).routes())
+    table.add(app, InspectionHandlers(studio, bodies).routes())
     drawing = DrawingHandlers(studio, bodies)
     mcp = McpHandlers(studio, bodies, access.origin_of)
     for handlers in (drawing, OptionHandlers(studio, bodies), ListingHandlers(studio, bodies), mcp):

@@ -20,6 +20,22 @@ GENERATED = frozenset({TRAINED, COMPOSITE})
 """Pictures that a model made."""
 
 
+MAX_FILE = 64 * 2**20
+"""Largest file that is read, in bytes."""
+
+
+class OwnFile(StrEnum):
+    """Whether a file is one of this Easel's pictures.
+
+    STORED: it is the file that is stored. NAMED: it names the id of a stored picture and is another file, such as a
+    smaller copy or a changed one; anybody can write an id. FOREIGN: neither.
+    """
+
+    STORED = "stored"
+    NAMED = "named"
+    FOREIGN = "foreign"
+
+
 class SealState(StrEnum):
     """What is known of a file's manifest."""
 

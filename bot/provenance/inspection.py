@@ -9,15 +9,12 @@ from collections.abc import Sequence
 from PIL import Image
 
 from bot.core.file_marks import XMP
-from bot.core.inspection import GENERATED, SOURCE_TYPES, Inspection, SealReport
+from bot.core.inspection import GENERATED, MAX_FILE, SOURCE_TYPES, Inspection, SealReport
 from bot.core.pictures import ReadParameters
 from bot.provenance import aigc, xmp
 from bot.provenance.image_texts import NotAnImage, read_texts
 from bot.provenance.reading import parameters_of
 from bot.provenance.seal import check_seal
-
-MAX_FILE = 64 * 2**20
-"""Largest file that is read, in bytes."""
 
 _MIMES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 _XMP_PROMPT = "Iptc4xmpExt:AIPromptInformation"

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from bot.core.inspection import OwnFile
 from bot.core.people import Actor, Place
 from bot.core.pictures import DrawnPicture, Picture
 from bot.storage import data_files as names
@@ -114,6 +115,16 @@ async def find_own(tx: Tx, platform: str, user_id: str, digest: str) -> str | No
         (digest, platform, user_id),
     )
     return next((_confined(str(row[0])) for row in rows), None)
+
+
+async def own_file(tx: Tx, digest: str, document: str) -> OwnFile:
+    """Return whether a file is a stored picture, by the start of its SHA-256, or names the id of one."""
+    rows = await tx.execute_fetchall(
+        "SELECT digest = ? FROM pictures WHERE digest = ? OR (document <> '' AND document = ?)",
+        (digest, digest, document),
+    )
+    same = [bool(row[0]) for row in rows]
+    return OwnFile.STORED if any(same) else OwnFile.NAMED if same else OwnFile.FOREIGN
 
 
 async def last_of(tx: Tx, actor: Actor, place: Place) -> Picture | None:

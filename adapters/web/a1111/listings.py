@@ -144,7 +144,7 @@ class ListingHandlers:
         """Return what a picture's file says about how it was drawn."""
         async with self._bodies.large_json(request) as sent:
             data = await asyncio.to_thread(picture_of, checked(sent, PngInfoBody).image.strip(), "image")
-        read = await self._studio.stored_parameters(data)
+        read = (await self._studio.inspect(actor_of(request), data)).found.parameters
         if read is None:
             return web.json_response({"info": "", "items": {}, "parameters": {}})
         parameters: dict[str, str | int] = {"Prompt": read.prompt, "Negative prompt": read.negative, **read.settings}

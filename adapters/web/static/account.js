@@ -14,6 +14,6 @@ export function Account() {
     </button>
     <div id="account-menu" class="popover menu" popover="auto">
       <p class="menu-name">${account.name}</p>
-      ${(account.links ?? []).map(({ label, url }) => html`<a key=${url} href=${url}>${label}</a>`)}
+      ${(account.links ?? []).map(({ label, url }) => html`<a key=${url} href=${url} onClick=${() => document.getElementById("account-menu").hidePopover()}>${label}</a>`)}
     </div>`;
 }

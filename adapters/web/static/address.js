@@ -1,6 +1,8 @@
-/** The page's address after its `#`: `job/62` a row, `job/62/1` a picture, `grid` and `grid?q=...` the grid; else the feed. */
+/** The page's address after its `#`: `job/62` a row, `job/62/1` a picture, `grid` and `grid?q=...` the grid, `inspect` what a file says; else the feed. */
 
 import { useEffect, useState } from "./preact.js";
+
+const VIEWS = new Set(["grid", "inspect"]);
 
 /** What an address names: {view, job, index, asked}, where a picture names no view. Pictures count from 1 there, and from 0 here. */
 function parse(hash) {
@@ -11,7 +13,7 @@ function parse(hash) {
     // Below a picture stays what was there.
     return index === null ? { view: "feed", job: Number(job), index, asked: "" } : { job: Number(job), index };
   }
-  return { view: view === "grid" ? "grid" : "feed", job: null, index: null, asked: view === "grid" ? query : "" };
+  return { view: VIEWS.has(view) ? view : "feed", job: null, index: null, asked: view === "grid" ? query : "" };
 }
 
 /** Put an address in the place of the present one: it adds nothing to the browser's history. */

@@ -100,6 +100,13 @@ export function parameters(file) {
   return ask("/api/parameters", { method: "POST", body });
 }
 
+/** What a file says of itself: `{status, verified, claimed, recipe, prompt, problems, ...}` in words, and `form` as above. */
+export function inspect(file) {
+  const body = new FormData();
+  body.append("file", file);
+  return ask("/api/inspect", { method: "POST", body });
+}
+
 /** Pictures, [[job, index], ...], with their metadata as one ZIP: a Blob. */
 export async function zip(pictures) {
   let answer;

@@ -4,6 +4,7 @@ import { Away, Refused } from "./api.js";
 import { BatchButton } from "./batch.js";
 import { draft, useDraft } from "./draft.js";
 import { Count, Loras, Model, Size, Style } from "./fields.js";
+import { takeInspected } from "./inspect.js";
 import { More } from "./more.js";
 import { Icon, FieldError, invalid, openAround } from "./parts.js";
 import { takePicture } from "./parameters.js";
@@ -48,6 +49,11 @@ export async function fillComposer(recipe) {
   if (mask) draft.setMask(mask);
   for (const url of recipe.references ?? []) await addReference(url, url.split("/").at(-1));
   focusPrompt();
+}
+
+/** Put into the form how a picture was drawn; what its file does not say is as usual. */
+export function fillAgain(form) {
+  return fillComposer({ negative: "", seed: "", steps: null, guidance: null, sampler: "", clip_skip: null, style: "", count: 1, ...form });
 }
 
 /** Start from a picture: a Blob, or the address of one of this service. */
@@ -126,6 +132,7 @@ function atPrompt(error) {
 
 // Pasted or dropped: to the field that they fell on, or where there is room for them.
 function given(files, target) {
+  if (!target.closest?.(".dock") && takeInspected(files[0])) return undefined;
   const onReferences = document.getElementById("references-field")?.contains(target) || !document.getElementById("image-field");
   const joins = draft.references.length || (files.length > 1 && draft.room > draft.references.length);
   // On the field itself it is clear what the picture is for; elsewhere its file may say how to draw it again.

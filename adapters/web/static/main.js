@@ -9,6 +9,7 @@ import { Empty } from "./empty.js";
 import { Feed } from "./feed.js";
 import { Grid, focusGrid } from "./grid.js";
 import { Banner, Header } from "./header.js";
+import { Inspect } from "./inspect.js";
 import { keepFor } from "./keep.js";
 import { Keys, focusRow, useKeys } from "./keys.js";
 import { Mask } from "./mask.js";
@@ -83,7 +84,7 @@ function App() {
     <${Header} view=${view} help=${() => setHelp(true)} />
     <div class="dock"><${Composer} onDrawn=${drawn} /></div>
     <${Banner} />
-    <main class="wall">${view === "grid" ? html`<${Grid} hash=${asked} />` : html`<${Feed} empty=${html`<${Empty} />`} />`}</main>
+    <main class="wall">${{ grid: () => html`<${Grid} hash=${asked} />`, inspect: () => html`<${Inspect} />`, feed: () => html`<${Feed} empty=${html`<${Empty} />`} />` }[view]()}</main>
     <${SelectionBar} />
     <${Said} />
     <${Viewer} at=${index === null ? null : { job, index }} close=${() => replaceHash(`#job/${job}`)} />

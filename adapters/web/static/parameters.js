@@ -1,7 +1,7 @@
 /** What to do with a picture that was dropped: draw it again by the parameters in its file, start from it, or refer to it. */
 
 import { Refused, parameters } from "./api.js";
-import { addReference, addStart, fillComposer, openPictures } from "./composer.js";
+import { addReference, addStart, fillAgain, openPictures } from "./composer.js";
 import { openMask } from "./mask.js";
 import { Action } from "./parts.js";
 import { html, useEffect, useLayoutEffect, useReducer, useRef } from "./preact.js";
@@ -95,7 +95,7 @@ function Question({ tool, form, notes, file, picture }) {
         ${form.loras?.length > 0 && html`<p class="quiet">${t("lora")}: ${form.loras.map(({ name, weight }) => `${name} ${weight}`).join(", ")}</p>`}
         ${notes.length > 0 && html`<ul class="parameters-notes">${notes.map((note) => html`<li key=${note}>${note}</li>`)}</ul>`}
         <div class="parameters-acts">
-          <button type="button" class="primary" id="parameters-again" onClick=${() => leave(() => fillComposer({ negative: "", seed: "", steps: null, guidance: null, sampler: "", clip_skip: null, style: "", count: 1, ...form }))}>${t("parameters.again")}</button>
+          <button type="button" class="primary" id="parameters-again" onClick=${() => leave(() => fillAgain(form))}>${t("parameters.again")}</button>
           ${starts && html`<${Action} icon="image" id="parameters-start" label=${t("parameters.start")} onClick=${() => leave(() => started(file))} />`}
           ${edits && html`<${Action} icon="plus" label=${t("as_reference")} onClick=${() => leave(async () => (await addReference(file, file.name), openPictures()))} />`}
           ${masks && picture?.width > 0 && html`<${Action} icon="brush" label=${t("change_part")} onClick=${() => leave(() => openMask({ source: file, name: file.name }))} />`}

@@ -153,6 +153,11 @@ def walk_through(browser: Browser, walk: Walk, url: str, run: Callable[[str], No
     browser.until("return document.getElementById('mask-canvas')?.width > 1", "the mask")
     walk.dialog("mask")
 
+    browser.js("location.hash = '#inspect'")
+    browser.until("return document.getElementById('inspect-file')", "the view of inspection")
+    browser.js(GIVE, base64.b64encode(embed_texts(picture(), {"parameters": PARAMETERS})).decode())
+    browser.until("return document.getElementById('inspect-found')", "what a file says")
+    walk.at("what a file says")
     browser.js("location.hash = '#grid'")
     browser.until("return document.querySelectorAll('.tile').length >= 3", "the grid")
     walk.at("the grid")

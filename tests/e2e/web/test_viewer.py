@@ -257,7 +257,11 @@ async def test_a_part_is_painted_over_and_drawn_anew(app: WebHarness, browser: B
     assert before.getpixel((96, 96)) != after.getpixel((96, 96))
 
 
-async def test_a_dropped_picture_says_how_it_was_drawn(app: WebHarness, browser: Browser) -> None:
+async def test_a_dropped_picture_says_how_it_was_drawn_and_is_drawn_again(app: WebHarness, browser: Browser) -> None:
+    first = await app.drawn("a red apple", seed="11", size="256x144", negative="blue", steps="5")
+    async with app.client.get(first["pictures"][0]["url"]) as response:
+        own = await response.read()
+
     def give(name: str, data: bytes) -> None:
         browser.js(GIVE, name, base64.b64encode(data).decode())
 
@@ -286,6 +290,27 @@ async def test_a_dropped_picture_says_how_it_was_drawn(app: WebHarness, browser:
         browser.until(
             lambda: browser.js("return document.getElementById('image-name')?.textContent") == kept, "the other one"
         )
-        assert browser.complaints() == []
+        browser.one("#image-remove").click()
+
+        # In the view of inspection it is looked at, and nothing is asked; what is broken is told.
+        browser.open(f"{url}inspect?lang=zh")
+        give("note.png", b"no picture")
+        browser.until("return document.getElementById('inspect-refused')", "why not")
+        assert text("zh_CN", "refusal.parameters.file") in browser.text("#inspect-refused")
+        give("apple.png", own)
+        browser.until("return document.getElementById('inspect-found')", "what it says")
+        shown = browser.text("#inspect-found")
+        assert text("zh_CN", "inspect.own.stored") in shown
+        assert text("zh_CN", "web.inspect.claimed") in shown
+        assert "a red apple" in shown
+        browser.one("#inspect-again").click()
+        browser.until("return document.activeElement.id === 'prompt'", "the prompt has the focus")
+        browser.keys(Keys.ENTER)
+        browser.until("return document.querySelector('[data-picture=\"2/0\"]')", "the same picture", 60)
+        assert len(browser.complaints()) == 1  # of the answer's status
 
     await look(app, scene)
+    _, answer = await app.get("/api/jobs/2")
+    async with app.client.get(answer["card"]["pictures"][0]["url"]) as response:
+        again = await response.read()
+    assert opened(again).tobytes() == opened(own).tobytes()

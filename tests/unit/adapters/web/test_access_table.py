@@ -36,6 +36,7 @@ EXPECTED = {
         POST /invite/{token}
         POST /invite/{token}/passkey
         POST /invite/{token}/passkey/options
+        GET /provenance/root.pem
         GET /readyz
         GET /signin
         POST /signin
@@ -64,6 +65,7 @@ EXPECTED = {
         GET /api/feed
         GET /api/history
         GET /api/info
+        POST /api/inspect
         GET /api/jobs/{job}
         GET /api/jobs/{job}/events
         GET /api/jobs/{job}/preview/{index}
@@ -87,6 +89,7 @@ EXPECTED = {
         GET /api/v1/quota
         GET /api/v1/styles
         POST /api/zip
+        GET /inspect
         GET /jobs/{job}/{source}.png
         POST /mcp
         GET /pictures/{job}/{index}.png

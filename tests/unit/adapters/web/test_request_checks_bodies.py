@@ -209,10 +209,10 @@ async def test_an_upload_that_finds_no_memory_is_told_when_to_come_back(
 ) -> None:
     monkeypatch.setattr(request_checks, "WAIT_SECONDS", 0.01)
     holder = next(h for h in app.server.app.router.routes() if "draw" in str(h.resource)).handler.__self__  # type: ignore[attr-defined]
-    holder._bodies = request_checks.BodyReader(most=10)
+    holder._bodies = bodies = request_checks.BodyReader(most=10)
     data = FormData(default_to_multipart=True)
     data.add_field("image", picture(), filename="x.png")
-    async with app.client.post("/api/draw", data=data) as response:
+    async with bodies._reserved(1), app.client.post("/api/draw", data=data) as response:
         assert response.status == 503
         assert response.headers["Retry-After"] == "1"
         assert error_of(await response.json())[0] == "unavailable.web.uploads"

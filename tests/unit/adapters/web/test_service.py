@@ -101,7 +101,15 @@ async def test_info_is_what_the_form_needs(cold: WebHarness) -> None:
     assert "ink" in info["styles"]
     assert status == 200
     described = {"version", "lang", "engine", "texts", "model", "models", "styles", "loras"}
-    assert set(info) == described | {"edit_model", "max_count", "max_picture", "max_upload", "max_loras", "account"}
+    assert set(info) == described | {
+        "edit_model",
+        "max_count",
+        "max_picture",
+        "max_file",
+        "max_upload",
+        "max_loras",
+        "account",
+    }
     assert (info["lang"], info["max_count"]) == ("zh-CN", 16)
     assert info["models"] == [info["model"]]
     model = info["model"]

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.core.file_marks import PARAMETERS, XMP, embed_texts
-from bot.core.inspection import TRAINED, SealState
+from bot.core.inspection import MAX_FILE, TRAINED, SealState
 from bot.provenance.image_texts import NotAnImage
-from bot.provenance.inspection import MAX_FILE, inspect
+from bot.provenance.inspection import inspect
 from bot.provenance.xmp import packet
 from tests.fakes.source_images import picture
 from tests.unit.bot.provenance.marked_files import copy_of, facts, marked
