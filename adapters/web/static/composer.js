@@ -4,7 +4,6 @@ import { Away, Refused } from "./api.js";
 import { BatchButton } from "./batch.js";
 import { draft, useDraft } from "./draft.js";
 import { Count, Loras, Model, Size, Style } from "./fields.js";
-import { takeInspected } from "./inspect.js";
 import { More } from "./more.js";
 import { Icon, FieldError, invalid, openAround } from "./parts.js";
 import { takePicture } from "./parameters.js";
@@ -130,9 +129,17 @@ function atPrompt(error) {
   document.getElementById("prompt").focus();
 }
 
+/** What gets the files that are given anywhere but to the composer; null where the composer gets them too. */
+let view = null;
+
+/** Have files that are dropped or pasted outside of the composer given to a view, until null is set. */
+export function giveTo(taker) {
+  view = taker;
+}
+
 // Pasted or dropped: to the field that they fell on, or where there is room for them.
 function given(files, target) {
-  if (!target.closest?.(".dock") && takeInspected(files[0])) return undefined;
+  if (view && !target.closest?.(".dock")) return view(files[0]);
   const onReferences = document.getElementById("references-field")?.contains(target) || !document.getElementById("image-field");
   const joins = draft.references.length || (files.length > 1 && draft.room > draft.references.length);
   // On the field itself it is clear what the picture is for; elsewhere its file may say how to draw it again.

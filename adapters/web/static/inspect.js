@@ -1,21 +1,12 @@
 /** The view that says what a picture's file says of itself: what is verified, what is only claimed, and how it was drawn. */
 
 import { Refused, inspect } from "./api.js";
-import { fillAgain } from "./composer.js";
+import { fillAgain, giveTo } from "./composer.js";
 import { Icon } from "./parts.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./preact.js";
 import { store } from "./store.js";
 import { announce, t } from "./texts.js";
 import { Thumb, take } from "./thumbs.js";
-
-/** Takes a file while the view is shown; null while it is not. */
-let taker = null;
-
-/** Inspect a dropped or pasted file where the view is shown; returns whether it was taken. */
-export function takeInspected(file) {
-  taker?.(file);
-  return taker !== null;
-}
 
 function Facts({ title, about, facts, id }) {
   if (!facts.length) return null;
@@ -83,8 +74,8 @@ export function Inspect() {
     return announce(next.found?.status ?? next.refused ?? "");
   };
   useLayoutEffect(() => {
-    taker = read;
-    return () => (taker = null);
+    giveTo(read);
+    return () => giveTo(null);
   });
   const chosen = ({ target }) => {
     read(target.files[0]);

@@ -1,7 +1,7 @@
 /** Puts the page together: header, composer, feed or grid, viewer; and the page's title and address. */
 
 import { replaceHash, useAddress } from "./address.js";
-import { info } from "./api.js";
+import { Away, info } from "./api.js";
 import { BatchDialog } from "./batch.js";
 import { Composer } from "./composer.js";
 import { draft } from "./draft.js";
@@ -9,7 +9,6 @@ import { Empty } from "./empty.js";
 import { Feed } from "./feed.js";
 import { Grid, focusGrid } from "./grid.js";
 import { Banner, Header } from "./header.js";
-import { Inspect } from "./inspect.js";
 import { keepFor } from "./keep.js";
 import { Keys, focusRow, useKeys } from "./keys.js";
 import { Mask } from "./mask.js";
@@ -55,6 +54,32 @@ function Said() {
     <${Action} icon="close" bare label=${t("close")} onClick=${close} /></div>`;
 }
 
+function styled(href) {
+  const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href });
+  return new Promise((resolve, reject) => {
+    Object.assign(link, { onload: resolve, onerror: reject });
+    document.head.append(link);
+  });
+}
+
+let inspection = null;
+
+/** The view of inspection. It is fetched when it is first shown, since most people never open it. */
+function Inspection() {
+  const [shown, setShown] = useState(null);
+  useEffect(() => {
+    inspection ??= Promise.all([import("./inspect.js"), styled("/static/inspect.css")]);
+    inspection.then(
+      ([view]) => setShown(view),
+      () => {
+        inspection = null;
+        store.failed(new Away("no view"));
+      },
+    );
+  }, []);
+  return shown && html`<${shown.Inspect} />`;
+}
+
 function App() {
   const { view, job, index, asked } = useAddress();
   const [help, setHelp] = useState(false);
@@ -84,7 +109,7 @@ function App() {
     <${Header} view=${view} help=${() => setHelp(true)} />
     <div class="dock"><${Composer} onDrawn=${drawn} /></div>
     <${Banner} />
-    <main class="wall">${{ grid: () => html`<${Grid} hash=${asked} />`, inspect: () => html`<${Inspect} />`, feed: () => html`<${Feed} empty=${html`<${Empty} />`} />` }[view]()}</main>
+    <main class="wall">${{ grid: () => html`<${Grid} hash=${asked} />`, inspect: () => html`<${Inspection} />`, feed: () => html`<${Feed} empty=${html`<${Empty} />`} />` }[view]()}</main>
     <${SelectionBar} />
     <${Said} />
     <${Viewer} at=${index === null ? null : { job, index }} close=${() => replaceHash(`#job/${job}`)} />
