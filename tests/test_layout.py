@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 UNIT = ROOT / "tests" / "unit"
 
 EXCEPTIONS = {
-    "adapters/cli/test_packaging.py": "builds the wheel and runs it",
+    "adapters/cli/test_packaging.py": "builds the packages and runs the wheel",
     "adapters/test_admins_page.py": "checks a page of docs/ against every adapter",
     "adapters/test_commands.py": "compares the commands of all adapters",
     "engine/diffusion/test_every_model.py": "goes from models.toml to a picture",

@@ -19,6 +19,7 @@ from platform import python_implementation, python_version
 from adapters.cli import environment, lock, moderation, styles
 from adapters.cli.environment import AppSettings
 from adapters.cli.output import text
+from adapters.cli.version import described
 from adapters.platform import CatalogueMessage, CheckContext, ConfiguredPlatform
 from bot.core.access import guarded
 from bot.core.errors import BadInput
@@ -338,6 +339,7 @@ async def _main(*, as_json: bool) -> int:
 async def _findings() -> AsyncIterator[Finding]:
     app = environment.load()
     settings = app.core
+    yield Finding("easel", True, await asyncio.to_thread(described))
     yield check_python()
     torch_found, plan, refused = await check_torch(settings)
     yield torch_found

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from adapters.cli import platforms
@@ -38,6 +37,16 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"easel: {message} ({self.prog} --help)\n")
+
+
+class _Version(argparse.Action):
+    """Prints the version and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from adapters.cli.version import described  # noqa: PLC0415 - only here: it reads files
+
+        sys.stdout.write(f"easel {described()}\n")
+        parser.exit()
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -91,7 +100,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _parser() -> _Parser:
     parser = _Parser(prog="easel", description="A drawing service of your own.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"easel {version('easel')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and the commit where it is known")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(

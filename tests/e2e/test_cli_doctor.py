@@ -24,6 +24,7 @@ from tests.e2e.service import easel, free_port
 pytestmark = pytest.mark.slow
 
 NAMES = [
+    "easel",
     "python",
     "torch",
     "model",

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from adapters.cli import main
+from adapters.cli.version import described
 from bot.core.errors import BadInput, NotFound, OverQuota, Refusal, Unavailable
 
 HEAVY = ("torch", "diffusers", "transformers", "discord", "aiogram", "aiohttp", "pydantic", "PIL", "babel", "aiosqlite")
@@ -87,7 +88,7 @@ def test_a_mistyped_line_is_one_line(capsys: pytest.CaptureFixture[str], line: l
 def test_the_entry_point_is_installed() -> None:
     easel = Path(sys.executable).with_name("easel")
     done = subprocess.run([easel, "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("easel ")
+    assert done.stdout == f"easel {described()}\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no broken pipes")

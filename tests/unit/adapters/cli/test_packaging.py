@@ -1,11 +1,15 @@
-"""A built wheel holds everything, and works from any folder."""
+"""The source distribution builds a wheel that holds every file of the packages, nothing else, and works from any folder."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
+from email.parser import HeaderParser
 from pathlib import Path
 
 import pytest
@@ -13,47 +17,80 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[4]
-DATA = (
-    "migrations/*.sql",
-    "bot/moderation/*.toml",
-    "bot/moderation/*.txt",
-    "bot/cards/locales/**/*.po",
-    "engine/demo/**/*",
-    "adapters/web/static/**/*",
-)
+PACKAGES = ("adapters", "bot", "engine", "migrations")
+
+
+def _build(kind: str, source: Path, target: Path) -> Path:
+    """Build without a network and without another environment, and return the file."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(target)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (built,) = target.iterdir()
+    return built
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked source distribution."""
+    folder = tmp_path_factory.mktemp("sdist")
+    with tarfile.open(_build("sdist", ROOT, folder / "built")) as files:
+        files.extractall(folder / "source", filter="data")
+    (root,) = (folder / "source").iterdir()
+    return root
+
+
+@pytest.fixture(scope="module")
+def unpacked(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked wheel, built from the source distribution."""
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as files:
+    with zipfile.ZipFile(_build("wheel", source, folder / "built")) as files:
         files.extractall(folder / "site")
     return folder / "site"
 
 
-@pytest.mark.parametrize("pattern", DATA)
-def test_data_files_are_in_the_wheel(unpacked: Path, pattern: str) -> None:
-    here = [p for p in ROOT.glob(pattern) if p.is_file() and "__pycache__" not in p.parts]
-    assert here, f"nothing matches {pattern}"
-    for path in here:
-        there = unpacked / path.relative_to(ROOT)
-        assert there.read_bytes() == path.read_bytes()
-
-
-def test_nothing_else_is_in_the_wheel(unpacked: Path) -> None:
-    assert {p.name for p in unpacked.iterdir() if not p.name.endswith(".dist-info")} == {
-        "adapters",
-        "bot",
-        "engine",
-        "migrations",
+def _files(root: Path) -> dict[str, bytes]:
+    """The files of the packages, by their paths."""
+    found = (path for package in PACKAGES for path in (root / package).rglob("*"))
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in found
+        if path.is_file() and "__pycache__" not in path.parts
     }
+
+
+def test_the_wheel_is_the_packages(unpacked: Path) -> None:
+    here, there = _files(ROOT), _files(unpacked)
+    assert sorted(there) == sorted(here)
+    assert [path for path, data in here.items() if there[path] != data] == []
+    assert {p.name for p in unpacked.iterdir() if not p.name.endswith(".dist-info")} == set(PACKAGES)
+    # One of each kind of file that Easel reads, so that an empty tree is noticed.
+    for path in (
+        "adapters/web/static/index.html",
+        "adapters/web/static/main.js",
+        "bot/cards/locales/zh_CN/LC_MESSAGES/easel.po",
+        "bot/moderation/lookalikes.txt",
+        "bot/moderation/words.toml",
+        "engine/demo/model/transformer/diffusion_pytorch_model.safetensors",
+        "migrations/0001_first_tables.sql",
+    ):
+        assert there[path], path
+
+
+def test_the_wheel_says_what_it_is(unpacked: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (info,) = unpacked.glob("*.dist-info")
+    said = HeaderParser().parsestr((info / "METADATA").read_text(encoding="utf-8"))
+    assert (said["Name"], said["Version"]) == (project["name"], project["version"])
+    assert said["Requires-Python"] == project["requires-python"]
+    assert sorted(said.get_all("Provides-Extra", [])) == sorted(project["optional-dependencies"])
+    assert (info / "licenses" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    assert "easel = adapters.cli.main:run" in (info / "entry_points.txt").read_text(encoding="utf-8")
+
+
+def test_the_source_distribution_is_enough_for_every_way_to_install(source: Path) -> None:
+    copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    needed = [*" ".join(copied).split(), "Dockerfile", "compose.yaml", "Makefile", "tools/setup.py", "tests/conftest.py"]
+    assert len(needed) > 10
+    assert [name for name in needed if not (source / name).exists()] == []
 
 
 def test_the_wheel_finds_its_migrations_from_another_folder(unpacked: Path, tmp_path: Path) -> None:
