@@ -100,7 +100,9 @@ def _run(args: argparse.Namespace) -> int:
 
 def _parser() -> _Parser:
     parser = _Parser(prog="easel", description="A drawing service of your own.", allow_abbrev=False)
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and the commit where it is known")
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="show the version, and the commit where it is known"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(

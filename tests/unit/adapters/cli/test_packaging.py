@@ -88,7 +88,14 @@ def test_the_wheel_says_what_it_is(unpacked: Path) -> None:
 
 def test_the_source_distribution_is_enough_for_every_way_to_install(source: Path) -> None:
     copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
-    needed = [*" ".join(copied).split(), "Dockerfile", "compose.yaml", "Makefile", "tools/setup.py", "tests/conftest.py"]
+    needed = [
+        *" ".join(copied).split(),
+        "Dockerfile",
+        "compose.yaml",
+        "Makefile",
+        "tools/setup.py",
+        "tests/conftest.py",
+    ]
     assert len(needed) > 10
     assert [name for name in needed if not (source / name).exists()] == []
 
