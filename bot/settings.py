@@ -100,11 +100,33 @@ def _owner_ids(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(ids))
 
 
+_DEVICE = re.compile(r"auto|cuda(:\d{1,4})?|mps|cpu")
+
+
+def _devices(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value or not all(_DEVICE.fullmatch(each) for each in value):
+        raise PydanticCustomError(
+            "device", "must be auto, cuda, cuda:N, mps or cpu, or several cards separated by commas: cuda:0,cuda:1"
+        )
+    if len(value) == 1:
+        return value
+    cards = [int(each.removeprefix("cuda").removeprefix(":") or 0) for each in value if each.startswith("cuda")]
+    if len(cards) < len(value) and set(value) != {"cpu"}:
+        raise PydanticCustomError("devices_mixed", "may name several cards, or cpu several times, but not both")
+    if len(set(cards)) < len(cards):
+        raise PydanticCustomError("device_twice", "names the same card twice")
+    return tuple(f"cuda:{card}" for card in cards) or value
+
+
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """A list of texts, separated by commas or written in JSON."""
 
 OwnerIds = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_owner_ids)]
 """A list of numeric user ids, without repetitions."""
+
+
+Devices = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_devices)]
+"""``auto``, ``mps``, one or several cards, or ``cpu`` once or several times."""
 
 
 class EnvSettings(BaseSettings):
@@ -167,11 +189,10 @@ class Settings(EnvSettings):
         description="Proxy for the chat platforms (http:// or socks5://); the environment's HTTPS_PROXY is not read.",
     )
 
-    engine: EngineKind = Field(EngineKind.PROCESS, description="Engine: process (one device in a separate process).")
-    device: str = Field(
-        "auto",
-        pattern=r"^(auto|cuda(:\d+)?|mps|cpu)$",
-        description="Device that draws: auto, cuda, cuda:N, mps or cpu.",
+    engine: EngineKind = Field(EngineKind.PROCESS, description="Engine: process (a separate process for each device).")
+    device: Devices = Field(
+        ("auto",),
+        description="Devices that draw: auto (every NVIDIA card), cuda:N, several cards (cuda:0,cuda:1), mps or cpu.",
     )
     precision: Precision = Field(
         Precision.AUTO,

@@ -661,6 +661,9 @@ class EngineConfig:
         caption_model: Folder or hub id of a model that describes pictures; empty: none.
         log_level: Lowest level of the lines that the device's process logs: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``.
         environment: Additional environment variables of the device's process (``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HOME``).
+        slot: Id of the slot that the device is, which log lines and the device's title name; empty: ``device``.
+        devices: How many devices the service draws with. Of several, each loads a model in its turn, and refuses one that
+            does not fit its card, where a single one would draw it on the CPU.
     """
 
     model: str
@@ -678,3 +681,5 @@ class EngineConfig:
     caption_model: str = ""
     log_level: str = "WARNING"
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    slot: str = ""
+    devices: int = 1

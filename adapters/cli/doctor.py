@@ -10,11 +10,12 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from platform import python_implementation, python_version
+from typing import Any
 
 from adapters.cli import environment, lock, moderation, styles
 from adapters.cli.environment import AppSettings
@@ -30,6 +31,7 @@ from bot.storage import data_files
 from bot.storage.data_files import MIN_FREE_BYTES
 from engine import catalogue, lora_catalogue, models_file, text_folder, upscaler_file
 from engine.contract import EngineError
+from engine.host import devices
 from engine.hub.needs import ready
 
 OLDEST = (3, 11)
@@ -58,27 +60,61 @@ def check_python() -> Finding:
     return Finding("python", sys.version_info >= OLDEST, found, text("cli.doctor.python.do"))
 
 
-async def check_torch(settings: Settings) -> tuple[Finding, Finding, str]:
-    """Check PyTorch and its device, the model's memory plan, and the upscaler, in a separate process."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCheck:
+    """What the separate process found of a device.
+
+    Attributes:
+        slot: Id of the slot, such as ``cuda:1``; empty where there is one device.
+        title: Its name for people; empty where there is no such device.
+        total: Bytes of its memory; 0 if unknown.
+        free: Bytes of it that are free.
+        problem: Why it can't be used; empty if it can.
+        plan: The model's memory plan with its reasons; empty if there is none.
+        unplanned: Why there is none, with advice; empty also where the model can't be found.
+    """
+
+    slot: str
+    title: str = ""
+    total: int = 0
+    free: int = 0
+    problem: str = ""
+    plan: str = ""
+    unplanned: str = ""
+
+
+async def check_torch(settings: Settings) -> tuple[Finding, Sequence[Finding], str]:
+    """Check PyTorch and its devices, the model's memory plan on each, and the upscaler, in a separate process."""
     seen = await _probe(settings)
-    plan = Finding("plan", True, text("cli.doctor.plan.none"))
     if isinstance(seen, Finding):
-        return seen, plan, ""
-    refused = seen.get("upscaler", "")
-    if "problem" in seen:
-        problem = f"PyTorch {seen['torch']}: {seen['problem']}"
-        return Finding("torch", False, problem, text("cli.doctor.device.do")), plan, refused
-    if "plan" in seen:
-        plan = Finding("plan", True, seen["plan"])
-    elif "unplanned" in seen:
-        # The engine's sentence includes the advice.
-        plan = Finding("plan", False, seen["unplanned"])
-    return Finding("torch", True, f"PyTorch {seen['torch']}, {seen['device']}"), plan, refused
+        return seen, (Finding("plan", True, text("cli.doctor.plan.none")),), ""
+    found = [DeviceCheck(**one) for one in seen["devices"]]
+    version, titles = f"PyTorch {seen['torch']}", [one.title for one in found if not one.problem]
+    if titles:
+        torch = Finding("torch", True, f"{version}, {', '.join(titles)}")
+    else:
+        torch = Finding("torch", False, f"{version}: {found[0].problem}", text("cli.doctor.device.do"))
+    return torch, [_plan(one) for one in found], seen.get("upscaler", "")
 
 
-async def _probe(settings: Settings) -> dict[str, str] | Finding:
+def _plan(one: DeviceCheck) -> Finding:
+    """Return the finding of a device's plan; where there are several devices, it has the slot's name and its memory."""
+    # The engine's sentences include the advice.
+    said = one.unplanned or one.plan or text("cli.doctor.plan.none")
+    if not one.slot:
+        return Finding("plan", not one.unplanned, said)
+    if one.problem:
+        return Finding(one.slot, False, one.problem)
+    memory = text("cli.doctor.plan.memory", total=f"{one.total / GIB:.1f}", free=f"{one.free / GIB:.1f}")
+    title = one.title.removeprefix(one.slot).strip()
+    return Finding(one.slot, not one.unplanned, f"{title}: {memory} {said}".removeprefix(": "))
+
+
+async def _probe(settings: Settings) -> dict[str, Any] | Finding:
     config = environment.engine_config(settings)
-    asked = (config.device, config.precision, config.model, config.models_dir, config.models_file, config.upscaler)
+    slots = await asyncio.to_thread(devices.slot_names, settings.device)
+    named = ",".join(slots) or config.device
+    asked = (named, config.precision, config.model, config.models_dir, config.models_file, config.upscaler)
     command = (sys.executable, "-P", "-m", "adapters.cli.probe", *asked)
     here = str(Path(__file__).parents[2])
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
@@ -99,7 +135,7 @@ async def _probe(settings: Settings) -> dict[str, str] | Finding:
     if process.returncode != 0:
         last = (err.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         return Finding("torch", False, last, text("cli.doctor.torch.do"))
-    seen: dict[str, str] = json.loads(out)
+    seen: dict[str, Any] = json.loads(out)
     return seen
 
 
@@ -341,14 +377,14 @@ async def _findings() -> AsyncIterator[Finding]:
     settings = app.core
     yield Finding("easel", True, await asyncio.to_thread(described))
     yield check_python()
-    torch_found, plan, refused = await check_torch(settings)
+    torch_found, plans, refused = await check_torch(settings)
     yield torch_found
     yield await asyncio.to_thread(check_model, settings)
     optional = [
         await asyncio.to_thread(check_edit_model, settings),
         await asyncio.to_thread(check_models, settings),
         await asyncio.to_thread(check_loras, settings),
-        plan,
+        *plans,
         await asyncio.to_thread(check_upscaler, settings, refused),
         await asyncio.to_thread(check_texts, settings),
     ]

@@ -31,7 +31,14 @@ HUB_VARIABLES = ("HF_ENDPOINT", "HF_TOKEN", "HF_HOME")
 """Variables of the hub's own library; taken from ``.env`` too."""
 
 OWN_PROBLEMS: Mapping[str, str] = MappingProxyType(
-    {"owner_ids": "cli.settings.owner_ids", "list": "cli.settings.list", "no_home": "cli.settings.no_home"}
+    {
+        "owner_ids": "cli.settings.owner_ids",
+        "list": "cli.settings.list",
+        "no_home": "cli.settings.no_home",
+        "device": "cli.settings.device",
+        "device_twice": "cli.settings.device_twice",
+        "devices_mixed": "cli.settings.devices_mixed",
+    }
 )
 """Sentences for the errors that Easel's own validators raise, by error type; pydantic words the others."""
 
@@ -137,11 +144,11 @@ def hub() -> dict[str, str]:
 
 
 def engine_config(chosen: Settings, model: str | None = None) -> EngineConfig:
-    """Return the engine's configuration; ``model`` replaces the settings' model."""
+    """Return an engine's configuration for one device, the first one that is named; ``model`` replaces the settings' model."""
     return EngineConfig(
         model=model or chosen.model,
         models_dir=str(chosen.data_dir / MODELS),
-        device=chosen.device,
+        device=chosen.device[0],
         precision=chosen.precision.value,
         models_file=str(chosen.data_dir / MODELS_FILE),
         lora_dir="" if chosen.lora_dir is None else str(chosen.lora_dir.absolute()),

@@ -33,12 +33,15 @@ from bot.provenance.facts import marking_rules
 from bot.provenance.inspector import Inspector, root_certificate
 from bot.provenance.sealing import Sealing, load_seal
 from bot.quotas.rules.terms import parse_terms
+from bot.settings import Settings
 from bot.storage import data_files
 from bot.storage.database import Database
 from bot.storage.preferences import refresh as refresh_preferences
 from bot.studio import Studio
 from engine.contract import Engine, EngineConfig, EngineError
-from engine.host.process_engine import ProcessEngine
+from engine.host import devices
+from engine.host.process_engine import Models, ProcessEngine
+from engine.multi_engine import MultiEngine
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 """Seconds until a platform that ended unexpectedly is restarted."""
@@ -109,15 +112,22 @@ class Easel:
                 self.dispatch.detach(service.name)
 
 
+def engine_of(settings: Settings) -> Engine:
+    """Return the engine of the settings: a process for each device. Blocking. Raises EngineError."""
+    configs = devices.config_of_each(environment.engine_config(settings), settings.device)
+    if len(configs) == 1:
+        return ProcessEngine(configs[0])
+    models = Models.read(configs[0])
+    return MultiEngine({config.slot: ProcessEngine(config, models=models) for config in configs})
+
+
 @asynccontextmanager
-async def opened(
-    app: AppSettings, make_engine: Callable[[EngineConfig], Engine] = ProcessEngine
-) -> AsyncIterator[Easel]:
+async def opened(app: AppSettings, make_engine: Callable[[EngineConfig], Engine] | None = None) -> AsyncIterator[Easel]:
     """Build everything, start it, and close it again in the opposite order.
 
     Args:
         app: The settings.
-        make_engine: Builds the engine; tests pass one without a device.
+        make_engine: Builds an engine of one device; None: ``engine_of`` builds the one of the settings.
 
     Raises:
         Refusal: The quota, the model, the database, the port, the classifier or the file of words can't be used.
@@ -129,7 +139,10 @@ async def opened(
     quota = parse_terms(settings.quota)
     try:
         # In a thread, since it reads the model's small files.
-        engine = await asyncio.to_thread(make_engine, environment.engine_config(settings))
+        if make_engine is None:
+            engine = await asyncio.to_thread(engine_of, settings)
+        else:
+            engine = await asyncio.to_thread(make_engine, environment.engine_config(settings))
     except EngineError as error:
         raise refusal_of(error) from None
     async with AsyncExitStack() as stack:

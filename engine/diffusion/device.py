@@ -19,8 +19,16 @@ class NoDevice(Exception):
     """The requested device is not available; the message is one sentence that says what to do."""
 
 
-def choose(requested: str) -> torch.device:
-    """Return the device for ``EASEL_DEVICE``; raises NoDevice."""
+def choose(requested: str, name: str = "") -> torch.device:
+    """Return a device.
+
+    Args:
+        requested: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
+        name: What ``EASEL_DEVICE`` calls it, where this process sees that card alone.
+
+    Raises:
+        NoDevice: There is no such device.
+    """
     if requested == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", 0)
@@ -30,7 +38,7 @@ def choose(requested: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise NoDevice(
-                f"EASEL_DEVICE is {requested}, but PyTorch sees {count} CUDA devices here: set it to auto or cpu, "
+                f"EASEL_DEVICE is {name or requested}, but PyTorch sees no such card here: set it to auto or cpu, "
                 "or install a PyTorch with CUDA and the card's driver."
             )
         return torch.device("cuda", device.index or 0)
@@ -39,9 +47,9 @@ def choose(requested: str) -> torch.device:
     return device
 
 
-def title(device: torch.device) -> str:
-    """Return the device's name for people."""
-    return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
+def title(device: torch.device, name: str = "") -> str:
+    """Return the device's name for people; it begins with ``name``, else with PyTorch's."""
+    return f"{name or device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else name or str(device)
 
 
 def memory(device: torch.device) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -57,13 +57,16 @@ class Loader:
     """Loads models on one device. Obeys ``engine.diffusion.model_manager.ModelLoader``.
 
     Args:
-        requested_device: ``EASEL_DEVICE``.
+        requested_device: See ``engine.diffusion.device.choose``.
         requested_precision: ``EASEL_PRECISION``.
         models_dir: Folder of downloaded models.
         compile_with: ``EASEL_COMPILE``; empty: not compiled.
         report: Called with the progress of a download.
         reserved: Bytes of the device that are reserved for something else.
         step_cache: ``EASEL_STEP_CACHE``.
+        slot: Id of the slot that the device is; empty where there is one device.
+        stay: Refuse a model that does not fit the card, where it would be drawn on the CPU.
+        turn: Held while a model is loaded: its weights pass through main memory, which may not hold two at the same time.
 
     Raises:
         LoadError: There is no such device.
@@ -76,15 +79,18 @@ class Loader:
     report: ProgressCallback
     reserved: int = 0
     step_cache: int = 1
+    slot: str = ""
+    stay: bool = False
+    turn: Callable[[], AbstractContextManager[object]] = nullcontext
     device: torch.device = field(init=False)
     title: str = field(init=False)
 
     def __post_init__(self) -> None:
         try:
-            self.device = devices.choose(self.requested_device)
+            self.device = devices.choose(self.requested_device, self.slot)
         except devices.NoDevice as e:
             raise LoadError(EngineError(str(e))) from e
-        self.title = devices.title(self.device)
+        self.title = devices.title(self.device, self.slot)
 
     @property
     def on_cpu(self) -> bool:
@@ -126,9 +132,10 @@ class Loader:
         try:
             found = self._find(spec)
             files.check(found.files)
-            device = probe.probe_device(self.device, self.reserved)
-            made = self._plan_for(spec, found.files, precision, device, stay=stay)
-            family = self._family(spec, found.files, made)
+            with self.turn():
+                device = probe.probe_device(self.device, self.reserved)
+                made = self._plan_for(spec, found.files, precision, device, stay=stay)
+                family = self._family(spec, found.files, made)
         except torch.AcceleratorError:
             raise
         except Exception as e:  # noqa: BLE001  # see above
@@ -275,8 +282,9 @@ class Loader:
             svdquant=svdquant.form_of_file(located.denoiser),
             stored=files.stored_weights(located),
         )
-        if stay and made.on == CPU != device.kind:
-            raise OutOfMemory(f"{spec.profile.title} does not fit the memory of {self.title} in {precision}.")
+        if (stay or self.stay) and made.on == CPU != device.kind:
+            how = f" in {precision}" if precision else ""
+            raise OutOfMemory(f"{spec.profile.title} does not fit the memory of {self.title}{how}.")
         return made
 
     def _stay_as_good(self, staying: Sequence[LoadedModel], made: Plan) -> bool:

@@ -33,12 +33,13 @@ from engine.contract import (
     TextTask,
     UnknownModel,
 )
-from engine.host import wire
+from engine.host import devices, wire
 from engine.host.child_process import ChildFailed, ChildProcess, child_environment, module_command
 from engine.host.connection import Connect, Connection
 from engine.host.frames import WireError
 from engine.host.supervision import EngineStatus, StepTimer, Timeouts
 from engine.hub.needs import needs_hub, ready
+from engine.spec import LoraSpec, ModelSpec
 
 SLOT = "0"
 """Id of the only slot."""
@@ -76,6 +77,39 @@ class _TextCall:
     text: asyncio.Future[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What the files of models say, which engines of several devices share.
+
+    Attributes:
+        specs: Models that recipes may name; the first is the default.
+        loras: LoRAs that recipes may name.
+        edit_model: Name of the model that serves edits when the default one can't; empty for none.
+    """
+
+    specs: tuple[ModelSpec, ...]
+    loras: tuple[LoraSpec, ...]
+    edit_model: str
+
+    @classmethod
+    def read(cls, config: EngineConfig) -> Models:
+        """Read small files, and the header of each LoRA; log what is left out.
+
+        Raises:
+            UnknownModel: ``config.model`` is no known model and no usable folder, ``config.edit_model`` no such one that
+                can edit, ``config.upscaler`` no file of weights, or a model for texts can't be used.
+        """
+        found = catalogue.logged(
+            config.model, config.models_dir, config.models_file, ready, edit_model=config.edit_model
+        )
+        if config.upscaler:
+            upscaler_file.check(Path(config.upscaler))
+        for setting, source in ((text_folder.TEXT, config.text_model), (text_folder.CAPTION, config.caption_model)):
+            if source:
+                text_folder.locate(setting, source, config.models_dir)
+        return cls(found.specs, lora_catalogue.loras(config.lora_dir, config.models_file), found.edit_model)
+
+
 class ProcessEngine:
     """Draws in a process that it starts, watches and starts again. Implements ``engine.contract.Engine``.
 
@@ -84,11 +118,10 @@ class ProcessEngine:
         timeouts: Limits of the supervision; tests make them short.
         command: How the child is started (``python -m engine.host.child``); tests put another program in its place.
         connect: Starts the process in another way, such as on another machine; None: as a child.
+        models: What ``Models.read`` returned for the configuration, where several engines share it; None: it is read.
 
     Raises:
-        UnknownModel: ``config.model`` is no known model and no usable folder, ``config.edit_model`` no such one that can
-            edit, ``config.upscaler`` no file of weights, or a model for texts can't be used. Reads small files, and the
-            header of each LoRA.
+        UnknownModel: As ``Models.read``.
     """
 
     def __init__(
@@ -97,32 +130,26 @@ class ProcessEngine:
         timeouts: Timeouts | None = None,
         command: Sequence[str] = COMMAND,
         connect: Connect | None = None,
+        models: Models | None = None,
     ) -> None:
-        found = catalogue.logged(
-            config.model, config.models_dir, config.models_file, ready, edit_model=config.edit_model
-        )
-        models = found.specs
-        if config.upscaler:
-            upscaler_file.check(Path(config.upscaler))
-        for setting, source in ((text_folder.TEXT, config.text_model), (text_folder.CAPTION, config.caption_model)):
-            if source:
-                text_folder.locate(setting, source, config.models_dir)
+        found = models or Models.read(config)
         own = bool(config.text_model)
-        self._profiles = tuple(replace(spec.profile, expands=spec.profile.expands or own) for spec in models)
+        self._profiles = tuple(replace(spec.profile, expands=spec.profile.expands or own) for spec in found.specs)
         self._can_describe = bool(config.caption_model)
         self._edit_model = found.edit_model
         self._names = frozenset(profile.name for profile in self._profiles)
-        loras = lora_catalogue.loras(config.lora_dir, config.models_file)
-        self._loras = tuple(spec.info for spec in loras)
-        self._setup = wire.Setup(models, replace(config, environment={}), loras)
+        self._loras = tuple(spec.info for spec in found.loras)
+        config = devices.seen_alone(config)
+        self._setup = wire.Setup(found.specs, replace(config, environment={}), found.loras)
         self._timeouts = timeouts or Timeouts()
         self._command = command
         self._connect = connect or self._start_child
-        self._environment = child_environment(config.environment, offline=not any(map(needs_hub, models)))
+        self._environment = child_environment(config.environment, offline=not any(map(needs_hub, found.specs)))
         self._tickets = itertools.count(1)
         self._calls: dict[int, _PaintCall] = {}
         self._texts: dict[int, _TextCall] = {}
-        self._status = EngineStatus(self._profiles[0].name)
+        self._name = f"device {config.slot}" if config.devices > 1 else "device"
+        self._status = EngineStatus(self._profiles[0].name, config.slot if config.devices > 1 else "")
         self._timer = StepTimer()
         self._sizes: dict[tuple[str, int, int], int] = {}
         self._child: Connection | None = None
@@ -381,7 +408,7 @@ class ProcessEngine:
 
     async def _start_child(self) -> Connection:
         return await ChildProcess.start(
-            self._command, self._environment, wire.CODEC, name="device", closing=self._timeouts.closing
+            self._command, self._environment, wire.CODEC, name=self._name, closing=self._timeouts.closing
         )
 
     async def _run_child(self) -> wire.Broken | ChildFailed:
@@ -412,7 +439,7 @@ class ProcessEngine:
             return e
         except WireError as e:
             child.kill()
-            return ChildFailed(f"The device's process sent something that is not a message ({e}) and was ended.")
+            return ChildFailed(f"The {self._name}'s process sent something that is not a message ({e}) and was ended.")
         finally:
             self._child = None
             await child.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ from engine.diffusion.decoding import side_stream
 from engine.diffusion.device import BusyTimer
 from engine.diffusion.executor import StepExecutor
 from engine.diffusion.image_encoder import ImageEncoder
+from engine.diffusion.load_turn import LoadTurn
 from engine.diffusion.loader import Loader, warm_recipe, warm_references
 from engine.diffusion.lora_library import LoraLibrary
 from engine.diffusion.model_manager import LoadedModel, LoadError, ModelManager
@@ -61,6 +63,9 @@ class Worker:
             report_download,
             reserved=_upscaler_bytes(config),
             step_cache=config.step_cache,
+            slot=config.slot,
+            stay=config.devices > 1,
+            turn=_load_turn(config, send),
         )
         loads = _LoadReporter(send, loader)
         self._texts = TextModels(config, loader.device, lambda: send(wire.Heartbeat()))
@@ -166,6 +171,13 @@ class Worker:
         self._send(
             wire.ImageReady(ticket, image, self._loader.memory(), self._busy_timer.seconds, warm_seconds, encoded)
         )
+
+
+def _load_turn(config: EngineConfig, send: Send) -> Callable[[], AbstractContextManager[object]]:
+    """Return what is held while a model is loaded: of several devices, one loads at a time."""
+    if config.devices == 1:
+        return nullcontext
+    return LoadTurn(Path(config.models_dir), lambda: send(wire.Heartbeat())).held
 
 
 def _upscaler_bytes(config: EngineConfig) -> int:

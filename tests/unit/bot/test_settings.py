@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from adapters.cli.environment import OWN_PROBLEMS
 from adapters.discord.settings import DiscordSettings
 from adapters.platform import ChatSettings
 from adapters.telegram.settings import TelegramSettings
@@ -84,3 +85,51 @@ def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(ValidationError) as refused:
         Settings.load(env)
     assert refused.value.errors()[0]["type"] == "no_home"
+
+
+@pytest.mark.parametrize(
+    ("written", "devices"),
+    [
+        ("auto", ("auto",)),
+        ("cuda", ("cuda",)),
+        ("cuda:1", ("cuda:1",)),
+        ("mps", ("mps",)),
+        ("cuda:1, cuda:0", ("cuda:1", "cuda:0")),
+        ("cuda,cuda:1", ("cuda:0", "cuda:1")),
+        ('["cuda:0","cuda:3"]', ("cuda:0", "cuda:3")),
+        ("cpu,cpu", ("cpu", "cpu")),
+    ],
+)
+def test_devices_are_one_or_several_of_a_kind(
+    monkeypatch: pytest.MonkeyPatch, written: str, devices: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("EASEL_DEVICE", written)
+    assert Settings.load(None).device == devices
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("", "device"),
+        ("gpu", "device"),
+        ("cuda:", "device"),
+        ("cuda:-1", "device"),
+        ("cuda:0,rocm", "device"),
+        ("cuda:1,cuda:1", "device_twice"),
+        ("cuda,cuda:0", "device_twice"),
+        ("cuda:1,cuda:01", "device_twice"),
+        ("cuda:0,cpu", "devices_mixed"),
+        ("auto,cuda:1", "devices_mixed"),
+        ("auto,auto", "devices_mixed"),
+        ("mps,mps", "devices_mixed"),
+    ],
+)
+def test_devices_that_can_t_draw_together_are_refused(
+    monkeypatch: pytest.MonkeyPatch, written: str, problem: str
+) -> None:
+    monkeypatch.setenv("EASEL_DEVICE", written)
+    with pytest.raises(ValidationError) as refused:
+        Settings.load(None)
+    (error,) = refused.value.errors()
+    assert (error["loc"], error["type"]) == (("device",), problem)
+    assert problem in OWN_PROBLEMS

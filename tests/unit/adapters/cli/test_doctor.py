@@ -133,7 +133,9 @@ async def test_the_upscaler_is_loaded_once_to_see_what_it_is(
     monkeypatch.setenv("PYTHONPATH", str(library))
 
     async def said(path: Path | None) -> tuple[bool, str]:
-        torch, plan, refused = await doctor.check_torch(settings.model_copy(update={"upscaler": path, "model": "demo"}))
+        torch, (plan,), refused = await doctor.check_torch(
+            settings.model_copy(update={"upscaler": path, "model": "demo"})
+        )
         assert torch.ok
         return plan.ok, refused
 
@@ -168,3 +170,17 @@ def test_what_files_say_and_whether_they_are_signed(settings: Settings, monkeypa
     wanted = doctor.check_provenance(settings.model_copy(update={"provenance_c2pa": SealMode.ON}))
     assert not wanted.ok
     assert "--force" in wanted.advice
+
+
+def _plan_of(**found: object) -> doctor.Finding:
+    return doctor._plan(doctor.DeviceCheck(**{"slot": "cuda:1", **found}))  # type: ignore[arg-type]  # as from JSON
+
+
+def test_each_of_several_cards_has_a_line_of_its_own() -> None:
+    fits = _plan_of(title="cuda:1 NVIDIA X", total=24 * 2**30, free=20 * 2**30, plan="Weights in bf16.")
+    assert (fits.name, fits.ok) == ("cuda:1", True)
+    assert fits.found == "NVIDIA X: 24.0 GB, of which 20.0 GB are free. Weights in bf16."
+    small = _plan_of(title="cuda:1 NVIDIA X", total=2**30, free=2**30, unplanned="It does not fit.")
+    assert (small.ok, "It does not fit." in small.found) == (False, True)
+    gone = _plan_of(problem="PyTorch sees no such card here.")
+    assert (gone.name, gone.ok, gone.found) == ("cuda:1", False, "PyTorch sees no such card here.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,6 +11,10 @@ import pytest
 
 from adapters.cli import wiring
 from adapters.cli.wiring import Easel
+from bot.settings import Settings
+from engine.contract import Engine
+from engine.host.process_engine import ProcessEngine
+from engine.multi_engine import MultiEngine
 
 
 class Falling:
@@ -59,3 +64,13 @@ async def test_a_platform_that_falls_over_is_a_problem_and_is_run_again(monkeypa
     assert [problem for problem in parts.problems if problem and "discord" in problem] != []
     stop.set()
     assert await asyncio.wait_for(run, 10) == 0
+
+
+def test_each_device_has_a_process_and_a_single_one_is_that_process(tmp_path: Path) -> None:
+    def slots(*devices: str) -> tuple[type[Engine], list[str]]:
+        engine = wiring.engine_of(Settings(_env_file=None, data_dir=tmp_path, device=devices))
+        return type(engine), [slot.id for slot in engine.slots()]
+
+    assert slots("cpu")[0] is ProcessEngine
+    assert slots("cpu", "cpu") == (MultiEngine, ["cpu:0", "cpu:1"])
+    assert slots("cuda:2", "cuda:0") == (MultiEngine, ["cuda:2", "cuda:0"])
