@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from bot.core.preferences import RecipeRule
+
 MAX_IDLE_MINUTES = 366 * 24 * 60
 """Longest EASEL_IDLE_UNLOAD: a year. Threads can't wait for much longer than 200 years."""
 
@@ -35,14 +37,6 @@ class Precision(StrEnum):
     INT8 = "int8"
     NF4 = "nf4"
     FP32 = "fp32"
-
-
-class RecipeRule(StrEnum):
-    """Which files tell the prompt, the seed and the settings."""
-
-    PUBLIC = "public"
-    ALWAYS = "always"
-    NEVER = "never"
 
 
 class SealMode(StrEnum):

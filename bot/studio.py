@@ -33,7 +33,7 @@ from bot.core.messages import Address, EventRef
 from bot.core.people import Account, Actor, Place
 from bot.core.pictures import FittedParameters, Picture, PictureFile, ReadParameters
 from bot.core.ports import Backlog, Clock, QueueLoad, QueuePosition, Surface
-from bot.core.preferences import Preferences
+from bot.core.preferences import Preferences, RecipeRule
 from bot.core.quotas import Limit, QuotaStatus, RuleTerms
 from bot.core.requests import DrawForm, PictureSource, steps_of
 from bot.core.texts import shown
@@ -792,6 +792,10 @@ class Studio:
             return (await self._shown(result.new)).card
         assert result.card is not None, f"{invocation.command.name} has no answer"
         return result.card
+
+    def recipe_rule(self, actor: Actor) -> RecipeRule:
+        """Return how much of somebody's requests their picture files may tell, as they have chosen."""
+        return self._ctx.preferences.recipe_rule(actor)
 
     async def suggest(
         self, actor: Actor, place: Place, arg: Arg, typed: str, *, given: Mapping[str, str]

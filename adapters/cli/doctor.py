@@ -24,9 +24,10 @@ from adapters.cli.version import described
 from adapters.platform import CatalogueMessage, CheckContext, ConfiguredPlatform
 from bot.core.access import guarded
 from bot.core.errors import BadInput
+from bot.core.preferences import RecipeRule
 from bot.maintenance import store
 from bot.provenance.sealing import load_seal
-from bot.settings import RecipeRule, SealMode, Settings
+from bot.settings import SealMode, Settings
 from bot.storage import data_files
 from bot.storage.data_files import MIN_FREE_BYTES
 from engine import catalogue, lora_catalogue, models_file, text_folder, upscaler_file

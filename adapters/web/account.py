@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from aiohttp import web
 from pydantic import Field
@@ -19,6 +20,7 @@ from adapters.web.routes import Role, Route
 from adapters.web.settings import WebSettings
 from adapters.web.sign_in import PasskeyBody
 from bot.commands.model import Invocation
+from bot.core.cards import Card
 from bot.core.errors import BadInput, NotAllowed
 from bot.core.sign_in import ApiKey, Identity, SignInMethod
 from bot.studio import Studio
@@ -51,6 +53,12 @@ class LinkBody(Body):
     """A code that /link gave in a chat."""
 
     code: str = Field(min_length=1, max_length=40)
+
+
+class FilesBody(Body):
+    """How much of one's requests picture files tell; ``always`` leaves it to the operator."""
+
+    recipe: Literal["always", "public", "never"]
 
 
 class InvitationBody(Body):
@@ -93,6 +101,7 @@ class AccountHandlers:
             Route("POST", "/api/account/keys", self.create_own_key, Role.MEMBER),
             Route("POST", "/api/account/keys/revoke", self.revoke_own_key, Role.MEMBER),
             Route("POST", "/api/account/link", self.link, Role.MEMBER),
+            Route("POST", "/api/account/files", self.set_files, Role.MEMBER),
             Route("GET", "/api/invitations", self.invitations, Role.OWNER),
             Route("POST", "/api/invitations", self.invite, Role.OWNER),
             Route("POST", "/api/invitations/withdraw", self.withdraw, Role.OWNER),
@@ -146,6 +155,7 @@ class AccountHandlers:
                 "method": identity.method.value,
                 "role": role_of(identity).name.lower(),
                 "place": identity.admin_of is not None,
+                "recipe": self._studio.recipe_rule(identity.actor).value,
                 "login": "",
                 "sessions": [],
                 "passkeys": [],
@@ -222,11 +232,22 @@ class AccountHandlers:
     async def link(self, request: web.Request) -> web.Response:
         """Join the account with that of a chat, by the code that /link gave there."""
         _own(request)
-        body, actor = await self._bodies.json(request, LinkBody), actor_of(request)
-        ref = ref_of(actor, str(uuid.uuid4()), "")
-        command = self._studio.commands.by_name["link"]
-        card = await self._studio.command(Invocation(actor, place_of(request), command, ref, {"code": body.code}))
+        body = await self._bodies.json(request, LinkBody)
+        card = await self._command(request, "link", {"code": body.code})
         return web.json_response({"card": card_json(card)})
+
+    async def set_files(self, request: web.Request) -> web.Response:
+        """Set how much of one's requests picture files tell, as ``/settings`` in a chat does."""
+        body = await self._bodies.json(request, FilesBody)
+        await self._command(request, "settings", {"recipe": body.recipe})
+        return web.json_response({})
+
+    async def _command(self, request: web.Request, name: str, args: dict[str, str]) -> Card:
+        actor = actor_of(request)
+        ref = ref_of(actor, str(uuid.uuid4()), "")
+        return await self._studio.command(
+            Invocation(actor, place_of(request), self._studio.commands.by_name[name], ref, args)
+        )
 
     async def invitations(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
         """Return the invitations that are still valid."""

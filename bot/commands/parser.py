@@ -41,6 +41,9 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "频道": ("channel",),
     "所有人": ("everyone",),
     "管理员": ("admins",),
+    "公开": ("public",),
+    "从不": ("never",),
+    "总是": ("always",),
 }
 # The owners' verbs were subcommands of ``easel`` before.
 _MOVED = frozenset({"easel service", "easel waiting", "easel allow", "easel refuse"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
 
@@ -19,7 +20,20 @@ DEFAULTS = "defaults"
 RIGHTS = "rights"
 """Option of a place: who may use what, by ``model:NAME`` and ``lora:NAME``."""
 
+RECIPE = "recipe"
+"""Option of a person: a RecipeRule for the files of their requests."""
+
+
+class RecipeRule(StrEnum):
+    """Which files tell the prompt, the seed and the settings: all, those of requests that are not private, or none."""
+
+    PUBLIC = "public"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 Options = Mapping[str, object]
+_RULES = frozenset(rule.value for rule in RecipeRule)
 _NOTHING: Options = MappingProxyType({})
 
 
@@ -52,6 +66,11 @@ class Preferences:
     def of_person(self, actor: Actor) -> Options:
         """Return what somebody has set."""
         return self._people.get((actor.platform, actor.user_id), _NOTHING)
+
+    def recipe_rule(self, actor: Actor) -> RecipeRule:
+        """Return what somebody has chosen for the files of their requests; ALWAYS where they leave it to the operator."""
+        chosen = self.of_person(actor).get(RECIPE)
+        return RecipeRule(chosen) if chosen in _RULES else RecipeRule.ALWAYS
 
     def of_place(self, place: Place) -> Options:
         """Return the defaults and rights of a place; nothing in direct messages."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 
+from bot.core.preferences import RecipeRule
 from bot.core.texts import fold
 from engine.contract import SECOND_ORDER, LoraInfo, LoraRequest, Profile, Range, Recipe
 
@@ -172,6 +173,7 @@ class DrawRequest:
         clip_skip: Last layers of CLIP that are left out, as A1111 counts; 0 for the model's own.
         control: Kind of the control picture, which ``image`` is then; empty for none.
         control_weight: How strongly the control picture counts, 0 to 2.
+        recipe_rule: How much of it its files may tell, as far as the operator allows it.
     """
 
     prompt: str
@@ -199,6 +201,7 @@ class DrawRequest:
     clip_skip: int = 0
     control: str = ""
     control_weight: float = 1.0
+    recipe_rule: RecipeRule = RecipeRule.ALWAYS
 
     @property
     def seen_pixels(self) -> int:

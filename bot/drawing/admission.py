@@ -28,6 +28,7 @@ from bot.moderation import checks
 from bot.moderation import store as moderation_rows
 from bot.observability.log_context import job_context
 from bot.places.options import PAUSED
+from bot.provenance.facts import narrower
 from bot.quotas import usage
 from bot.quotas.store import ledger
 from bot.quotas.store import rules as rule_rows
@@ -221,6 +222,9 @@ async def admit(
     """
     if await data_files.free_bytes(ctx.pictures) < data_files.MIN_FREE_BYTES:
         raise Unavailable("unavailable.disk_full")
+    # What a button makes of another's request keeps their choice too: it has their prompt.
+    rule = narrower(request.recipe_rule, ctx.preferences.recipe_rule(actor))
+    request = replace(request, recipe_rule=rule)
     async with recorded_refusals(ctx, actor, place, ref, request):
         return await _store_and_queue(
             ctx, _Admission(actor, place, request, ref, parent_id, files, pressed, made_by, replaces)

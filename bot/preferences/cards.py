@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bot.cards.i18n import text
 from bot.core.cards import Button, ButtonPress, Card, Fact, Tone
+from bot.core.preferences import RECIPE
 from bot.core.texts import shown
 
 SETTINGS = "settings"
@@ -43,7 +44,7 @@ def settings_card(values: Mapping[str, str], names: Sequence[str], locale: str, 
 
 
 def _value(name: str, value: str, locale: str) -> str:
-    return text(locale, f"choice.{value}") if name in {"private", "language"} else value
+    return text(locale, f"choice.{value}") if name in {"private", "language", RECIPE} else value
 
 
 def defaults_card(place: Mapping[str, str], channel: Mapping[str, str], locale: str, *, changed: bool) -> Card:

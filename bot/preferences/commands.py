@@ -11,7 +11,7 @@ from bot.context import AppContext
 from bot.core.cards import Button, ButtonPress, Card
 from bot.core.errors import BadInput, NotAllowed
 from bot.core.forms import Form
-from bot.core.preferences import DEFAULTS, RIGHTS, defaults_of_channel
+from bot.core.preferences import DEFAULTS, RECIPE, RIGHTS, RecipeRule, defaults_of_channel
 from bot.core.requests import DrawForm
 from bot.core.texts import clean, shown
 from bot.drawing.argument_fields import NONE, choices_of, field_of, read_fields
@@ -36,6 +36,13 @@ OWN = (
     _STYLE,
     Arg("private", ArgType.SWITCH, required=False, named=True),
     Arg("language", ArgType.CHOICE, required=False, named=True, choices=("en", "zh_cn")),
+    Arg(
+        RECIPE,
+        ArgType.CHOICE,
+        required=False,
+        named=True,
+        choices=(RecipeRule.ALWAYS, RecipeRule.PUBLIC, RecipeRule.NEVER),
+    ),
 )
 """What a person can set for themselves. Their order is in the buttons of cards: add at the end only."""
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from bot.core.inspection import COMPOSITE, TRAINED
+from bot.core.preferences import RecipeRule
 from bot.core.requests import DrawRequest
 from bot.provenance import a1111
-from bot.settings import RecipeRule, Settings
+from bot.settings import Settings
 from bot.storage import data_files
 from engine.contract import Image, Profile, Recipe
 
@@ -67,6 +68,11 @@ class Facts:
     aigc_producer: str = ""
 
 
+def narrower(one: RecipeRule, other: RecipeRule) -> RecipeRule:
+    """Return the rule by which files tell less."""
+    return min(one, other, key=(RecipeRule.NEVER, RecipeRule.PUBLIC, RecipeRule.ALWAYS).index)
+
+
 def facts_of(
     request: DrawRequest, recipe: Recipe, image: Image, profile: Profile | None, rules: MarkingRules, *, drawn_at: float
 ) -> Facts:
@@ -81,7 +87,8 @@ def facts_of(
         drawn_at: Unix seconds.
     """
     title = recipe.model if profile is None else profile.title
-    told = rules.recipe is RecipeRule.ALWAYS or (rules.recipe is RecipeRule.PUBLIC and not request.private)
+    rule = narrower(rules.recipe, request.recipe_rule)
+    told = rule is RecipeRule.ALWAYS or (rule is RecipeRule.PUBLIC and not request.private)
     return Facts(
         source_type=COMPOSITE if _has_own_pictures(request) else TRAINED,
         system=title,

@@ -186,6 +186,27 @@ function Lines({ card }) {
     ${card.facts.map((fact) => html`<p key=${fact.label} class="about">${fact.label}: ${fact.value}</p>`)}`;
 }
 
+/** How much of their requests this person's picture files tell. */
+function Files({ recipe, changed }) {
+  const [said, setSaid] = useState(null);
+  const choose = async ({ target }) => {
+    try {
+      await send("/api/account/files", { recipe: target.value });
+      setSaid({ text: say("files.done") });
+      await changed();
+    } catch (error) {
+      setSaid({ text: error.message, wrong: true });
+    }
+  };
+  return html`<${Part} name="files" about=${say("files.about")}>
+    <div class="account-form"><label for="files-recipe">${say("files.recipe")}</label>
+      <select id="files-recipe" value=${recipe} onChange=${choose}>
+        ${["always", "public", "never"].map((rule) => html`<option key=${rule} value=${rule}>${say(`files.${rule}`)}</option>`)}
+      </select>
+      ${said && html`<p class=${said.wrong ? "gate-problem" : ""} role=${said.wrong ? "alert" : "status"}>${said.text}</p>`}</div>
+  <//>`;
+}
+
 /** The server or group whose admin asked for a link there. */
 function Place({ place, changed }) {
   const set = (state) => async () => { await send("/api/place/state", { state }); await changed(); };
@@ -219,6 +240,7 @@ function Account() {
       <h1>${found.name || say("title")}</h1>
       <p class="about">${say(`role.${found.role}`)} · ${say(`method.${found.method}`)}</p>
       ${!session && html`<p>${say("without")}</p>`}
+      <${Files} recipe=${found.recipe} changed=${refresh} />
       ${session && html`<${Sessions} sessions=${found.sessions} changed=${refresh} />`}
       ${session && found.login && html`<${Password} login=${found.login} changed=${refresh} />`}
       ${session && html`<${Passkeys} passkeys=${found.passkeys} may=${found.may_add_passkey} changed=${refresh} />`}

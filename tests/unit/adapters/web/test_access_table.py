@@ -50,6 +50,7 @@ EXPECTED = {
         GET /
         GET /account
         GET /api/account
+        POST /api/account/files
         POST /api/account/keys
         POST /api/account/keys/revoke
         POST /api/account/link

@@ -116,3 +116,14 @@ async def test_the_root_certificate_is_there_for_anybody(app: WebHarness) -> Non
     async with app.client.get("/provenance/root.pem") as response:
         assert (response.status, await response.read()) == (200, b"-----BEGIN CERTIFICATE-----")
         assert response.headers["Content-Disposition"] == 'attachment; filename="root.pem"'
+
+
+async def test_the_account_says_what_its_files_may_tell_and_later_requests_keep_it(app: WebHarness) -> None:
+    for recipe, told in (("never", None), ("public", "Easel"), ("always", "Easel")):
+        assert (await app.post("/api/account/files", {"recipe": recipe}))[0] == 200
+        assert (await app.get("/api/account"))[1]["recipe"] == recipe
+        _, answer = await inspect(app, await drawn_file(app, prompt="a secret garden"))
+        assert (answer["marked"], answer["tool"]) == (True, told)
+        assert (answer["prompt"] == "a secret garden") is (told is not None)
+    status, answer = await app.post("/api/account/files", {"recipe": "more"})
+    assert (status, error_of(answer)[0]) == (400, "refusal.web.body")

@@ -16,15 +16,16 @@ from bot.core.cards import ButtonPress, Card
 from bot.core.errors import BadInput, NotAllowed
 from bot.core.forms import Form
 from bot.core.people import Actor, Place
-from bot.core.preferences import Preferences
+from bot.core.preferences import Preferences, RecipeRule
 from bot.core.requests import DrawForm, DrawRequest
 from bot.drawing.admission import draw
+from bot.drawing.job_actions import reroll
 from bot.features import COMMANDS
 from bot.preferences.commands import OWN
 from bot.privacy.deletion import forget
 from bot.privacy.store import exports
 from bot.runner import run
-from bot.storage import people, preferences
+from bot.storage import jobs, people, preferences
 from engine.contract import LoraInfo
 from engine.families.z_image.spec import demo
 from tests.unit.bot.conftest import ADA, ALONE, BOB, HERE, THERE, World, ref
@@ -108,6 +109,32 @@ async def test_what_could_not_be_drawn_is_not_stored(world: World, line: str, ke
         await typed(world, line)
     assert refused.value.key == key
     assert await world.count("person_options") == 0
+
+
+async def test_the_choice_of_what_files_tell_holds_for_later_requests_and_what_others_make_of_them(
+    world: World,
+) -> None:
+    card = await typed(world, "settings recipe 从不")
+    assert facts(card) == {"Prompt in files": "In no file"}
+    job = await draw(world.ctx, ADA, HERE, DrawForm("a cat"), ref("asked"))
+    assert job.request.recipe_rule is RecipeRule.NEVER
+    await world.paint(job.id)
+    # Bob's variation has Ada's prompt; what Bob asks himself does not.
+    again = await reroll(world.ctx, BOB, HERE, ButtonPress("reroll", job.id), ref("pressed"))
+    assert again.request.recipe_rule is RecipeRule.NEVER
+    assert (await drawn(world, "of his own", BOB)).recipe_rule is RecipeRule.ALWAYS
+    # Bob may tell less than Ada, never more.
+    await typed(world, "settings recipe always")
+    await typed(world, "settings recipe public", BOB)
+    later = await draw(world.ctx, ADA, HERE, DrawForm("a dog"), ref("later"))
+    assert later.request.recipe_rule is RecipeRule.ALWAYS
+    await world.paint(later.id)
+    pressed = await reroll(world.ctx, BOB, HERE, ButtonPress("reroll", later.id), ref("pressed again"))
+    assert pressed.request.recipe_rule is RecipeRule.PUBLIC
+    async with world.ctx.db.read() as tx:
+        stored = await jobs.get(tx, pressed.id)
+    assert stored is not None
+    assert stored.request == pressed.request
 
 
 async def test_a_model_for_others_is_nobody_elses_setting(world: World) -> None:

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image as Pillow
 
 from bot.core.inspection import COMPOSITE, TRAINED
+from bot.core.preferences import RecipeRule
 from bot.core.requests import DrawRequest
 from bot.provenance.facts import MarkingRules, facts_of
 from bot.provenance.marks import Marker
-from bot.settings import RecipeRule
 from engine.contract import Image, Recipe
 
 PROMPT = "a secret garden 秘密花园"
@@ -43,6 +43,21 @@ def test_the_recipe_is_told_by_rule(rule: RecipeRule, private: bool, told: bool)
     request = request_of(private=private)
     facts = facts_of(request, RECIPE, image(), None, MarkingRules(recipe=rule), drawn_at=0)
     assert (bool(facts.parameters), bool(facts.prompt)) == (told, told)
+
+
+@pytest.mark.parametrize("operator", RecipeRule)
+@pytest.mark.parametrize("own", RecipeRule)
+@pytest.mark.parametrize("private", [False, True])
+def test_people_may_tell_less_than_the_operator_and_never_more(
+    operator: RecipeRule, own: RecipeRule, private: bool
+) -> None:
+    def told(rule: RecipeRule, recipe_rule: RecipeRule) -> bool:
+        request = request_of(private=private, recipe_rule=recipe_rule)
+        return bool(facts_of(request, RECIPE, image(), None, MarkingRules(recipe=rule), drawn_at=0).parameters)
+
+    # Each rule alone must allow it.
+    both = told(operator, RecipeRule.ALWAYS) and told(RecipeRule.ALWAYS, own)
+    assert told(operator, own) is both
 
 
 def test_the_file_of_a_private_job_has_no_word_of_the_request() -> None:
