@@ -101,8 +101,7 @@ class MessageSync:
             RetryLater: The chat must be left alone for a while.
             Exception: Any other fault; try again later.
         """
-        async with self._db.read() as tx:
-            item = await load_item(tx, message_id)
+        item = await self._db.run_read(lambda tx: load_item(tx, message_id))
         if item is None:
             return 0
         with job_context(None if item.job is None else item.job.id), self._traced(item):
@@ -137,8 +136,8 @@ class MessageSync:
 
     async def settle(self, job_id: int) -> None:
         """Make a painted job delivered if none of its messages is left to show (the page's jobs have none)."""
-        async with self._db.write() as tx:
-            await settle_job(tx, job_id, now=self._clock.now())
+        now = self._clock.now()
+        await self._db.run_write(lambda tx: settle_job(tx, job_id, now=now))
 
     def mark_maybe_final(self, message_ids: Iterable[int]) -> None:
         """At start: the process before may have shown the final card of these messages."""
@@ -499,10 +498,8 @@ class MessageSync:
                 return  # progress is not worth a durable write
 
         async def write() -> bool:
-            async with self._db.write() as tx:
-                return await record_shown(
-                    tx, item, address, digest, now=self._clock.now(), apart=private_address(message.address)
-                )
+            now, apart = self._clock.now(), private_address(message.address)
+            return await self._db.run_write(lambda tx: record_shown(tx, item, address, digest, now=now, apart=apart))
 
         # The platform's answer is known here alone.
         more = await persist(write, self._clock)

@@ -203,22 +203,23 @@ class Completion:
         seconds = sum(done.info.seconds for done in active.done.values())
 
         async def write() -> bool:
-            now = self._clock.now()
-            async with self._db.write() as tx:
-                moved = await jobs.move(
-                    tx, active.job.id, JobState.RUNNING, state, now=now, error=error, seconds=seconds or None
-                )
-                if not moved:
-                    return False
-                repeated = await _repeated(tx, active)
-                for index, done in sorted(active.done.items()):
-                    changes = job_actions.setup_changes(repeated[index], done.info) if index in repeated else ()
-                    info = replace(done.info, notes=(*done.info.notes, *changes))
-                    await pictures.add(tx, replace(done, info=info), now=now)
-                if active.done:
-                    await history_rows.index_job(tx, active.job)
-                await ledger.settle(tx, active.job.id, painted=len(active.done), now=now)
-                return True
+            return await self._db.run_write(partial(outcome, self._clock.now()))
+
+        async def outcome(now: float, tx: Tx) -> bool:
+            moved = await jobs.move(
+                tx, active.job.id, JobState.RUNNING, state, now=now, error=error, seconds=seconds or None
+            )
+            if not moved:
+                return False
+            repeated = await _repeated(tx, active)
+            for index, done in sorted(active.done.items()):
+                changes = job_actions.setup_changes(repeated[index], done.info) if index in repeated else ()
+                info = replace(done.info, notes=(*done.info.notes, *changes))
+                await pictures.add(tx, replace(done, info=info), now=now)
+            if active.done:
+                await history_rows.index_job(tx, active.job)
+            await ledger.settle(tx, active.job.id, painted=len(active.done), now=now)
+            return True
 
         if await persist(write, self._clock, partial(self._live.set_stalled, active.job.id)):
             self._metrics.jobs.labels(state.value).inc()

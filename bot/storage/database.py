@@ -12,14 +12,17 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import aiosqlite
 
 from bot.core.errors import Unavailable
 from bot.core.waits import shield
 from bot.storage import backup, data_files, migrate
+from bot.storage.connection import Body, Connection
 from bot.storage.migrate import Migration
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -224,10 +227,11 @@ class Database:
     """An open database. ``open`` opens it; ``close`` closes it, as does leaving it as an async context manager.
 
     ``write`` and ``read`` yield a transaction for the functions of the stores. A task must not nest ``write`` in
-    ``write``, nor ``read`` in ``read``: it would deadlock.
+    ``write``, nor ``read`` in ``read``: it would deadlock. ``run_write`` and ``run_read`` are for transactions that come
+    often: their bodies run in the database's thread.
     """
 
-    def __init__(self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection, version: int) -> None:
+    def __init__(self, path: Path, writer: Connection, reader: Connection, version: int) -> None:
         self.path = path
         self.version = version
         """Number of the last applied migration."""
@@ -258,7 +262,7 @@ class Database:
             await asyncio.to_thread(_make, path)
         except OSError as e:
             raise Unavailable("unavailable.database.unwritable", path=str(path)) from e
-        opened: list[aiosqlite.Connection] = []
+        opened: list[Connection] = []
         try:
             writer = await _connect(path, busy_seconds, opened)
             await _use_wal(writer, busy_seconds)
@@ -328,6 +332,39 @@ class Database:
                 # Also after BEGIN or COMMIT was cancelled or has failed: the connection's thread runs statements in
                 # order, so this runs after them. Without an open transaction it does nothing.
                 await shield(self._reader.rollback())
+                self._explain(e)
+                raise
+
+    async def run_write(self, body: Body[T]) -> T:
+        """Run a body in a writing transaction, as ``write``, in the database's thread; see ``Connection.run``.
+
+        Raises:
+            Unavailable: As ``write``.
+            RuntimeError: The body has awaited something else than the transaction; nothing is written.
+        """
+        async with self.write():
+            return await self._writer.run(body)
+
+    async def run_read(self, body: Body[T]) -> T:
+        """Run a body in a reading transaction, as ``read``, in the database's thread; see ``Connection.run``.
+
+        Raises:
+            Unavailable: As ``read``.
+            RuntimeError: The body has awaited something else than the transaction.
+        """
+
+        async def whole(tx: Tx) -> T:
+            await tx.execute_fetchall("BEGIN")
+            try:
+                return await body(tx)
+            finally:
+                # It has written nothing.
+                await tx.rollback()
+
+        async with self._reading:
+            try:
+                return await self._reader.run(whole)
+            except BaseException as e:
                 self._explain(e)
                 raise
 
@@ -437,9 +474,9 @@ async def _copied_first(path: Path, known: int) -> None:
         log.info("the database is migrated to this version; %s is a copy of the old one", made.name)
 
 
-async def _connect(path: Path, busy_seconds: float, opened: list[aiosqlite.Connection]) -> aiosqlite.Connection:
-    # isolation_level None: this module begins and ends transactions explicitly.
-    connection = await aiosqlite.connect(path, isolation_level=None, timeout=busy_seconds)
+async def _connect(path: Path, busy_seconds: float, opened: list[Connection]) -> Connection:
+    connection = Connection(path, busy_seconds)
+    await connection
     opened.append(connection)
     return connection
 
