@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from pydantic_core import from_json
@@ -117,6 +118,7 @@ def _controlnet(recipe: Recipe) -> str:
     return f"Module: {module}, Model: {recipe.control}, Weight: {weight}, Resize Mode: Crop and Resize, Control Mode: Balanced"
 
 
+@cache
 def easel_version() -> str:
     """Return the installed version; ``0`` if Easel is not installed."""
     try:

@@ -28,6 +28,12 @@ _QUALITIES = (75, 60, 45, 30, 15)
 _WAITING = 256
 """Most pictures that wait; of further ones, thumbnails are made when they are asked for."""
 
+_REST = 9.0
+"""After each picture, ``run`` makes none for this many times as long as its thumbnails took: at most a tenth of a core."""
+
+_LONGEST_REST = 2.0
+"""Longest such rest, in seconds: a slow disk takes no processor time."""
+
 _AT_ONCE = 2
 """Most thumbnails that are made at the same time for those who ask."""
 
@@ -90,17 +96,23 @@ class Thumbnails:
         self._wake.set()
 
     async def run(self) -> None:
-        """Make the thumbnails of stored pictures until cancelled, and wait for those that have been begun."""
+        """Make the thumbnails of stored pictures until cancelled, and wait for those that have been begun.
+
+        It leaves most of the processor's time to others: many devices store more pictures than it can keep up with.
+        """
+        loop = asyncio.get_running_loop()
         try:
             while True:
                 self._wake.clear()
                 while self._waiting:
                     digest, path = self._waiting.popleft()
+                    begun = loop.time()
                     try:
                         for side in SIDES:
                             await self.get(digest, path, side)
                     except Exception:  # it is made when somebody asks for it
                         log.exception("a thumbnail of %s could not be made", path)
+                    await asyncio.sleep(min(_LONGEST_REST, _REST * (loop.time() - begun)))
                 await self._wake.wait()
         finally:
             await asyncio.gather(*self._making.values(), return_exceptions=True)
