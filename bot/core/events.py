@@ -10,9 +10,15 @@ from typing import Any, TypeVar
 
 @dataclass(frozen=True, slots=True)
 class JobChanged:
-    """The card of a job may look different now."""
+    """The card of a job may look different now.
+
+    Attributes:
+        job_id: The job.
+        stored: Whether its rows may have changed; False: only how far it is, which memory alone knows.
+    """
 
     job_id: int
+    stored: bool = True
 
 
 @dataclass(frozen=True, slots=True)

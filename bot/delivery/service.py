@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
@@ -25,7 +25,7 @@ from bot.delivery import store
 from bot.delivery.message_sync import MessageSync
 from bot.delivery.store import ENDED
 from bot.storage import jobs, messages
-from bot.storage.database import Database
+from bot.storage.database import Database, Tx
 from bot.storage.sql import dump_card
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,9 @@ _LEAST_PAUSE = 0.1
 
 _RETRY = 1.0
 """Seconds until the rows are read again after the database could not be."""
+
+PROGRESS_EVERY = 1.0
+"""Seconds between two looks at the messages of jobs that have only come further; cards in chats change no faster."""
 
 _JOBS_AT_ONCE = 200
 """Most changed jobs that one transaction reads."""
@@ -195,13 +198,19 @@ class Delivery:
         self._sync = sync
         self._clock = clock
         self._changed_jobs: set[int] = set()
+        # Jobs that have only come further since the last look at their messages.
+        self._progressed: set[int] = set()
         self._added = False
         self._stopping = False
         self._wake = asyncio.Event()
         self._senders: dict[tuple[str, str], ChatSender] = {}
 
     def on_job_changed(self, event: JobChanged) -> None:
-        """Sync the job's messages."""
+        """Sync the job's messages: soon where a row has changed, else within PROGRESS_EVERY."""
+        if not event.stored:
+            self._progressed.add(event.job_id)
+            return
+        self._progressed.discard(event.job_id)
         self._changed_jobs.add(event.job_id)
         self._wake.set()
 
@@ -225,11 +234,13 @@ class Delivery:
     async def run(self) -> None:
         """Work until ``stop``; messages that are being sent then are sent to the end."""
         async with asyncio.TaskGroup() as tasks:
+            progress = tasks.create_task(self._look_at_progress(), name="progress")
             while not self._stopping:
                 await self._wake.wait()
                 self._wake.clear()
                 if not self._stopping:
                     await self._collect(tasks)
+            progress.cancel()
 
     def stop(self) -> None:
         """Begin nothing more; ``run`` returns after what has begun."""
@@ -238,6 +249,15 @@ class Delivery:
         for sender in self._senders.values():
             sender.stop()
 
+    async def _look_at_progress(self) -> None:
+        """Have the messages of jobs that have only come further synced, all of them at the same time."""
+        while True:
+            await self._clock.sleep(PROGRESS_EVERY)
+            if self._progressed:
+                self._changed_jobs |= self._progressed
+                self._progressed.clear()
+                self._wake.set()
+
     async def _collect(self, tasks: asyncio.TaskGroup) -> None:
         # One person may have thousands of jobs forgotten at once; other people's jobs do not wait for all of them.
         changed = set(islice(self._changed_jobs, _JOBS_AT_ONCE))
@@ -245,20 +265,8 @@ class Delivery:
         if self._changed_jobs:
             self._wake.set()
         added, self._added = self._added, False
-        quiet = []
         try:
-            async with self._db.read() as tx:
-                found: list[tuple[Message, Job | None]] = []
-                for job_id in sorted(changed):
-                    job = await jobs.get(tx, job_id)
-                    rows = await messages.of_job(tx, job_id)
-                    found += [(message, job) for message in rows]
-                    silent = all(_urgency(message, job) is None for message in rows)
-                    if job is not None and job.state is JobState.PAINTED and silent:
-                        quiet.append(job_id)
-                if added:
-                    for message in (*await messages.wanted(tx), *await messages.outdated(tx)):
-                        found.append((message, None if message.job_id is None else await jobs.get(tx, message.job_id)))
+            found, quiet = await self._db.run_read(partial(_look, sorted(changed), added))
             for job_id in quiet:
                 # No message is left to show (as on the page), so no sender would settle it.
                 await self._sync.settle(job_id)
@@ -292,6 +300,28 @@ class Delivery:
         finally:
             # Nothing is awaited between the sender's last check and here, so no request is lost.
             del self._senders[key]
+
+
+async def _look(
+    job_ids: Iterable[int], added: bool, tx: Tx
+) -> tuple[Sequence[tuple[Message, Job | None]], Sequence[int]]:
+    """Return the messages of these jobs with their jobs, and those of the jobs that have nothing to show.
+
+    ``added``: also the messages that are to be sent, and the notices that are to be edited.
+    """
+    found: list[tuple[Message, Job | None]] = []
+    quiet = []
+    for job_id in job_ids:
+        job = await jobs.get(tx, job_id)
+        rows = await messages.of_job(tx, job_id)
+        found += [(message, job) for message in rows]
+        silent = all(_urgency(message, job) is None for message in rows)
+        if job is not None and job.state is JobState.PAINTED and silent:
+            quiet.append(job_id)
+    if added:
+        for message in (*await messages.wanted(tx), *await messages.outdated(tx)):
+            found.append((message, None if message.job_id is None else await jobs.get(tx, message.job_id)))
+    return found, quiet
 
 
 def _urgency(message: Message, job: Job | None) -> Urgency | None:

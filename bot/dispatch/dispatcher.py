@@ -300,7 +300,7 @@ class Dispatcher:
         if resumed or event.step in (1, event.steps) or now - active.shown_at >= _SHOW_EVERY:
             active.shown_at = now
             self._live.set_preempted(job_id, False)
-            self._changed(job_id)
+            self._bus.publish(JobChanged(job_id, stored=False))
             if before is not None:
                 # Pictures that share steps with this one have taken theirs within one and a half steps.
                 self._mark_preempted(now - max(_PREEMPTED_AFTER, 1.5 * (now - before)))
@@ -310,7 +310,7 @@ class Dispatcher:
         for job_id, active in self._active.items():
             if not self._live.is_preempted(job_id) and active.is_paused(since):
                 self._live.set_preempted(job_id, True)
-                self._changed(job_id)
+                self._bus.publish(JobChanged(job_id, stored=False))
 
     async def _batch_ended(self, active: ActiveJob, item: WorkItem, *, lost: bool) -> None:
         """Requeue what is left of one job of a batch that has ended, or end the job."""

@@ -42,6 +42,9 @@ REREAD_EVERY = 2.0
 IMPROVEMENT = 0.1
 """A waiting job's card is refreshed when its position has improved by this share of it: 1 at 10, but 10 at 100."""
 
+MAX_REFRESHED = 100
+"""Most waiting jobs whose positions are refreshed at once; the next ones first."""
+
 MIN_RETRY = 60.0
 """Least seconds after which to try again when the queue is full."""
 
@@ -224,15 +227,21 @@ class EtaEstimator:
         return [job_id for job_id in self._positions if job_id in self._queue]
 
     def improved(self) -> list[int]:
-        """Return the jobs whose position has improved by IMPROVEMENT since they were last returned here."""
+        """Return jobs whose position has improved by IMPROVEMENT since they were last returned here.
+
+        They are at most MAX_REFRESHED, the next ones first; the others follow in later calls.
+        """
         self._refresh()
-        improved, shown = [], {}
+        improved: list[int] = []
+        shown = {}
         for job_id, found in self._positions.items():
             before = self._shown.get(job_id, 0)
-            if not before or abs(before - found.position) >= max(1.0, before * IMPROVEMENT):
+            changed = not before or abs(before - found.position) >= max(1.0, before * IMPROVEMENT)
+            if changed and len(improved) < MAX_REFRESHED:
                 improved.append(job_id)
                 before = found.position
-            shown[job_id] = before
+            if before:
+                shown[job_id] = before
         self._shown = shown
         return improved
 

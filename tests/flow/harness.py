@@ -149,7 +149,9 @@ class Bot:
             delivery = self.dispatch._delivery
             # The intake may hold entries that it has taken off its list: it has seen all of them when it waits again.
             idle = self._wake.idle
-            return enough() or (idle and not (delivery._senders or delivery._changed_jobs or delivery._added))
+            return enough() or (
+                idle and not (delivery._senders or delivery._changed_jobs or delivery._progressed or delivery._added)
+            )
 
         for _ in range(3):
             await self.until(still)

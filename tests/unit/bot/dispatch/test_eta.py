@@ -15,6 +15,7 @@ from bot.dispatch.active_job import ActiveJob, ActiveJobs
 from bot.dispatch.batcher import Batcher
 from bot.dispatch.eta import (
     INITIAL_RANGE,
+    MAX_REFRESHED,
     MIN_RETRY,
     MISS_RATE,
     REREAD_EVERY,
@@ -176,6 +177,15 @@ def test_noticeably_improved_positions_are_returned() -> None:
     world.queue.remove(2)
     world.queue.remove(3)
     assert 30 in world.eta.improved(), "three places matter to the thirtieth"
+
+
+def test_positions_in_a_long_queue_are_refreshed_a_part_at_a_time() -> None:
+    world = World()
+    for n in range(1, MAX_REFRESHED + 31):
+        world.queue.put(Ticket(n, n, 1, KIND))
+    assert world.eta.improved() == list(range(1, MAX_REFRESHED + 1))
+    assert world.eta.improved() == list(range(MAX_REFRESHED + 1, MAX_REFRESHED + 31)), "the others follow"
+    assert world.eta.improved() == []
 
 
 def test_a_full_queue_says_when_to_come_back() -> None:
