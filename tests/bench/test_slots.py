@@ -1,0 +1,63 @@
+"""One service that feeds many devices: how close to their ceiling it comes, and what a picture costs the processor."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from tests.bench.test_speed import measured, worker
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
+
+SLOTS = 100
+LIMIT_SHARE = 0.98
+LIMIT_IDLE_MS = 50.0
+LIMIT_CPU_MS = 5.0
+
+
+def run(benchmark: BenchmarkFixture, seconds: Sequence[float], **plan: Any) -> Any:
+    """Measure a plan in a process of its own, and print what it found."""
+    text = json.dumps({"seconds": seconds, **plan})
+    found = measured(benchmark)(lambda: worker("tests.bench.slot_service", text), rounds=1)
+    benchmark.extra_info.update(found)
+    sys.stdout.write("".join(f"\n  {name}: {value}" for name, value in found.items()) + "\n")
+    return found
+
+
+@pytest.mark.parametrize("size", [200_000, 1_500_000])
+def test_a_hundred_devices_of_one_picture_a_second(benchmark: BenchmarkFixture, size: int) -> None:
+    """Enough waits: the devices draw without a pause (limits: 98 % of the ceiling, idle p99 50 ms, 5 ms of CPU)."""
+    found = run(benchmark, [1.0] * SLOTS, size=size)
+    assert found["share_of_ceiling"] >= LIMIT_SHARE
+    assert found["idle_ms"]["p99"] < LIMIT_IDLE_MS
+    assert found["cpu_ms_per_picture"] < LIMIT_CPU_MS
+
+
+def test_requests_from_the_page(benchmark: BenchmarkFixture) -> None:
+    """The same without chats, whose cards cost more than the pictures' rows."""
+    found = run(benchmark, [1.0] * SLOTS, size=200_000, chats=False)
+    assert found["share_of_ceiling"] >= LIMIT_SHARE
+
+
+@pytest.mark.parametrize("rate", [0.9, 1.1])
+def test_requests_at_random_moments(benchmark: BenchmarkFixture, rate: float) -> None:
+    """Open loop: below the ceiling nobody waits, above it the queue grows by what is too much (admission included)."""
+    found = run(benchmark, [1.0] * SLOTS, size=200_000, arrivals=rate * SLOTS, window=15.0)
+    if rate < 1:
+        assert found["wait_s"]["p99"] < 0.5
+        assert found["pictures"] >= 0.97 * found["asked"]
+    else:
+        assert found["share_of_ceiling"] >= 0.95
+
+
+def test_a_device_four_times_as_fast_gets_four_times_the_work(benchmark: BenchmarkFixture) -> None:
+    """Two devices of rate 1 and 4 share 20 : 80 (limit: 5 %)."""
+    found = run(benchmark, [1.0, 0.25], size=200_000, window=20.0)
+    slow, fast = found["slot_pictures"]
+    assert abs(fast / (slow + fast) - 0.8) < 0.05
+    assert found["share_of_ceiling"] >= LIMIT_SHARE
