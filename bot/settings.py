@@ -39,6 +39,13 @@ class Precision(StrEnum):
     FP32 = "fp32"
 
 
+class LabelPlace(StrEnum):
+    """Where the visible label stands in every picture."""
+
+    OFF = "off"
+    CORNER = "corner"
+
+
 class SealMode(StrEnum):
     """Whether pictures are signed."""
 
@@ -260,6 +267,10 @@ class Settings(EnvSettings):
         "",
         pattern=r"^[!-~]{0,100}$",
         description="Producer in China's AIGC label (GB 45438-2025), printable ASCII without spaces; empty: no label.",
+    )
+    provenance_label: LabelPlace = Field(
+        LabelPlace.OFF,
+        description="Whether every picture says visibly that a model drew it: off (only with --label) or corner.",
     )
 
     provenance_c2pa: SealMode = Field(

@@ -27,7 +27,7 @@ from bot.core.errors import BadInput
 from bot.core.preferences import RecipeRule
 from bot.maintenance import store
 from bot.provenance.sealing import load_seal
-from bot.settings import SealMode, Settings
+from bot.settings import LabelPlace, SealMode, Settings
 from bot.storage import data_files
 from bot.storage.data_files import MIN_FREE_BYTES
 from engine import catalogue, lora_catalogue, models_file, text_folder, upscaler_file
@@ -330,7 +330,12 @@ def check_provenance(settings: Settings) -> Finding:
     else:
         off = settings.provenance_c2pa is SealMode.OFF
         signed = "cli.doctor.provenance.off" if off else "cli.doctor.provenance.no_keys"
-    return Finding("provenance", True, f"{told} {text(signed)}")
+    seen = ""
+    if settings.provenance_label is LabelPlace.CORNER:
+        seen = text("cli.doctor.provenance.label")
+    elif settings.provenance_aigc_producer:
+        seen = text("cli.doctor.provenance.no_label")
+    return Finding("provenance", True, " ".join(filter(None, (told, seen, text(signed)))))
 
 
 def check_styles(data_dir: Path) -> Finding | None:

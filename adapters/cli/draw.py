@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from adapters.cli import environment, styles
 from adapters.cli.environment import given_path
-from adapters.cli.output import refusal_of, report_error, silence, warn
+from adapters.cli.output import language, refusal_of, report_error, silence, warn
 from bot.cards.i18n import known
 from bot.core import requests
 from bot.core.errors import BadInput, Unavailable
@@ -104,6 +104,7 @@ def _form(args: argparse.Namespace) -> DrawForm:
         control_weight=args.control_weight,
         lora=None if args.lora is None else ", ".join(args.lora),
         private=args.private or None,
+        label=args.label or None,
     )
 
 
@@ -178,7 +179,9 @@ async def _draw(engine: Engine, request: DrawRequest, wanted: dict[Recipe, Path]
                             bar.update(1)
                         case Image(recipe_id=name):
                             recipe = by_id[name]
-                            data, _ = await asyncio.to_thread(marker.mark, event, request, recipe, drawn_at=time.time())
+                            data, _ = await asyncio.to_thread(
+                                marker.mark, event, request, recipe, drawn_at=time.time(), locale=language()
+                            )
                             await _write(wanted[recipe], data)
                             noted.update(f"note.engine.{code}" for code in event.notes)
                         case Failed(error=error):

@@ -210,6 +210,7 @@ def _draw(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--lora", action="append", metavar="NAME:WEIGHT", help="a LoRA and its weight, -2 to 2; up to three times"
     )
+    command.add_argument("--label", action="store_true", help="draw a visible label: AI generated")
     command.add_argument("--private", action="store_true", help="taken as everywhere; means nothing here")
 
 

@@ -121,6 +121,7 @@ def recipe_json(job_id: int | None, details: JobDetails) -> Json:
         "control": request.control,
         "control_weight": request.control_weight,
         "variation": request.variation,
+        "label": request.label,
         **sources,
     }
 

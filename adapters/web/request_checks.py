@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 from aiohttp import BadContentDispositionHeader, BodyPartReader, MultipartReader, hdrs, web
@@ -206,6 +206,7 @@ class DrawBody(Body):
     control_weight: str | None = None
     lora: str | None = None
     parent: str | None = None
+    label: Literal["yes"] | None = None
 
 
 class PressBody(Body):
@@ -226,7 +227,8 @@ class Sent:
     def form(self) -> DrawForm:
         """Return the request as a DrawForm."""
         return DrawForm(
-            **self.fields.model_dump(exclude={"key"}),
+            **self.fields.model_dump(exclude={"key", "label"}),
+            label=self.fields.label is not None or None,
             image=self.files.get("image"),
             mask=self.files.get("mask"),
             references=tuple(self.references),

@@ -78,6 +78,7 @@ class DrawForm:
     ``use`` says what they become; without it, the model decides. ``start`` names a stored picture in the place of
     ``image``: the number of its job, or ``JOB:PICTURE``, both from 1. ``expand`` asks for a longer prompt, which is shown
     before it is drawn. ``mask_by_alpha``: the mask has no white part; what is fully transparent is drawn anew.
+    ``label`` asks for the visible label in the pictures.
     ``parent`` names the stored picture that ``image`` or the first reference is, as ``start`` does: it says where the new
     picture comes from, and changes nothing else.
     """
@@ -100,6 +101,7 @@ class DrawForm:
     control_weight: str | None = None
     start: str | None = None
     expand: bool | None = None
+    label: bool | None = None
     parent: str | None = None
     image: bytes | None = field(default=None, repr=False)
     mask: bytes | None = field(default=None, repr=False)
@@ -174,6 +176,7 @@ class DrawRequest:
         control: Kind of the control picture, which ``image`` is then; empty for none.
         control_weight: How strongly the control picture counts, 0 to 2.
         recipe_rule: How much of it its files may tell, as far as the operator allows it.
+        label: The visible label is drawn into the pictures.
     """
 
     prompt: str
@@ -202,6 +205,7 @@ class DrawRequest:
     control: str = ""
     control_weight: float = 1.0
     recipe_rule: RecipeRule = RecipeRule.ALWAYS
+    label: bool = False
 
     @property
     def seen_pixels(self) -> int:

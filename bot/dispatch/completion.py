@@ -130,7 +130,7 @@ class ImageFiles:
 
     def _complete(self, image: Image, job: Job, recipe: Recipe) -> tuple[bytes, str, str]:
         """Return a picture's file with its marks, its digest and its document id. Blocks: run in a thread."""
-        data, document = self._marker.mark(image, job.request, recipe, drawn_at=self._clock.now())
+        data, document = self._marker.mark(image, job.request, recipe, drawn_at=self._clock.now(), locale=job.locale)
         return data, hashlib.sha256(data).hexdigest()[: data_files.DIGEST_CHARS], document
 
     async def _write(self, active: ActiveJob, path: str, data: bytes) -> bool:

@@ -102,6 +102,7 @@ _FLAGS = (
     _Flag("private", "private", _Value.NOTHING),
     _Flag(_PUBLIC, "private", _Value.NOTHING),
     _Flag("expand", "expand", _Value.NOTHING),
+    _Flag("label", "label", _Value.NOTHING),
 )
 _ALIASES = {"ar": "size", "n": "count", "neg": "no", "clip_skip": "clip-skip", "control_weight": "control-weight"}
 
@@ -438,6 +439,8 @@ def prompt_line(
             flags.append(f"--control-weight {request.control_weight:g}")
     if request.private:
         flags.append("--private")
+    if request.label:
+        flags.append("--label")
     return f"{request.typed} {' '.join(flags)}"
 
 

@@ -26,6 +26,7 @@ OPTIONS = (
     Arg("strength", ArgType.DECIMAL, required=False, limits=(STRENGTH.low, STRENGTH.high)),
     Arg("private", ArgType.SWITCH, required=False),
     Arg("expand", ArgType.SWITCH, required=False),
+    Arg("label", ArgType.SWITCH, required=False),
 )
 """What ``draw`` takes; each is the field of ``DrawForm`` of its name. A typed line has a flag for each instead."""
 
@@ -41,6 +42,7 @@ EDIT_OPTIONS = (
     Arg("model", ArgType.MODEL, required=False),
     Arg("strength", ArgType.DECIMAL, required=False, limits=(STRENGTH.low, STRENGTH.high)),
     Arg("private", ArgType.SWITCH, required=False),
+    Arg("label", ArgType.SWITCH, required=False),
     *PICTURES,
     Arg("start", ArgType.JOB, required=False),
 )
@@ -51,5 +53,5 @@ def form_of(args: Mapping[str, str]) -> DrawForm:
     """Return the form of the values that were given, by the argument's name."""
     args = {("prompt" if name == "instruction" else name): value for name, value in args.items()}
     values: dict[str, Any] = {arg.name: args[arg.name] for arg in OPTIONS if arg.name in args}
-    values |= {name: values[name] == YES for name in ("private", "expand") if name in values}
+    values |= {name: values[name] == YES for name in ("private", "expand", "label") if name in values}
     return DrawForm(**values)

@@ -165,6 +165,7 @@ def check_form(
         clip_skip=_clip_skip(form.clip_skip, profile),
         control=control,
         control_weight=control_weight,
+        label=bool(form.label),
     )
 
 

@@ -174,6 +174,7 @@ def help_card(
         lines.append(("help.expand", {}))
     if any(model.can & {Capability.IMAGE, Capability.EDIT} for model in profiles):
         lines.append(("help.pictures", {}))
+    lines.append(("help.label", {}))
     lines.append(("help.private", {}))
     notes = tuple(text(locale, key, **params) for key, params in lines)
     return Card(Tone.INFO, text(locale, "help.title"), notes=notes, private=True, final=True)

@@ -10,7 +10,7 @@ from bot.core.inspection import COMPOSITE, TRAINED
 from bot.core.preferences import RecipeRule
 from bot.core.requests import DrawRequest
 from bot.provenance import a1111
-from bot.settings import Settings
+from bot.settings import LabelPlace, Settings
 from bot.storage import data_files
 from engine.contract import Image, Profile, Recipe
 
@@ -25,11 +25,13 @@ class MarkingRules:
         recipe: Whether files tell how they were drawn: those of public jobs, all, or none.
         name: Organisation that runs this Easel; empty for none.
         aigc_producer: Producer in China's AIGC label; empty: no label.
+        label: Where every picture has the visible label; ``off``: only where its request asks for it.
     """
 
     recipe: RecipeRule = RecipeRule.PUBLIC
     name: str = ""
     aigc_producer: str = ""
+    label: LabelPlace = LabelPlace.OFF
 
 
 def marking_rules(settings: Settings) -> MarkingRules:
@@ -38,6 +40,7 @@ def marking_rules(settings: Settings) -> MarkingRules:
         recipe=settings.provenance_recipe,
         name=settings.provenance_name,
         aigc_producer=settings.provenance_aigc_producer,
+        label=settings.provenance_label,
     )
 
 

@@ -10,6 +10,8 @@ from bot.core.requests import DrawRequest
 from bot.provenance import xmp
 from bot.provenance.facts import Facts, MarkingRules, facts_of
 from bot.provenance.sealing import Sealing
+from bot.provenance.visible_label import draw_label, label_text
+from bot.settings import LabelPlace
 from engine.contract import Image, Profile, Recipe
 
 
@@ -28,21 +30,30 @@ class Marker:
         self._rules = rules
         self._sealing = sealing
 
-    def mark(self, image: Image, request: DrawRequest, recipe: Recipe, *, drawn_at: float) -> tuple[bytes, str]:
-        """Return the picture's file with its marks, and the random id that they name; the pixels stay as they are.
+    def mark(
+        self, image: Image, request: DrawRequest, recipe: Recipe, *, drawn_at: float, locale: str = ""
+    ) -> tuple[bytes, str]:
+        """Return the picture's file with its marks, and the random id that they name. Blocks: run in a thread.
+
+        The pixels stay as they are, unless the picture gets a visible label.
 
         Args:
             image: What the engine drew.
             request: The picture's request.
             recipe: How it was drawn.
             drawn_at: Unix seconds.
+            locale: Language of the person's cards, for the visible label.
 
         Raises:
             ValueError: The picture is not a PNG.
+            OSError: It is to have a visible label, and is damaged.
         """
         profile = next((p for p in self._profiles() if p.name == recipe.model), None)
         facts = facts_of(request, recipe, image, profile, self._rules, drawn_at=drawn_at)
-        data = mark_png(image.data, facts)
+        data = image.data
+        if request.label or self._rules.label is LabelPlace.CORNER:
+            data = draw_label(data, label_text(locale, aigc=bool(facts.aigc_producer)))
+        data = mark_png(data, facts)
         if self._sealing is not None:
             started = () if recipe.control else (recipe.image,)
             sources = [Path(path) for path in (*started, *recipe.references) if path]

@@ -109,6 +109,7 @@ def _request(request: DrawRequest) -> CheckedRequest:
         control_weight=request.control_weight,
         references=len(request.references),
         private=request.private,
+        label=request.label,
     )
 
 

@@ -349,6 +349,7 @@ class JobHandlers:
             model=body.model,
             strength=_text(body.strength),
             private=body.private,
+            label=body.label,
             lora=_loras(body),
             sampler=body.sampler,
             clip_skip=_text(body.clip_skip),

@@ -87,6 +87,7 @@ class JobRequest(Schema):
     control: str | None = None
     control_weight: float | None = None
     private: bool | None = None
+    label: bool | None = Field(None, description="Draw a visible label into the pictures.")
     webhook: WebhookTarget | None = None
 
 
@@ -146,6 +147,7 @@ class CheckedRequest(Schema):
     control_weight: float
     references: int
     private: bool
+    label: bool
 
 
 class ErrorDetail(Schema):

@@ -72,6 +72,7 @@ class ImageParameters(BaseModel):
     strength: Number | None = None
     control: str | None = None
     control_weight: Number | None = None
+    label: bool | None = None
 
     @property
     def named_model(self) -> str | None:
@@ -106,6 +107,7 @@ class ImageParameters(BaseModel):
             clip_skip=self.clip_skip,
             control=self.control,
             control_weight=self.control_weight,
+            label=self.label,
         )
 
     def _size(self, profile: Profile) -> str | None:

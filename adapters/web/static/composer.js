@@ -29,6 +29,7 @@ export async function fillComposer(recipe) {
     fields[name] = value === String(usual ?? "") ? "" : value;
   }
   if (fields.count === "") fields.count = "1";
+  if (recipe.label !== undefined) fields.label = recipe.label;
   if (recipe.negative !== undefined) Object.assign(fields, { negative: recipe.negative, negative_changed: recipe.negative !== model.negative_default });
   if (recipe.width && recipe.height) {
     const [preset] = Object.entries(model.presets).find(([, [width, height]]) => width === recipe.width && height === recipe.height) ?? [""];

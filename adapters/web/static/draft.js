@@ -30,6 +30,7 @@ const EMPTY = {
   control: "",
   control_weight: "1",
   loras: [],
+  label: false,
 };
 
 class Draft {
@@ -259,6 +260,7 @@ class Draft {
       clip_skip: model.clip_skip ? fields.clip_skip.trim() : "",
       lora: this.loras.map(({ lora, weight }) => `${lora.name}:${weight}`).join(", "),
       parent: this.shape?.from,
+      label: fields.label ? "yes" : "",
       ...this.#use(),
     };
     const body = { prompt: fields.prompt, ...Object.fromEntries(Object.entries(asked).filter(([, value]) => value)) };

@@ -1,4 +1,4 @@
-/** The composer's chip for everything that is seldom changed: steps, guidance, seed, sampler, clip skip, negative prompt. */
+/** The composer's chip for what is seldom changed: steps, guidance, seed, sampler, clip skip, negative prompt, label. */
 
 import { useDraft } from "./draft.js";
 import { Chip, FieldError, invalid } from "./parts.js";
@@ -23,7 +23,7 @@ export function More() {
   const others = samplers.filter((name) => name !== sampler);
   const ignored = negative === "never" || (negative === "with_guidance" && !(Number(fields.guidance || guidance.default) > 1));
   const about = { always: "", with_guidance: t("negative.with_guidance"), never: t("negative.never") }[negative];
-  const set = ["seed", "steps", "guidance", "sampler"].filter((name) => fields[name].trim()).length + Number(draft.negative !== model.negative_default) + Number(Boolean(clipSkip && fields.clip_skip.trim()));
+  const set = ["seed", "steps", "guidance", "sampler"].filter((name) => fields[name].trim()).length + Number(draft.negative !== model.negative_default) + Number(Boolean(clipSkip && fields.clip_skip.trim())) + Number(fields.label);
   return html`
     <${Chip} name="more" label=${t("advanced")} icon="sliders" value=${set || ""} set=${set > 0} wide>
       <div class="pair">
@@ -51,5 +51,6 @@ export function More() {
         <p id="negative-about" class="about">${about}</p>
         <${FieldError} of="negative" />
       </div>
+      <label class="check"><input id="label" type="checkbox" checked=${fields.label} onChange=${(event) => draft.set({ label: event.target.checked })} /> ${t("label")}</label>
     <//>`;
 }

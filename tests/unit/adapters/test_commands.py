@@ -69,7 +69,7 @@ def test_every_command_is_accepted_on_telegram(command: Command) -> None:
 
 
 def test_every_option_of_draw_is_a_flag_on_telegram() -> None:
-    values = {"size": "3:4", "count": "2", "private": "", "expand": ""}
+    values = {"size": "3:4", "count": "2", "private": "", "expand": "", "label": ""}
     for arg in COMMANDS.by_name["draw"].args[1:]:
         if arg.type is ArgType.PICTURE:  # sent along, never typed
             continue

@@ -10,7 +10,7 @@ import pytest
 from adapters.cli import doctor, environment
 from bot.maintenance import store
 from bot.maintenance.store import Doubt
-from bot.settings import SealMode, Settings
+from bot.settings import LabelPlace, SealMode, Settings
 from bot.storage.database import Database
 from engine import catalogue
 from engine.families.registry import known_models
@@ -164,6 +164,12 @@ def test_what_files_say_and_whether_they_are_signed(settings: Settings, monkeypa
     found = doctor.check_provenance(settings)
     assert found.ok
     assert "public requests" in found.found
+    assert "visible" not in found.found
+    for changes, said in (
+        ({"provenance_label": LabelPlace.CORNER}, "All of them have the visible label."),
+        ({"provenance_aigc_producer": "P1"}, "EASEL_PROVENANCE_LABEL=corner"),
+    ):
+        assert said in doctor.check_provenance(settings.model_copy(update=changes)).found
     assert "easel provenance init" in found.found
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert "easel[c2pa]" in doctor.check_provenance(settings).found

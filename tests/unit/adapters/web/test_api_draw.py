@@ -10,6 +10,7 @@ import sqlite3
 from typing import Any
 
 import pytest
+from PIL import Image, ImageChops
 
 from bot.core.errors import OverQuota, Refusal
 from bot.storage import data_files, jobs
@@ -86,6 +87,30 @@ async def test_flags_in_the_prompt_work_and_fields_win(app: WebHarness) -> None:
 
 async def test_sixteen_pictures_may_be_asked_for(app: WebHarness) -> None:
     assert len((await app.drawn(count="16"))["pictures"]) == 16
+
+
+async def test_a_label_is_drawn_for_one_request_and_kept_by_its_buttons(app: WebHarness) -> None:
+    async def pixels(card: Json) -> Image.Image:
+        async with app.client.get(card["pictures"][0]["url"]) as response:
+            with Image.open(io.BytesIO(await response.read())) as opened:
+                return opened.convert("RGB")
+
+    plain, asked = [await app.drawn(seed="7", **form) for form in ({}, {"label": "yes"})]
+    (typed,) = [await app.drawn("a red apple --label", seed="7")]
+    assert (plain["recipe"]["label"], asked["recipe"]["label"]) == (False, True)
+    labelled = await pixels(asked)
+    box = ImageChops.difference(labelled, await pixels(plain)).getbbox()
+    assert box is not None
+    assert box[1] > labelled.height / 2
+    assert ImageChops.difference(labelled, await pixels(typed)).getbbox() is None
+    (reroll,) = [b["id"] for row in asked["buttons"] for b in row if b["action"] == "reroll"]
+    status, answer = await app.post("/api/press", {"key": app.key(), "id": reroll})
+    assert status == 200, answer
+    async with app.db.read() as tx:
+        newest = await jobs.get(tx, asked["job_id"] + 2)
+    assert newest is not None
+    assert newest.request.label
+    assert (await app.post("/api/draw", {"key": app.key(), "prompt": "a cat", "label": "no"}))[0] == 400
 
 
 async def test_null_means_not_given(app: WebHarness) -> None:

@@ -34,6 +34,7 @@ def fields(prompt: str, **given: str | bool) -> dict[str, object]:
         ("a cat --style anime --model z-image", {"prompt": "a cat", "style": "anime", "model": "z-image"}),
         ("a cat --strength .4 --private", {"prompt": "a cat", "strength": ".4", "private": True}),
         ("--private a cat", {"prompt": "a cat", "private": True}),
+        ("a cat --label --seed 7", {"prompt": "a cat", "label": True, "seed": "7"}),
         ("a cat --seed=7 --size:3:4", {"prompt": "a cat", "seed": "7", "size": "3:4"}),
         ("a cat --size 1024 x 768 asleep", {"prompt": "a cat asleep", "size": "1024 x 768"}),
         ("a cat --size 3:4, asleep", {"prompt": "a cat, asleep", "size": "3:4"}),

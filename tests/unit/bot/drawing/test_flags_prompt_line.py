@@ -63,6 +63,7 @@ def test_defaults_are_left_out() -> None:
     assert prompt_line(request, PROFILE, BUILT_IN.get(request.style), PROFILE) == "a red apple --size 192x192 --seed 7"
     # Without the model, nobody knows what its defaults were.
     assert "--steps" in prompt_line(request, None, None, PROFILE)
+    assert prompt_line(replace(request, label=True), PROFILE, None, PROFILE).endswith(" --label")
 
 
 @pytest.mark.parametrize(
