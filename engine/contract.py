@@ -249,7 +249,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Denoising step ``step`` of ``steps`` is done (1-based)."""
+    """Denoising step ``step`` of ``steps`` is done (1-based). Between the first and the last one, some may be left out."""
 
     recipe_id: str
     step: int

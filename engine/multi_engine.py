@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 from engine.contract import (
     READY,
@@ -51,6 +52,7 @@ class MultiEngine:
         self._engines = dict(engines)
         self._first = next(iter(self._engines.values()))
         self._calls: dict[str, int] = dict.fromkeys(self._engines, 0)
+        self._added = asyncio.Event()
 
     async def start(self) -> None:
         """Begin to load and warm on every device; returns at once."""
@@ -93,9 +95,11 @@ class MultiEngine:
 
     async def slots_changed(self) -> None:
         """Return after the next change of an engine's slot; those since the last call count."""
-        tasks = [asyncio.create_task(engine.slots_changed()) for engine in self._engines.values()]
+        changes = [engine.slots_changed() for engine in self._engines.values()]
+        tasks = [asyncio.ensure_future(change) for change in (*changes, self._added.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._added.clear()
         finally:
             await _end(tasks)
 
@@ -162,6 +166,12 @@ class MultiEngine:
         """See ``engine.contract.Engine.describe``; the ready slot with the fewest open calls describes."""
         return await self._engines[self._choose("")].describe(image)
 
+    def _add(self, name: str, engine: Engine) -> None:
+        """Add a slot behind the others; its engine was started."""
+        self._engines[name] = engine
+        self._calls[name] = 0
+        self._added.set()
+
     def _choose(self, model: str) -> str:
         """Return the slot with the fewest open calls among those in the best phase that can draw this model."""
         able = [slot for slot in self.slots() if not model or slot.can_draw(model)] or list(self.slots())
@@ -169,7 +179,7 @@ class MultiEngine:
         return min(ready, key=lambda slot: self._calls[slot.id]).id
 
 
-async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+async def _end(tasks: Sequence[asyncio.Future[Any]]) -> None:
     """Cancel tasks and wait for them; what they raise is not wanted."""
     for task in tasks:
         task.cancel()

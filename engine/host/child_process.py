@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 import engine
 from engine.host.child_logging import parse_line
 from engine.host.frames import HEAD, Codec, WireError, lengths
+from engine.host.silence import SilenceLimit
 
 M = TypeVar("M")
 
@@ -60,8 +61,7 @@ class ChildProcess(Generic[M]):
         self._codec = codec
         self._name = name
         self._closing = closing
-        self._deadline: float | None = None
-        self._timeout: asyncio.Timeout | None = None
+        self._silence = SilenceLimit()
         self._killed = False
         self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._logging = asyncio.create_task(self._log_lines(), name=f"{name}-stderr")
@@ -119,9 +119,7 @@ class ChildProcess(Generic[M]):
 
     def expect_within(self, seconds: float | None) -> None:
         """Set how long the child may be silent from now on; None: for ever. Applies to a ``receive`` that waits, too."""
-        self._deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        if self._timeout is not None and not self._timeout.expired():
-            self._timeout.reschedule(self._deadline)
+        self._silence.expect_within(seconds)
 
     async def receive(self) -> M:
         """Return the next message.
@@ -130,8 +128,7 @@ class ChildProcess(Generic[M]):
             ChildFailed: It has ended, was silent for too long or sent something that is not a message; it is killed.
         """
         try:
-            async with asyncio.timeout_at(self._deadline) as self._timeout:
-                return await self._read()
+            return await self._silence.limit(self._read())
         except TimeoutError:
             problem = "was silent for too long and was ended"
         except WireError as e:
@@ -139,8 +136,6 @@ class ChildProcess(Generic[M]):
         except (asyncio.IncompleteReadError, ConnectionError):
             # Killing a process that is ending by itself would hide its exit status, so it gets a moment.
             problem = exit_reason(await end_process(self._process, self._closing))
-        finally:
-            self._timeout = None
         self.kill()
         raise ChildFailed(f"The {self._name}'s process {problem}.")
 

@@ -50,6 +50,17 @@ class Codec(Generic[M]):
         data = b"".join(payload)
         return HEAD.pack(len(raw), len(data)) + raw + data
 
+    def decode_all(self, frames: bytes) -> list[M]:
+        """Return the messages of whole frames, one after the other; raises WireError if they are none."""
+        messages, at = [], 0
+        while at < len(frames):
+            header, payload = lengths(frames[at : at + HEAD.size].ljust(HEAD.size, b"\0"))
+            start, at = at + HEAD.size, at + HEAD.size + header + payload
+            if at > len(frames):
+                raise WireError("a frame that ends too early")
+            messages.append(self.decode(frames[start : start + header], frames[start + header : at]))
+        return messages
+
     def decode(self, header: bytes, payload: bytes) -> M:
         """Return the message of one frame; raises WireError if it is none."""
         try:

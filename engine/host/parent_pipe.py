@@ -43,20 +43,27 @@ class ParentPipe(Generic[M]):
             self._out.write(frame)
             self._out.flush()
 
-    def listen(self, handle: Callable[[M], None]) -> None:
-        """Call ``handle`` with each further message, on a thread that ends the process when the parent is gone."""
-        threading.Thread(target=self._listen, args=(handle,), name="listen", daemon=True).start()
+    def listen(self, handle: Callable[[M], None], clean_up: Callable[[], None] = lambda: None) -> None:
+        """Call ``handle`` with each further message, on a thread that ends the process when the parent is gone.
 
-    def _listen(self, handle: Callable[[M], None]) -> None:
+        Args:
+            handle: Takes a message.
+            clean_up: Called on that thread before it ends the process.
+        """
+        threading.Thread(target=self._listen, args=(handle, clean_up), name="listen", daemon=True).start()
+
+    def _listen(self, handle: Callable[[M], None], clean_up: Callable[[], None]) -> None:
         # os._exit and no exception: the main thread may be deep in a step, and the card's memory must come free at once.
         try:
             while True:
                 handle(self.receive())
         except EOFError:
-            os._exit(0)
+            status = 0
         except WireError as e:
             print(f"The parent sent something that is not a message: {e}", file=sys.stderr)  # noqa: T201  # its log
-            os._exit(2)
+            status = 2
+        clean_up()
+        os._exit(status)
 
     def _exactly(self, count: int) -> bytes:
         data = self._in.read(count)

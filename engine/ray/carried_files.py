@@ -1,0 +1,109 @@
+"""Start pictures, masks and references on their way to another machine, where the service's paths mean nothing."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from engine.contract import Recipe
+from engine.host import wire
+
+MAX_BYTES = 64 * 2**20
+"""Largest file that is carried; the service accepts much smaller ones."""
+
+_PREFIX = "easel-painter-"
+
+
+def read_files(messages: Iterable[wire.Message]) -> dict[str, bytes]:
+    """Return the files that messages to a worker name, by path; those that can't be read are left out. Blocking."""
+    found = {}
+    for path in dict.fromkeys(path for message in messages for path in _paths(message)):
+        file = Path(path)
+        try:
+            if file.stat().st_size <= MAX_BYTES:
+                found[path] = file.read_bytes()
+        except OSError:
+            continue  # the worker says that there is no such file
+    return found
+
+
+def _paths(message: wire.Message) -> Sequence[str]:
+    match message:
+        case wire.Draw(recipes=recipes):
+            return [path for recipe in recipes for path in _paths_of(recipe)]
+        case wire.Write(task=task):
+            return [task.image] if task.image else []
+    return []
+
+
+def _paths_of(recipe: Recipe) -> list[str]:
+    return [path for path in (recipe.image, recipe.mask, *recipe.references) if path]
+
+
+class CarriedFiles:
+    """Files that came with requests, in a folder of their own; each goes when its last request has ended."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        self._numbers = itertools.count()
+        self._by_ticket: dict[int, list[Path]] = {}
+        self._uses: Counter[Path] = Counter()
+
+    def localize(self, message: wire.Message, files: Mapping[str, bytes]) -> wire.Message:
+        """Write the files of a message, and return it with their paths here. Raises OSError if the disk is full."""
+        here: dict[str, str] = {"": ""}
+        match message:
+            case wire.Draw(tickets=tickets, recipes=recipes):
+                for ticket, recipe in zip(tickets, recipes, strict=True):
+                    self._keep(ticket, _paths_of(recipe), files, here)
+                return replace(message, recipes=tuple(_moved(recipe, here) for recipe in recipes))
+            case wire.Write(ticket, task) if task.image:
+                self._keep(ticket, [task.image], files, here)
+                return replace(message, task=replace(task, image=here[task.image]))
+        return message
+
+    def ended(self, tickets: Iterable[int]) -> None:
+        """Remove the files that only these requests needed."""
+        for ticket in tickets:
+            for path in self._by_ticket.pop(ticket, ()):
+                self._uses[path] -= 1
+                if not self._uses[path]:
+                    del self._uses[path]
+                    path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _keep(self, ticket: int, paths: Sequence[str], files: Mapping[str, bytes], here: dict[str, str]) -> None:
+        for path in paths:
+            if path not in here:
+                own = self._folder / str(next(self._numbers))
+                here[path] = str(own)
+                if path in files:
+                    own.write_bytes(files[path])
+            self._by_ticket.setdefault(ticket, []).append(Path(here[path]))
+            self._uses[Path(here[path])] += 1
+
+
+def _moved(recipe: Recipe, here: Mapping[str, str]) -> Recipe:
+    return replace(
+        recipe,
+        image=here[recipe.image],
+        mask=here[recipe.mask],
+        references=tuple(here[path] for path in recipe.references),
+    )
+
+
+def remove_leftovers() -> None:
+    """Remove the folders of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)

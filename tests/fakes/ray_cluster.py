@@ -1,0 +1,86 @@
+"""A Ray cluster of two logical GPUs on this machine, for tests that join a running one. It ends with its parent.
+
+Run as ``python -m tests.fakes.ray_cluster FOLDER``: it prints its address, and ends when its input is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from engine.ray.driver_environment import make_environment, make_folder
+from engine.ray.driver_process import ClusterConfig
+from engine.ray.session import kill_session
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running cluster: how to join it, its folder, and the id of the session of all of its processes."""
+
+    config: ClusterConfig
+    folder: Path
+    session: int
+
+
+def require() -> None:
+    """Skip the test where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed (pip install 'easel[ray]')")
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Cluster]:
+    """Start a cluster, and end it with everything that belongs to it."""
+    folder = make_folder()
+    token = folder / "token"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.fakes.ray_cluster", str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=make_environment({}, str(token), folder),
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        address = process.stdout.readline().strip()
+        assert address, "the cluster does not start"
+        yield Cluster(ClusterConfig(address, str(token)), folder, process.pid)
+    finally:
+        kill_session(process.pid)
+        process.stdin.close()
+        process.stdout.close()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serve(folder: str) -> None:
+    import ray  # noqa: PLC0415 - in this process alone
+
+    ray.init(
+        address="local",
+        num_cpus=0,
+        num_gpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=80 * 10**6,
+        _temp_dir=folder,
+    )
+    print(ray.get_runtime_context().gcs_address, flush=True)  # noqa: T201 - its answer
+    sys.stdin.read()
+    kill_session(os.getpid())
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])
