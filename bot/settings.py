@@ -190,7 +190,22 @@ class Settings(EnvSettings):
         description="Proxy for the chat platforms (http:// or socks5://); the environment's HTTPS_PROXY is not read.",
     )
 
-    engine: EngineKind = Field(EngineKind.PROCESS, description="Engine: process (a separate process for each device).")
+    engine: EngineKind = Field(
+        EngineKind.PROCESS,
+        description="Engine: process (a separate process for each device) or ray (the GPUs of a Ray cluster).",
+    )
+    ray_address: str | None = Field(
+        None,
+        pattern=r"^\S+:\d{1,5}$",
+        description="Host and port of a running Ray cluster, such as 10.0.0.1:6379; empty: one on this machine, which ends with Easel.",
+    )
+    ray_token_file: Path | None = Field(
+        None,
+        description="File with that cluster's token, which only Easel's user can read; empty: the file that RAY_AUTH_TOKEN_PATH names.",
+    )
+    ray_gpus: int | None = Field(
+        None, ge=1, le=64, description="Logical GPUs of a Ray cluster on this machine; empty: those that are found."
+    )
     device: Devices = Field(
         ("auto",),
         description="Devices that draw: auto (every NVIDIA card), cuda:N, several cards (cuda:0,cuda:1), mps or cpu.",

@@ -1,4 +1,4 @@
-"""The tables of models.toml: models, and in tables of their own LoRAs and ControlNets."""
+"""The tables of models.toml: models, and in tables of their own LoRAs, ControlNets and where models are drawn."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ LORA = "lora"
 CONTROL = "control"
 """The table whose tables are ControlNets (``engine.control_catalogue``)."""
 
+PLACEMENT = "placement"
+"""The table that says which models are drawn on which machines (``engine.ray.placement``)."""
+
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 """Names of models and of ControlNets."""
 
@@ -36,7 +39,7 @@ Listed = BeforeValidator(lambda given: [given] if isinstance(given, str) else gi
 def tables(path: Path) -> Mapping[str, object]:
     """Return what ``models.toml`` holds; a missing file holds nothing.
 
-    ``LORA`` holds LoRAs, ``CONTROL`` ControlNets, and all else are models.
+    ``LORA`` holds LoRAs, ``CONTROL`` ControlNets, ``PLACEMENT`` where models are drawn, and all else are models.
 
     Raises:
         UnknownModel: It can't be read as TOML; one sentence.
@@ -57,11 +60,11 @@ def tables(path: Path) -> Mapping[str, object]:
 
 
 def named_tables(models_file: str, kind: str) -> Iterator[tuple[str, object]]:
-    """Yield the tables of ``LORA`` or ``CONTROL`` by name. Something else than tables has the name "".
+    """Yield the tables of ``LORA``, ``CONTROL`` or ``PLACEMENT`` by name. Something else than tables has the name "".
 
     Args:
         models_file: Path of ``models.toml``; it may be missing or empty.
-        kind: ``LORA`` or ``CONTROL``.
+        kind: ``LORA``, ``CONTROL`` or ``PLACEMENT``.
 
     Raises:
         UnknownModel: As ``tables``.

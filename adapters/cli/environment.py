@@ -19,7 +19,7 @@ from adapters.platform import ChatSettings, ConfiguredPlatform
 from bot.core.access import AccessMode, Owners
 from bot.core.errors import BadInput
 from bot.observability.logs import secrets_of
-from bot.settings import EngineKind, EnvSettings, Settings
+from bot.settings import EnvSettings, Settings
 from engine.contract import EngineConfig
 
 DATABASE = "easel.db"
@@ -95,8 +95,6 @@ def load() -> AppSettings:
     found = [(platform, _read(platform.settings, problems)) for platform in platforms.all_platforms()]
     if core is None or problems:
         raise BadInput("cli.settings", problems="; ".join(problems))
-    if core.engine is EngineKind.RAY:
-        raise BadInput("cli.engine_setting", engine=core.engine.value)
     return AppSettings(core, tuple(platform.configured(settings) for platform, settings in found))
 
 

@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ MAX_BYTES = 64 * 2**20
 """Largest file that is carried; the service accepts much smaller ones."""
 
 _PREFIX = "easel-painter-"
+
+_OLD_SECONDS = 86_400.0
 
 
 def read_files(messages: Iterable[wire.Message]) -> dict[str, bytes]:
@@ -105,5 +108,7 @@ def remove_leftovers() -> None:
     """Remove the folders of processes that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        if pid.isdecimal() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+        gone = Path("/proc/self").exists() and not Path(f"/proc/{pid}").exists()
+        # Nodes in containers may share the folder, and know nothing of each other's processes.
+        if pid.isdecimal() and gone and time.time() - folder.stat().st_mtime > _OLD_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)

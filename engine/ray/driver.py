@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 from engine.host import wire as worker_wire
@@ -98,7 +99,7 @@ def join_cluster(join: wire.Join) -> wire.Refused | None:
 
 def _refused(address: str, error: Exception) -> wire.Refused:
     said = " ".join(str(error).split())[:300]
-    here = f"Ray {_version()} and Python {platform.python_version()}"
+    here = f"Ray {version('ray')} and Python {platform.python_version()}"
     if "ersion mismatch" in said:
         return wire.Refused(
             f"The Ray cluster at {address} has another version of Ray or Python than this machine ({here}): {said}",
@@ -111,12 +112,6 @@ def _refused(address: str, error: Exception) -> wire.Refused:
             passing=True,
         )
     return wire.Refused(f"Ray can't be started on this machine ({type(error).__name__}: {said}).", passing=True)
-
-
-def _version() -> str:
-    from importlib.metadata import version  # noqa: PLC0415 - needed for a refusal alone
-
-    return version("ray")
 
 
 class Driver:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 from engine.contract import EngineConfig, Profile, Slot
@@ -14,25 +14,12 @@ from engine.host.process_engine import Models, ProcessEngine
 from engine.host.supervision import Timeouts
 from engine.multi_engine import MultiEngine
 from engine.ray.driver_process import DRAW, ClusterConfig, DriverProcess, DriverTimeouts
-from engine.ray.wire import Placement
+from engine.ray.placement import SlotPlan, read_plans
 
 TIMEOUTS = Timeouts(first_pause=0.2, longest_pause=30.0, starts=10**9, losses=5)
 """A lost actor is replaced at once, and after five losses in ten minutes it rests; another machine may be put right."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SlotPlan:
-    """An actor that is to run.
-
-    Attributes:
-        model: Name of the only model that it draws; empty: all of them.
-        placement: What it needs of its node.
-    """
-
-    model: str = ""
-    placement: Placement = field(default_factory=Placement)
 
 
 class RayEngine(MultiEngine):
@@ -44,20 +31,21 @@ class RayEngine(MultiEngine):
     Args:
         config: Models and device. Folders of models must be at the same paths on every node.
         cluster: The cluster.
-        plans: The slots; empty: one for each GPU of the cluster, also of machines that join it later.
+        plans: The slots; None: those of ``[placement]`` in ``models.toml``, and without it, one for each GPU of the
+            cluster, also of machines that join it later.
         timeouts: Limits of each slot; tests make them short.
         driver_timeouts: Limits of the driver.
         worker: What actors run; tests put something without a device in its place.
 
     Raises:
-        EngineError: As ``ProcessEngine``. Blocking: reads small files.
+        UnknownModel: As ``Models.read`` and ``read_plans``. Blocking: reads small files.
     """
 
     def __init__(
         self,
         config: EngineConfig,
         cluster: ClusterConfig,
-        plans: Sequence[SlotPlan] = (),
+        plans: Sequence[SlotPlan] | None = None,
         *,
         timeouts: Timeouts = TIMEOUTS,
         driver_timeouts: DriverTimeouts | None = None,
@@ -68,6 +56,8 @@ class RayEngine(MultiEngine):
         self._models = Models.read(config)
         self._slot_timeouts = timeouts
         self._worker = worker
+        if plans is None:
+            plans = read_plans(config.models_file, [spec.profile.name for spec in self._models.specs])
         self._grows = not plans
         self._plans = list(plans or [SlotPlan()])
         self._gpus: asyncio.Queue[int] = asyncio.Queue()

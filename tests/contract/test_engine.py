@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -44,9 +45,11 @@ from engine.contract import (
 from engine.families.z_image.spec import demo
 from engine.host.process_engine import ProcessEngine
 from engine.host.supervision import Timeouts
-from engine.ray.ray_engine import RayEngine, SlotPlan
-from tests.fakes import ray_cluster, text_models
+from engine.ray.placement import SlotPlan
+from engine.ray.ray_engine import RayEngine
+from tests.fakes import text_models
 from tests.fakes.engine import FakeEngine
+from tests.fakes.ray_cluster import FAKE_WORKER, Cluster
 from tests.fakes.surface import FakeSurface
 from tests.flow.harness import CHAT, Bot
 
@@ -100,28 +103,34 @@ async def process(folder: Path) -> AsyncIterator[Rig]:
 
 
 @contextlib.asynccontextmanager
-async def ray(folder: Path) -> AsyncIterator[Rig]:
+async def ray(folder: Path, cluster: Cluster) -> AsyncIterator[Rig]:
     """One slot: the suite looks at the order of paints on a device. Its actor runs FakeEngine as its worker."""
-    ray_cluster.require()
-    with ray_cluster.running() as cluster:
-        writer, captioner = text_models.writer(folder / "writer"), text_models.blip(folder / "captioner")
-        config = EngineConfig("demo", str(folder), text_model=str(writer), caption_model=str(captioner))
-        engine = RayEngine(config, cluster.config, [SlotPlan()], worker="tests.fakes.ray_worker:draw")
+    writer, captioner = text_models.writer(folder / "writer"), text_models.blip(folder / "captioner")
+    config = EngineConfig("demo", str(folder), text_model=str(writer), caption_model=str(captioner))
+    engine = RayEngine(config, cluster.config, [SlotPlan()], worker=FAKE_WORKER)
 
-        async def kill() -> None:
-            (pid,) = engine.pids
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
+    async def kill() -> None:
+        (pid,) = engine.pids
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
 
-        await engine.start()
-        yield Rig(engine, kill, draws=False, every_step=False)
-        await engine.aclose()
-        assert engine.pids == (None,)
+    await engine.start()
+    yield Rig(engine, kill, draws=False, every_step=False)
+    await engine.aclose()
+    assert engine.pids == (None,)
+
+
+MakeRig = Callable[..., contextlib.AbstractAsyncContextManager[Rig]]
+
+
+def maker(request: pytest.FixtureRequest, make: MakeRig) -> MakeRig:
+    """Return a maker of rigs; the one of Ray gets a cluster."""
+    return partial(make, cluster=request.getfixturevalue("ray_cluster")) if make is ray else make
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module", params=[fake, process, ray])
 async def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Rig]:
-    async with request.param(tmp_path_factory.mktemp("models")) as made:
+    async with maker(request, request.param)(tmp_path_factory.mktemp("models")) as made:
         yield made
 
 
@@ -640,9 +649,9 @@ async def test_every_open_paint_is_lost(rig: Rig, engine: Engine) -> None:
 
 @pytest.mark.parametrize("make", [fake, process, ray])
 async def test_closed_it_loses_what_is_open_and_takes_nothing_more(
-    make: Callable[[Path], contextlib.AbstractAsyncContextManager[Rig]], tmp_path: Path
+    request: pytest.FixtureRequest, make: MakeRig, tmp_path: Path
 ) -> None:
-    async with make(tmp_path) as rig:
+    async with maker(request, make)(tmp_path) as rig:
         await rig.engine.warm()
         async with contextlib.aclosing(rig.engine.paint([slow("a")])) as events:
             await anext(events)

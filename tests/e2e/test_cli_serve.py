@@ -118,7 +118,7 @@ def test_a_port_in_use_is_named(typed: Typed) -> None:
         ({"EASEL_WEB_PORT": "0"}, "EASEL_WEB_PORT"),
         ({"EASEL_WEB_PORT": "70000"}, "EASEL_WEB_PORT"),
         ({"EASEL_QUOTA": "lots"}, "lots"),
-        ({"EASEL_ENGINE": "ray"}, "EASEL_ENGINE"),
+        ({"EASEL_ENGINE": "ray", "EASEL_RAY_ADDRESS": "127.0.0.1:1"}, "EASEL_RAY_TOKEN_FILE"),
         ({"EASEL_ENGINE": "steam"}, "EASEL_ENGINE"),
         ({"EASEL_MODEL": "/"}, "model_index.json"),
         ({"EASEL_MODEL": "nobody/nothing"}, "nobody/nothing"),

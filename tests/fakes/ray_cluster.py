@@ -21,6 +21,9 @@ from engine.ray.driver_environment import make_environment, make_folder
 from engine.ray.driver_process import ClusterConfig
 from engine.ray.session import kill_session
 
+FAKE_WORKER = "tests.fakes.ray_worker:draw"
+"""What actors of tests run."""
+
 
 @dataclass(frozen=True)
 class Cluster:

@@ -1,0 +1,50 @@
+"""The Ray cluster of the settings. Ray itself is never imported here."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from adapters.cli.environment import given_path
+from bot.core.errors import BadInput
+from bot.settings import Settings
+from engine.ray.driver_process import ClusterConfig
+
+TOKEN_VARIABLE = "RAY_AUTH_TOKEN_PATH"  # noqa: S105 - the name of Ray's own variable
+"""Ray's own variable with the path of the token; EASEL_RAY_TOKEN_FILE takes precedence."""
+
+
+def cluster_of(settings: Settings) -> ClusterConfig:
+    """Return the cluster that the settings name. Blocking: looks at the token's file.
+
+    Raises:
+        BadInput: Ray is not installed, or a running cluster has no token that only this user can read.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise BadInput("cli.ray.not_installed")
+    gpus = -1 if settings.ray_gpus is None else settings.ray_gpus
+    if not settings.ray_address:
+        return ClusterConfig(gpus=gpus)
+    named = os.environ.get(TOKEN_VARIABLE)
+    path = settings.ray_token_file or (given_path(named) if named else None)
+    if path is None:
+        raise BadInput("cli.ray.no_token", address=settings.ray_address)
+    _check_token(path)
+    return ClusterConfig(settings.ray_address, str(path.absolute()), gpus)
+
+
+def _check_token(path: Path) -> None:
+    try:
+        mode, token = path.stat().st_mode, path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput("cli.ray.token_unreadable", path=str(path), problem=_problem(error)) from None
+    if mode & 0o077 and sys.platform != "win32":
+        raise BadInput("cli.ray.token_open", path=str(path), mode=f"{mode & 0o777:04o}")
+    if not token:
+        raise BadInput("cli.ray.token_empty", path=str(path))
+
+
+def _problem(error: OSError | UnicodeDecodeError) -> str:
+    return str(getattr(error, "strerror", None) or error)

@@ -1,0 +1,220 @@
+"""What only the engine on a Ray cluster must do: use every GPU, outlive actors and driver, leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from engine.contract import EngineConfig, EngineLost, Event, Image, Phase, Recipe, Slot, Step
+from engine.host.supervision import Timeouts
+from engine.ray import driver_process
+from engine.ray.placement import SlotPlan
+from engine.ray.ray_engine import TIMEOUTS, RayEngine
+from tests.fakes.ray_cluster import FAKE_WORKER, Cluster
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow, pytest.mark.timeout(200)]
+
+PATIENT = replace(TIMEOUTS, losses=0)
+"""Tests kill more often than within ten minutes."""
+
+DISCORD_TOKEN = "not-for-actors"
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def shared(ray_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RayEngine]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EASEL_DISCORD_TOKEN", DISCORD_TOKEN)
+        config = EngineConfig("demo", str(tmp_path_factory.mktemp("models")))
+        engine = RayEngine(config, ray_cluster.config, timeouts=PATIENT, worker=FAKE_WORKER)
+        await engine.start()
+        yield engine
+        await engine.aclose()
+        await until(lambda: not left(ray_cluster))
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def engine(shared: RayEngine) -> RayEngine:
+    """The engine with both of its slots ready."""
+    await until(lambda: len(shared.slots()) == 2 and all(slot.ready for slot in shared.slots()))
+    return shared
+
+
+def left(cluster: Cluster) -> list[str]:
+    """Return the names of the cluster's actors."""
+    names = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) == cluster.session and process.status() != psutil.STATUS_ZOMBIE:
+                names.append(process.name())
+    return [name for name in names if name.startswith("ray::Painter")]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - an engine tells its state to whoever asks
+            await asyncio.sleep(0.01)
+
+
+def recipe(name: str, side: int = 64, steps: int = 2, **more: str) -> Recipe:
+    return Recipe(name, "demo", "a red apple", "", side, side, steps, 0.0, 7, **more)  # type: ignore[arg-type]
+
+
+def slow(name: str) -> Recipe:
+    """Return a recipe that takes 50 steps of 50 ms."""
+    return recipe(name, 512, 50)
+
+
+async def all_of(engine: RayEngine, *recipes: Recipe, slot: str = "") -> list[Event]:
+    async with contextlib.aclosing(engine.paint(recipes, slot=slot)) as events:
+        return [event async for event in events]
+
+
+def index_of(engine: RayEngine, slot: str) -> int:
+    return [each.id for each in engine.slots()].index(slot)
+
+
+async def test_each_gpu_of_the_cluster_is_a_slot(engine: RayEngine) -> None:
+    assert [slot.id for slot in engine.slots()] == ["ray:0", "ray:1"]
+    assert engine.state().phase is Phase.WARM
+    assert len(set(engine.pids) - {None}) == 2
+    ends = await asyncio.gather(*(all_of(engine, recipe(slot.id), slot=slot.id) for slot in engine.slots()))
+    assert all(isinstance(events[-1], Image) for events in ends)
+
+
+async def test_steps_are_thinned_out_and_the_first_and_last_one_come(engine: RayEngine) -> None:
+    events = await all_of(engine, recipe("a", 256, 60))
+    steps = [event.step for event in events if isinstance(event, Step)]
+    assert (steps[0], steps[-1]) == (1, 60)
+    assert steps == sorted(set(steps))
+    assert len(steps) < 30
+    assert isinstance(events[-1], Image)
+
+
+async def test_actors_know_no_secret(engine: RayEngine) -> None:
+    for pid in (*engine.pids, engine.driver_pid):
+        environment = environment_of(pid or 0)
+        assert b"RAY_AUTH_MODE=token" in environment
+        assert DISCORD_TOKEN.encode() not in environment
+        assert b"EASEL_DISCORD" not in environment
+
+
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+async def test_left_paints_free_their_slots(engine: RayEngine) -> None:
+    chance = random.Random(7)
+
+    async def leave() -> None:
+        async def read() -> None:
+            async with contextlib.aclosing(engine.paint([recipe("a", 128, 20)])) as events:
+                async for _ in events:
+                    pass
+
+        task = asyncio.create_task(read())
+        await asyncio.sleep(chance.random() * 0.02)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    pids = engine.pids
+    for _ in range(30):
+        await asyncio.gather(*(leave() for _ in range(10)))
+    for slot in engine.slots():
+        assert isinstance((await all_of(engine, recipe("next"), slot=slot.id))[-1], Image)
+    assert engine.pids == pids
+
+
+async def test_a_killed_actor_is_lost_alone_and_replaced(engine: RayEngine) -> None:
+    pids = engine.pids
+    got: list[Event] = []
+
+    async def read() -> None:
+        async with contextlib.aclosing(engine.paint([recipe("short"), slow("long")], slot="ray:0")) as events:
+            async for event in events:
+                got.append(event)
+                if isinstance(event, Image):
+                    os.kill(pids[0] or 0, signal.SIGKILL)
+
+    other = asyncio.create_task(all_of(engine, slow("other"), slot="ray:1"))
+    with pytest.raises(EngineLost, match="was lost"):
+        await read()
+    assert [event.recipe_id for event in got if isinstance(event, Image)] == ["short"]
+    assert isinstance((await other)[-1], Image)
+    assert isinstance((await all_of(engine, recipe("again"), slot="ray:0"))[-1], Image)
+    assert engine.pids[0] not in (None, pids[0])
+    assert engine.pids[1] == pids[1]
+
+
+async def test_a_lost_driver_is_started_again(engine: RayEngine, ray_cluster: Cluster) -> None:
+    driver, pids = engine.driver_pid, engine.pids
+    assert driver is not None
+    paints = [asyncio.create_task(all_of(engine, slow("a"), slot=slot.id)) for slot in engine.slots()]
+    await until(lambda: all(not task.done() for task in paints))
+    os.kill(driver, signal.SIGKILL)
+    ends = await asyncio.gather(*paints, return_exceptions=True)
+    assert [type(end) for end in ends] == [EngineLost, EngineLost]
+    assert not any(slot.ready for slot in engine.slots())
+    await until(lambda: all(slot.ready for slot in engine.slots()))
+    assert engine.driver_pid not in (None, driver)
+    assert not any(alive(pid or 0) for pid in pids)
+    for slot in engine.slots():
+        assert isinstance((await all_of(engine, recipe("next"), slot=slot.id))[-1], Image)
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+@contextlib.asynccontextmanager
+async def one_slot(cluster: Cluster, folder: Path, timeouts: Timeouts = PATIENT) -> AsyncIterator[RayEngine]:
+    """An engine of one slot that asks for no GPU: the shared one has them."""
+    plan = SlotPlan()
+    plan = replace(plan, placement=replace(plan.placement, num_gpus=0.0))
+    engine = RayEngine(EngineConfig("demo", str(folder)), cluster.config, [plan], timeouts=timeouts, worker=FAKE_WORKER)
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.aclose()
+
+
+def state(engine: RayEngine) -> Slot:
+    (slot,) = engine.slots()
+    return slot
+
+
+async def test_a_stopped_actor_is_lost_at_the_limit_and_ended(ray_cluster: Cluster, tmp_path: Path) -> None:
+    async with one_slot(ray_cluster, tmp_path, replace(PATIENT, silence=2.0, steps=0.0)) as engine:
+        await engine.warm()
+        (pid,) = engine.pids
+        assert pid is not None
+        painting = asyncio.create_task(all_of(engine, slow("a")))
+        await asyncio.sleep(0)
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(EngineLost, match="silent"):
+            await painting
+        assert isinstance((await all_of(engine, recipe("b")))[-1], Image)
+        assert engine.pids != (pid,)
+        await until(lambda: not alive(pid))
+
+
+async def test_another_version_of_easel_is_refused(
+    ray_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_process, "version", lambda _: "99.0")
+    async with one_slot(ray_cluster, tmp_path) as engine:
+        await until(lambda: state(engine).state.phase is Phase.BROKEN)
+        assert "this machine 99.0: install the same version" in state(engine).state.problem
