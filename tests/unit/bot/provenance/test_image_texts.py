@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from bot.provenance.image_texts import MAX_TEXT, MAX_TEXTS, NotAnImage, read_texts, user_comment
 from tests.fakes.source_images import picture
+from tests.unit.bot.provenance.marked_files import chunked
 
 TEXT = "一只猫, a cat\nSteps: 20, Sampler: Euler a, Seed: 1"
 
@@ -24,19 +25,6 @@ def exif_of(comment: bytes, order: str = "<", kind: int = 7) -> bytes:
     below = struct.pack(f"{order}HHHII", 1, 0x8769, 4, 1, 26) + struct.pack(f"{order}I", 0)
     entry = struct.pack(f"{order}HHHII", 1, 0x9286, kind, len(comment), 44) + struct.pack(f"{order}I", 0)
     return head + below + entry + comment
-
-
-def chunked(name: bytes, content: bytes) -> bytes:
-    """A PNG with one more chunk behind its header."""
-    data = picture()
-    return (
-        data[:33]
-        + struct.pack(">I", len(content))
-        + name
-        + content
-        + struct.pack(">I", zlib.crc32(name + content))
-        + data[33:]
-    )
 
 
 def test_all_kinds_of_text_chunks() -> None:
@@ -86,10 +74,11 @@ def test_pillows_exif_and_a_jpegs_comment() -> None:
 
 def test_texts_that_are_too_large_are_left_out() -> None:
     bomb = zlib.compress(b"a" * (MAX_TEXT + 1), 9)
-    assert read_texts(chunked(b"zTXt", b"parameters\0\0" + bomb)) == {}
-    assert read_texts(chunked(b"iTXt", b"parameters\0\1\0\0\0" + bomb)) == {}
+    assert read_texts(chunked(picture(), b"zTXt", b"parameters\0\0" + bomb)) == {}
+    assert read_texts(chunked(picture(), b"iTXt", b"parameters\0\1\0\0\0" + bomb)) == {}
     assert (
-        len(read_texts(chunked(b"zTXt", b"parameters\0\0" + zlib.compress(b"a" * MAX_TEXT)))["parameters"]) == MAX_TEXT
+        len(read_texts(chunked(picture(), b"zTXt", b"parameters\0\0" + zlib.compress(b"a" * MAX_TEXT)))["parameters"])
+        == MAX_TEXT
     )
 
 
@@ -109,10 +98,10 @@ def test_other_files(data: bytes) -> None:
 
 
 WHOLE = [
-    chunked(b"tEXt", b"parameters\0Steps: 1"),
-    chunked(b"zTXt", b"parameters\0\0" + zlib.compress(b"Steps: 1")),
-    chunked(b"iTXt", b"parameters\0\1\0en\0\0" + zlib.compress(b"Steps: 1")),
-    chunked(b"eXIf", exif_of(b"UNICODE\0" + TEXT.encode("utf-16-be"), ">")),
+    chunked(picture(), b"tEXt", b"parameters\0Steps: 1"),
+    chunked(picture(), b"zTXt", b"parameters\0\0" + zlib.compress(b"Steps: 1")),
+    chunked(picture(), b"iTXt", b"parameters\0\1\0en\0\0" + zlib.compress(b"Steps: 1")),
+    chunked(picture(), b"eXIf", exif_of(b"UNICODE\0" + TEXT.encode("utf-16-be"), ">")),
     picture(form="JPEG", exif=b"Exif\0\0" + exif_of(b"UNICODE\0" + TEXT.encode("utf-16-le"))),
     picture(form="WEBP", exif=exif_of(b"ASCII\0\0\0Steps: 1")),
 ]
