@@ -12,16 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bot.core.inspection import TRAINED
+from bot.core.inspection import TRAINED, SealState
 from bot.provenance.facts import MarkingRules
-from bot.provenance.seal import Seal
-from bot.provenance.sealing import Sealing
+from bot.provenance.seal import check_seal
 from bot.storage import thumbnails
 from bot.storage.thumbnails import SIDES
 from tests.fakes.hostile_prompts import FRAGMENTS, prompts, said_of, squeezed
 from tests.fakes.mark_readers import ExifTool, exif_comment, exiftool_text, piexif_text, sd_parsers_read
 from tests.fakes.sent_files import MODEL, NEGATIVE, PROMPTS, SEED, SentFile, sent, stored
-from tests.unit.bot.provenance.marked_files import in_each_format, signing_keys
+from tests.unit.bot.provenance.marked_files import MIMES, in_each_format, signing_keys, signs
 from tests.unit.bot.provenance.readers import check_read, civitai_comment
 
 
@@ -42,8 +41,8 @@ def written(folder: Path, files: list[SentFile]) -> list[Path]:
 
 @pytest.mark.parametrize("name", PROMPTS)
 async def test_every_surfaces_file_is_read_alike(name: str, exiftool: ExifTool, tmp_path: Path) -> None:
-    prompt = PROMPTS[name]
-    files = await sent(stored(tmp_path, prompt, NEGATIVE))
+    prompt, sealing = PROMPTS[name], signs()
+    files = await sent(stored(tmp_path, prompt, NEGATIVE, sealing=sealing), sealing)
     assert {(file.surface, file.format) for file in files} == {
         ("Discord", "PNG"), ("Discord", "WEBP"), ("Telegram", "PNG"), ("Telegram", "JPEG"),
         ("page", "PNG"), ("page", "JPEG"), ("page", "WEBP"),
@@ -51,6 +50,8 @@ async def test_every_surfaces_file_is_read_alike(name: str, exiftool: ExifTool, 
     texts = set()
     for file, tags in zip(files, exiftool.tags(written(tmp_path, files)), strict=True):
         assert "ExifTool:Warning" not in tags
+        seal = check_seal(file.data, MIMES[file.format], [signing_keys().root])
+        assert (seal.state, seal.source_type) == ((SealState.TRUSTED, TRAINED) if sealing else (SealState.NONE, ""))
         text = exiftool_text(tags)
         assert text is not None
         texts.add(text.lstrip())
@@ -112,12 +113,14 @@ def test_exiftool_reads_any_text_back_from_each_format(exiftool: ExifTool, tmp_p
 
 
 async def test_no_file_of_a_private_request_has_a_word_of_it(exiftool: ExifTool, tmp_path: Path) -> None:
-    keys = signing_keys()
-    sealing = Sealing(Seal(keys.chain, keys.key))
+    sealing = signs()
     rules = MarkingRules(name="Club Ink", aigc_producer="P1")
     prompt, negative = "a secret garden 秘密花园", "no fences 围栏"
     file = stored(tmp_path, prompt, negative, private=True, sealing=sealing, rules=rules)
-    files = [*await sent(file), *(SentFile("page", "WEBP", thumbnails.encode(file.path, side)) for side in SIDES)]
+    files = [
+        *await sent(file, sealing),
+        *(SentFile("page", "WEBP", thumbnails.encode(file.path, side)) for side in SIDES),
+    ]
     words = ["secret", "garden", "秘密花园", "fences", "围栏", str(SEED), "77123", "Steps", "Seed"]
     for sent_file in files:
         for encoding in ("utf-8", "utf-16-le", "utf-16-be"):

@@ -12,6 +12,7 @@ from PIL import Image
 from adapters.discord.pictures import uploads
 from adapters.telegram.surface import original, photo
 from adapters.web.picture_links import encoded
+from bot.core.file_marks import unsigned
 from bot.core.pictures import PictureFile
 from bot.core.requests import DrawRequest
 from bot.provenance.facts import MarkingRules
@@ -96,21 +97,22 @@ class SentFile:
         return f".{self.format.lower()}"
 
 
-async def sent(file: PictureFile) -> list[SentFile]:
+async def sent(file: PictureFile, sealing: Sealing | None = None) -> list[SentFile]:
     """Return all files that the surfaces send of a stored picture: as it is, enlarged, and made smaller for a limit."""
-    (plain,) = await uploads([file], ())
-    (enlarged,) = await uploads([file], (MODEL,))
-    (small,) = await uploads([file], (), max_file=len(plain.data) - 1)
-    document, shown = await original(file), await photo(file, (MODEL,))
+    sign = unsigned if sealing is None else sealing.sign_copy
+    (plain,) = await uploads([file], (), sign=sign)
+    (enlarged,) = await uploads([file], (MODEL,), sign=sign)
+    (small,) = await uploads([file], (), max_file=len(plain.data) - 1, sign=sign)
+    document, shown = await original(file), await photo(file, (MODEL,), sign)
     assert isinstance(document, FSInputFile)
     assert isinstance(shown, BufferedInputFile)
     return [
         SentFile("Discord", "PNG", plain.data),
         SentFile("Discord", "PNG", enlarged.data),
         SentFile("Discord", "WEBP", small.data),
-        SentFile("Telegram", "PNG", encoded(Path(document.path), "png", None)),
+        SentFile("Telegram", "PNG", encoded(Path(document.path), "png", None, sign)),
         SentFile("Telegram", "JPEG", shown.data),
-        SentFile("page", "PNG", encoded(file.path, "png", None)),
-        SentFile("page", "JPEG", encoded(file.path, "jpeg", None)),
-        SentFile("page", "WEBP", encoded(file.path, "webp", None)),
+        SentFile("page", "PNG", encoded(file.path, "png", None, sign)),
+        SentFile("page", "JPEG", encoded(file.path, "jpeg", None, sign)),
+        SentFile("page", "WEBP", encoded(file.path, "webp", None, sign)),
     ]

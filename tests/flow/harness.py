@@ -26,6 +26,7 @@ from bot.drawing.draft_writer import DraftWriter
 from bot.drawing.picture_requests import PictureFetcher
 from bot.features import COMMANDS
 from bot.observability.metrics import Metrics
+from bot.provenance.sealing import Sealing
 from bot.storage import jobs, messages
 from tests.fakes.clock import FakeClock
 from tests.fakes.empty_database import open_database
@@ -63,6 +64,8 @@ class Bot:
         self._events = 0
         self.moderator: Moderator | None = None
         """Judges pictures from the next start on."""
+        self.sealing: Sealing | None = None
+        """Signs pictures from the next start on."""
 
     @property
     def chats(self) -> Chats:
@@ -91,6 +94,7 @@ class Bot:
             owners=self.owners,
             access=self.access,
             moderator=self.moderator,
+            sealing=self.sealing,
         )
         self.ctx = AppContext(
             db=self.db,

@@ -13,7 +13,7 @@ from tests.e2e.web.browser import Browser
 from tests.e2e.web.exif_reader import ExifRead
 from tests.fakes.hostile_prompts import prompts, said_of
 from tests.fakes.sent_files import MODEL, NEGATIVE, PROMPTS, SEED, sent, stored
-from tests.unit.bot.provenance.marked_files import in_each_format
+from tests.unit.bot.provenance.marked_files import in_each_format, signs
 from tests.unit.bot.provenance.readers import check_read, civitai_comment
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -31,8 +31,9 @@ def text_of(found: ExifRead) -> str:
 
 
 async def test_every_surfaces_file_is_read_alike(browser: Browser, tmp_path: Path) -> None:
+    sealing = signs()
     for prompt in PROMPTS.values():
-        files = await sent(stored(tmp_path, prompt, NEGATIVE))
+        files = await sent(stored(tmp_path, prompt, NEGATIVE, sealing=sealing), sealing)
         found = exif_reader.read(browser, [file.data for file in files])
         for file, one in zip(files, found, strict=True):
             assert ("parameters" in one.said) == (file.format == "PNG")

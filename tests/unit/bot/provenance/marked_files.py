@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import struct
 import uuid
@@ -16,11 +17,16 @@ from bot.core.inspection import TRAINED
 from bot.provenance.a1111 import parameters
 from bot.provenance.facts import Facts
 from bot.provenance.marks import mark_png
+from bot.provenance.seal import Seal
+from bot.provenance.sealing import Sealing
 from bot.provenance.signing_keys import SigningKeys, new_signing_keys
 from engine.contract import Recipe
 from tests.fakes.source_images import png_of
 
 PARAMETERS = "a cat 猫 🐈\nSteps: 8, Sampler: Euler, CFG scale: 1, Seed: 7, Size: 48x32, Version: Easel 0.1.0"
+
+MIMES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+"""Media types by Pillow's names of formats."""
 
 
 def facts(
@@ -37,6 +43,12 @@ def facts(
 def signing_keys() -> SigningKeys:
     """Keys of this organisation, the same ones for all tests of a process: ``Club Ink``."""
     return new_signing_keys("Club Ink")
+
+
+def signs() -> Sealing | None:
+    """What signs with these keys; None where the extra c2pa is not installed."""
+    keys = signing_keys()
+    return Sealing(Seal(keys.chain, keys.key)) if importlib.util.find_spec("c2pa") else None
 
 
 @cache

@@ -14,11 +14,10 @@ import pytest
 from bot.core.inspection import SealState
 from bot.provenance.seal import Seal, check_seal
 from tests.fakes.mark_readers import ExifTool
-from tests.unit.bot.provenance.marked_files import chunked, copy_of, facts, marked, plain, signing_keys
+from tests.unit.bot.provenance.marked_files import MIMES, chunked, copy_of, facts, marked, plain, signing_keys
 
 pytest.importorskip("c2pa", reason="the extra c2pa is not installed")
 
-MIMES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 FLIPS = 80
 """Changed bytes for each format."""
 
@@ -102,6 +101,8 @@ def test_another_programs_edit_breaks_it(signed: Signed, exiftool: ExifTool, tmp
     path, edited = (tmp_path / f"{name}.{signed.kind.lower()}" for name in ("signed", "edited"))
     path.write_bytes(signed.data)
     exiftool.run("-Artist=x", "-o", str(edited), str(path))
+    if signed.kind == "WEBP" and not edited.exists():
+        pytest.skip("this exiftool does not write WebP")
     (tags,) = exiftool.tags([edited])
     assert "x" in {tags.get("IFD0:Artist"), tags.get("PNG:Artist")}
     assert signed.state(edited.read_bytes()) is SealState.BROKEN
