@@ -27,6 +27,7 @@ from bot.core.connections import Connection, ConnectionState
 from bot.core.errors import BadInput, NotFound, Refusal, Unavailable
 from bot.core.file_marks import SignCopy, unsigned
 from bot.core.forms import Form
+from bot.core.image_parts import NotAnImage
 from bot.core.inspection import Inspection, OwnFile
 from bot.core.jobs import Job
 from bot.core.messages import Address, EventRef
@@ -62,7 +63,6 @@ from bot.owner.console import OwnerConsole
 from bot.owner.ports import Surroundings
 from bot.places import options as place_options
 from bot.privacy import exports, undoable_deletion
-from bot.provenance.image_texts import NotAnImage
 from bot.provenance.inspector import Inspector
 from bot.provenance.reading import read_parameters
 from bot.quotas import cards as quota_cards

@@ -12,9 +12,9 @@ from adapters.cli import environment
 from adapters.cli.output import echo_card, language, report_error, write
 from bot.cards.inspection_card import inspection_card
 from bot.core.errors import BadInput, Refusal
+from bot.core.image_parts import NotAnImage
 from bot.core.inspection import MAX_FILE, Inspection
 from bot.core.texts import clean
-from bot.provenance.image_texts import NotAnImage
 from bot.provenance.inspection import inspect
 
 MARKED, UNMARKED, UNREADABLE, FAULTY = 0, 1, 2, 3

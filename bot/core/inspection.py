@@ -37,10 +37,11 @@ class OwnFile(StrEnum):
 
 
 class SealState(StrEnum):
-    """What is known of a file's manifest."""
+    """What is known of a file's manifest. REMOTE: the file says that it is on the network, from where it is not fetched."""
 
     NONE = "none"
     UNCHECKED = "unchecked"
+    REMOTE = "remote"
     TRUSTED = "trusted"
     UNKNOWN_SIGNER = "unknown_signer"
     BROKEN = "broken"

@@ -13,6 +13,7 @@ from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
 
 from bot.context import AppContext
 from bot.core.errors import BadInput
+from bot.core.image_parts import has_too_many_parts
 from bot.core.requests import DrawForm, ReferenceImage, SourceImage
 from bot.drawing import image_containers
 from bot.drawing.model_rules import check_count
@@ -175,6 +176,8 @@ def _opened(data: bytes, what: str) -> _Opened:
 
     If a JPEG or a PNG can't be decoded, it is decoded again without its metadata.
     """
+    if has_too_many_parts(data):
+        raise BadInput(f"refusal.{what}.damaged")
     try:
         return _decoded(data, what)
     except BadInput as refusal:

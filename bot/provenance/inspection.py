@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 
-from PIL import Image
-
 from bot.core.file_marks import XMP
+from bot.core.image_parts import NotAnImage, read_header
 from bot.core.inspection import GENERATED, MAX_FILE, SOURCE_TYPES, Inspection, SealReport
 from bot.core.pictures import ReadParameters
 from bot.provenance import aigc, xmp
-from bot.provenance.image_texts import NotAnImage, read_texts
+from bot.provenance.image_texts import read_texts
 from bot.provenance.reading import parameters_of
 from bot.provenance.seal import check_seal
 
@@ -35,17 +32,17 @@ def inspect(data: bytes, anchors: Sequence[bytes] = ()) -> Inspection:
     if len(data) > MAX_FILE:
         raise NotAnImage("too large")
     texts = read_texts(data)
-    kind, width, height = _header(data)
+    header = read_header(data)
     found = dict(xmp.read(texts.get(XMP, "").encode("utf-8", "replace")))
     parameters = parameters_of(texts)
-    seal = check_seal(data, _MIMES[kind], anchors)
+    seal = check_seal(data, _MIMES[header.format], anchors)
     source = _first(found, xmp.SOURCE_TYPE)
     labels = found.get(_LABEL, ())
     faults = aigc.faults(labels[0]) if labels else ()
     return Inspection(
-        format=kind,
-        width=width,
-        height=height,
+        format=header.format,
+        width=header.width,
+        height=header.height,
         seal=seal,
         source_type=source,
         claims=found,
@@ -55,18 +52,6 @@ def inspect(data: bytes, anchors: Sequence[bytes] = ()) -> Inspection:
         conflicts=_conflicts(found, parameters, seal, source),
         document=_first(found, _DOCUMENT).removeprefix(_UUID),
     )
-
-
-def _header(data: bytes) -> tuple[str, int, int]:
-    """Return format and size as the file's header says. Raises NotAnImage."""
-    try:
-        with warnings.catch_warnings():
-            # Only the header is read, so Pillow's warning of many pixels says nothing; above twice its limit it raises.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=tuple(_MIMES)) as opened:
-                return opened.format or "", opened.width, opened.height
-    except Exception as error:
-        raise NotAnImage("its header is damaged") from error
 
 
 def _first(found: dict[str, tuple[str, ...]], name: str) -> str:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 
 from bot.core.errors import BadInput
+from bot.core.image_parts import NotAnImage
 from bot.core.inspection import Inspection
-from bot.provenance.image_texts import NotAnImage
 from bot.provenance.inspection import inspect
 from bot.provenance.sealing import FOLDER, ROOT
 from bot.settings import Settings

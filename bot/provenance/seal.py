@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _QUIET = {"verify": {"remote_manifest_fetch": False}, "builder": {"thumbnail": {"enabled": False}}}
 
+_REMOTE = "Remote:"
+"""What the package's error begins with where a manifest is on the network."""
+
 UNKNOWN_SIGNER = "signingCredential.untrusted"
 """Code of a manifest that is intact, and whose signer the reader does not know."""
 
@@ -183,6 +186,8 @@ def check_seal(data: bytes, mime: str, anchors: Sequence[bytes] = ()) -> SealRep
         with reader:
             found = json.loads(reader.json())
     except (c2pa.C2paError, ValueError, RecursionError) as error:
+        if str(error).startswith(_REMOTE):
+            return SealReport(SealState.REMOTE)
         return SealReport(SealState.BROKEN, problems=(type(error).__name__,))
     return _report(found)
 

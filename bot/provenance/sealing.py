@@ -11,9 +11,10 @@ from pathlib import Path
 
 from bot.core.errors import BadInput
 from bot.core.file_marks import XMP
+from bot.core.image_parts import NotAnImage
 from bot.provenance import xmp
 from bot.provenance.facts import Facts
-from bot.provenance.image_texts import NotAnImage, read_texts
+from bot.provenance.image_texts import read_texts
 from bot.provenance.seal import Seal, SealUnavailable
 from bot.settings import SealMode, Settings
 

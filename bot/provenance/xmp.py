@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import islice
 from xml.etree.ElementTree import Element, ParseError
 from xml.sax.saxutils import escape
 
@@ -76,13 +77,15 @@ def read(data: bytes) -> Mapping[str, tuple[str, ...]]:
         root = fromstring(data.decode("utf-8", "replace").strip("\0\ufeff \r\n"))
     except (ParseError, DefusedXmlException, ValueError, RecursionError):
         return {}
-    found: dict[str, tuple[str, ...]] = {}
-    for description in root.iter(f"{_RDF}Description"):
-        pairs = [*description.attrib.items(), *((one.tag, _value(one)) for one in description)]
-        for tag, value in pairs:
-            if (key := _key(tag)) and value:
-                found[key] = (*found.get(key, ()), value)
-    return found
+    found: dict[str, list[str]] = {}
+    # Descriptions inside of others are parts of values; searching each for its values would take quadratic time.
+    for rdf in islice(root.iter(f"{_RDF}RDF"), 1):
+        for description in rdf.iterfind(f"{_RDF}Description"):
+            pairs = [*description.attrib.items(), *((one.tag, _value(one)) for one in description)]
+            for tag, value in pairs:
+                if (key := _key(tag)) and value:
+                    found.setdefault(key, []).append(value)
+    return {key: tuple(values) for key, values in found.items()}
 
 
 def _key(tag: str) -> str:

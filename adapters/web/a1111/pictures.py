@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from adapters.web.a1111.errors import FieldProblem, InvalidBody
 from adapters.web.errors import BodyTooLarge
+from bot.core.image_parts import has_too_many_parts
 from bot.core.requests import MAX_PICTURE_BYTES
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -64,6 +65,8 @@ def fitted_mask(mask: bytes, picture: bytes, *, invert: bool) -> bytes:
         picture: The picture's file.
         invert: White is what stays.
     """
+    if has_too_many_parts(picture) or has_too_many_parts(mask):
+        return mask
     try:
         with Image.open(io.BytesIO(picture)) as found:
             sideways = found.getexif().get(_ORIENTATION, 1) >= _SIDEWAYS

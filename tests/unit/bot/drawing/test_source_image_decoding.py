@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageCms
 
 from bot.core.errors import BadInput
+from bot.core.image_parts import MAX_EXIF_SEGMENTS, MAX_PARTS
 from bot.drawing import image_containers, source_image
+from tests.fakes.hostile_files import chunk, jpeg_with, png_with, segment
 from tests.fakes.source_images import BLACK, BLUE, GREEN, RED, WHITE, bomb, half_mask, opened, picture, turned
 
 
@@ -58,10 +60,6 @@ def test_exif_that_breaks_its_reader_is_no_reason_to_refuse_it(file: Path) -> No
     assert (plain.width, plain.height) == (240, 320)
 
 
-def chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-
 def with_chunk(data: bytes, name: bytes, content: bytes) -> bytes:
     return data[:33] + chunk(name, content) + data[33:]
 
@@ -71,6 +69,25 @@ def test_a_text_that_unpacks_to_megabytes_is_not_read() -> None:
     for name, head in ((b"zTXt", b"Comment\0\0"), (b"iTXt", b"Comment\0\1\0\0\0")):
         assert near(at(with_chunk(picture(), name, head + long)), RED)
     assert near(at(with_chunk(picture(), b"iCCP", b"p\0\0" + long)), RED)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png_with(chunk(b"aaAa", b"") * MAX_PARTS),
+        # Pillow joins the segments one by one: hundreds of thousands take minutes.
+        jpeg_with(segment(0xE1, b"Exif\0\0a") * (MAX_EXIF_SEGMENTS + 1)),
+    ],
+)
+def test_a_file_of_too_many_parts_is_refused_before_it_is_decoded(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(*_: object, **__: object) -> None:
+        raise AssertionError("it is decoded")
+
+    monkeypatch.setattr(Image, "open", decode)
+    with pytest.raises(BadInput, match=r"refusal\.image\.damaged"):
+        source_image.normalize_image(data)
+    with pytest.raises(BadInput, match=r"refusal\.mask\.damaged"):
+        source_image.normalize_mask(data, picture())
 
 
 def test_a_damaged_chunk_that_pixels_do_not_need_is_left_out() -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import struct
 import uuid
-import zlib
 from datetime import UTC, datetime
 from functools import cache
 
@@ -76,9 +74,3 @@ def in_each_format(prompt: str, negative: str, seed: int) -> tuple[str, dict[str
     told = facts(f"{prompt}\nNegative: {negative}" if negative else prompt, parameters=text, producer="P1")
     png = mark_png(plain(8, 8), told)
     return text, {"PNG": png, "JPEG": copy_of(png, "JPEG"), "WEBP": copy_of(png, "WEBP")}
-
-
-def chunked(data: bytes, name: bytes, content: bytes) -> bytes:
-    """A PNG with one more chunk behind its header."""
-    body = name + content
-    return data[:33] + struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body)) + data[33:]

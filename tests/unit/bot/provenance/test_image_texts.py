@@ -12,9 +12,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from bot.provenance.image_texts import MAX_TEXT, MAX_TEXTS, NotAnImage, read_texts, user_comment
+from bot.core.image_parts import NotAnImage
+from bot.provenance import image_texts
+from bot.provenance.image_texts import (
+    MAX_ALL_TEXTS,
+    MAX_EXIF_BLOCKS,
+    MAX_TEXT,
+    MAX_TEXTS,
+    read_texts,
+    user_comment,
+)
+from tests.fakes.hostile_files import chunk, png_with
 from tests.fakes.source_images import picture
-from tests.unit.bot.provenance.marked_files import chunked
 
 TEXT = "一只猫, a cat\nSteps: 20, Sampler: Euler a, Seed: 1"
 
@@ -74,12 +83,67 @@ def test_pillows_exif_and_a_jpegs_comment() -> None:
 
 def test_texts_that_are_too_large_are_left_out() -> None:
     bomb = zlib.compress(b"a" * (MAX_TEXT + 1), 9)
-    assert read_texts(chunked(picture(), b"zTXt", b"parameters\0\0" + bomb)) == {}
-    assert read_texts(chunked(picture(), b"iTXt", b"parameters\0\1\0\0\0" + bomb)) == {}
+    assert read_texts(png_with(chunk(b"zTXt", b"parameters\0\0" + bomb))) == {}
+    assert read_texts(png_with(chunk(b"iTXt", b"parameters\0\1\0\0\0" + bomb))) == {}
     assert (
-        len(read_texts(chunked(picture(), b"zTXt", b"parameters\0\0" + zlib.compress(b"a" * MAX_TEXT)))["parameters"])
+        len(read_texts(png_with(chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"a" * MAX_TEXT))))["parameters"])
         == MAX_TEXT
     )
+
+
+class Unpacked:
+    """zlib's unpacker, which counts the bytes that come out of it."""
+
+    total = 0
+    _real = staticmethod(zlib.decompressobj)
+
+    def __init__(self) -> None:
+        self._one = self._real()
+
+    def decompress(self, data: bytes, most: int) -> bytes:
+        text = self._one.decompress(data, most)
+        Unpacked.total += len(text)
+        return text
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._one, name)
+
+
+@pytest.mark.parametrize("end", [b"", b"\0", b"damaged"])
+def test_many_packed_texts_are_not_all_unpacked(end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zlib, "decompressobj", Unpacked)
+    Unpacked.total = 0
+    size = MAX_TEXT + (1 if end else 0)
+    one = chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"a" * size, 9) + end)
+    read_texts(png_with(one * 100))
+    assert 0 < Unpacked.total <= MAX_ALL_TEXTS + MAX_TEXT
+
+
+def test_what_comes_first_is_read_all_the_same() -> None:
+    first = chunk(b"tEXt", b"parameters\0Steps: 1")
+    bomb = chunk(b"zTXt", b"x\0\0" + zlib.compress(b"a" * MAX_TEXT, 9))
+    assert read_texts(png_with(first, *[bomb] * 20))["parameters"] == "Steps: 1"
+
+
+def test_few_blocks_and_values_of_exif_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[int] = []
+    read = image_texts._ascii
+
+    def count(keyword: str, value: bytes) -> tuple[str, str]:
+        copied.append(len(value))
+        return read(keyword, value)
+
+    monkeypatch.setattr(image_texts, "_ascii", count)
+    # All entries of a block point to the same mebibyte.
+    entries = b"".join(struct.pack(">HHII", 0x010E, 2, 2**20, 20_000) for _ in range(900))
+    block = b"MM\0*" + struct.pack(">IH", 8, 900) + entries + b"a" * 2**20 + b"a" * 20_000
+    read_texts(png_with(chunk(b"eXIf", block)))
+    assert len(copied) > 1
+    assert sum(copied) <= MAX_ALL_TEXTS
+    copied.clear()
+    small = b"MM\0*" + struct.pack(">IHHHII", 8, 1, 0x010E, 2, 4, 0x61616161)
+    read_texts(png_with(chunk(b"eXIf", small) * 100))
+    assert len(copied) == MAX_EXIF_BLOCKS
 
 
 def test_no_more_than_the_most_texts() -> None:
@@ -98,10 +162,10 @@ def test_other_files(data: bytes) -> None:
 
 
 WHOLE = [
-    chunked(picture(), b"tEXt", b"parameters\0Steps: 1"),
-    chunked(picture(), b"zTXt", b"parameters\0\0" + zlib.compress(b"Steps: 1")),
-    chunked(picture(), b"iTXt", b"parameters\0\1\0en\0\0" + zlib.compress(b"Steps: 1")),
-    chunked(picture(), b"eXIf", exif_of(b"UNICODE\0" + TEXT.encode("utf-16-be"), ">")),
+    png_with(chunk(b"tEXt", b"parameters\0Steps: 1")),
+    png_with(chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"Steps: 1"))),
+    png_with(chunk(b"iTXt", b"parameters\0\1\0en\0\0" + zlib.compress(b"Steps: 1"))),
+    png_with(chunk(b"eXIf", exif_of(b"UNICODE\0" + TEXT.encode("utf-16-be"), ">"))),
     picture(form="JPEG", exif=b"Exif\0\0" + exif_of(b"UNICODE\0" + TEXT.encode("utf-16-le"))),
     picture(form="WEBP", exif=exif_of(b"ASCII\0\0\0Steps: 1")),
 ]

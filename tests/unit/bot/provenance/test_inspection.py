@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.core.file_marks import PARAMETERS, XMP, embed_texts
+from bot.core.image_parts import NotAnImage
 from bot.core.inspection import MAX_FILE, TRAINED, SealState
-from bot.provenance.image_texts import NotAnImage
 from bot.provenance.inspection import inspect
 from bot.provenance.xmp import packet
 from tests.fakes.source_images import picture

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from bot.core.file_marks import embed_texts
+from bot.core.image_parts import NotAnImage
 from bot.provenance.a1111 import parameters
-from bot.provenance.image_texts import NotAnImage
 from bot.provenance.reading import read_parameters
 from tests.fakes.source_images import picture
 from tests.unit.bot.provenance.test_a1111 import RECIPE

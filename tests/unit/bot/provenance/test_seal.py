@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 
 from bot.core.inspection import COMPOSITE, TRAINED, SealState
 from bot.provenance import seal
+from bot.provenance.inspection import inspect
 from bot.provenance.seal import Seal, SealUnavailable, check_seal
 from bot.provenance.signing_keys import SigningKeys, new_signing_keys
+from tests.fakes.hostile_files import remote_manifest
 from tests.unit.bot.provenance.marked_files import copy_of, facts, marked
 
 pytest.importorskip("c2pa", reason="the extra c2pa is not installed")
@@ -105,3 +108,10 @@ def test_nothing_is_fetched(signed: bytes, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(socket.socket, "connect", refuse)
     assert seal._QUIET["verify"] == {"remote_manifest_fetch": False}
     assert check_seal(signed, "image/png").state is SealState.UNKNOWN_SIGNER
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_manifest_on_the_network_is_said_and_not_fetched(seed: int) -> None:
+    data = remote_manifest("http://127.0.0.1:9/x")(random.Random(seed))
+    found = inspect(data)
+    assert (found.seal.state, found.is_faulty) == (SealState.REMOTE, False)

@@ -13,8 +13,9 @@ import pytest
 
 from bot.core.inspection import SealState
 from bot.provenance.seal import Seal, check_seal
+from tests.fakes.hostile_files import chunk, png_with
 from tests.fakes.mark_readers import ExifTool
-from tests.unit.bot.provenance.marked_files import MIMES, chunked, copy_of, facts, marked, plain, signing_keys
+from tests.unit.bot.provenance.marked_files import MIMES, copy_of, facts, marked, signing_keys
 
 pytest.importorskip("c2pa", reason="the extra c2pa is not installed")
 
@@ -63,7 +64,7 @@ def exclusion(signed: Signed, exiftool: ExifTool, folder: Path) -> tuple[int, in
         # exiftool reads manifests in WebP since 13: they are put into a PNG for it.
         at = data.index(b"C2PA")
         (length,) = struct.unpack_from("<I", data, at + 4)
-        data = chunked(plain(), b"caBX", data[at + 8 : at + 8 + length])
+        data = png_with(chunk(b"caBX", data[at + 8 : at + 8 + length]))
     path = folder / f"signed.{'png' if signed.kind == 'WEBP' else signed.kind.lower()}"
     path.write_bytes(data)
     (tags,) = exiftool.tags([path])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import uuid
 from datetime import UTC, datetime
+from xml.etree.ElementTree import Element
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bot.core.inspection import TRAINED
+from bot.provenance import xmp
 from bot.provenance.facts import Facts
 from bot.provenance.marks import mark_png
 from bot.provenance.xmp import MAX_BYTES, packet, read
@@ -100,3 +102,20 @@ def test_properties_as_attributes_lists_and_twice() -> None:
         "Iptc4xmpExt:AIPromptInformation": ("a, b",),
         "TC260:AIGC": ("1", "2"),
     }
+
+
+def test_descriptions_inside_of_values_are_not_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_values: list[str] = []
+    value_of = xmp._value
+
+    def count(element: Element) -> str:
+        read_values.append(element.tag)
+        return value_of(element)
+
+    monkeypatch.setattr(xmp, "_value", count)
+    inside = b"<r:Description>" * 500 + b"</r:Description>" * 500
+    head = b'<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:p="http://ns.adobe.com/photoshop/1.0/">'
+    data = head + b"<r:Description><p:Credit>Club</p:Credit>" + inside + b"</r:Description></r:RDF>"
+    assert read(data) == {"photoshop:Credit": ("Club",)}
+    # Each would search the ones below it: in quadratic time.
+    assert len(read_values) == 2
