@@ -301,12 +301,15 @@ class Image(ImageInfo):
         data: The encoded file.
         mime: Media type of ``data``.
         loras: Name of each LoRA that took part, and the first 12 hexadecimal digits of the SHA-256 of its tensors.
+        checkpoint: The first 10 hexadecimal digits of the SHA-256 of the model's single file; empty where it is a folder,
+            or while it is computed.
     """
 
     recipe_id: str
     data: bytes
     mime: str = "image/png"
     loras: tuple[tuple[str, str], ...] = ()
+    checkpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

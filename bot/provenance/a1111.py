@@ -58,6 +58,7 @@ def parameters(
     upscale: float = 0.0,
     precision: str = "",
     revision: str = "",
+    checkpoint: str = "",
     lora_hashes: Sequence[tuple[str, str]] = (),
     notes: Sequence[str] = (),
 ) -> str:
@@ -76,6 +77,7 @@ def parameters(
         upscale: Factor by which the picture was enlarged; 0 if it was not.
         precision: Number format that it was drawn in; empty if unknown.
         revision: Commit of the model's files on their hub; empty if they have none.
+        checkpoint: ``Image.checkpoint``: A1111 and Civitai find a model by these digits. A folder has none.
         lora_hashes: ``Image.loras``: A1111 and Civitai (AutoV3) find a LoRA by these digits.
         notes: The engine's notes on the picture.
     """
@@ -89,6 +91,7 @@ def parameters(
         "Seed": str(recipe.seed),
         "Size": f"{round(recipe.width / factor)}x{round(recipe.height / factor)}",
         "Clip skip": str(recipe.clip_skip) if recipe.clip_skip else "",
+        "Model hash": checkpoint,
         "Model": model_title,
         "Model revision": revision[:_COMMIT_CHARS],
         "Variation seed": str(recipe.variation_seed) if recipe.variation else "",

@@ -51,7 +51,7 @@ class Facts:
     Attributes:
         source_type: IPTC's DigitalSourceType: TRAINED or COMPOSITE.
         system: The model's title.
-        system_version: Commit of the model's files, else Easel's version.
+        system_version: Commit of the model's files, else the hash of its single file, else Easel's version.
         created: When it was drawn, UTC, whole seconds.
         document: Random id of this file.
         parameters: A1111's text; empty where the file does not tell how it was drawn.
@@ -95,7 +95,7 @@ def facts_of(
     return Facts(
         source_type=COMPOSITE if _has_own_pictures(request) else TRAINED,
         system=title,
-        system_version=image.revision[:_COMMIT_CHARS] or f"Easel {a1111.easel_version()}",
+        system_version=image.revision[:_COMMIT_CHARS] or image.checkpoint or f"Easel {a1111.easel_version()}",
         created=datetime.fromtimestamp(int(drawn_at), UTC),
         document=uuid.uuid4(),
         parameters=_parameters(request, recipe, image, profile, title) if told else "",
@@ -124,6 +124,7 @@ def _parameters(request: DrawRequest, recipe: Recipe, image: Image, profile: Pro
         upscale=request.upscale,
         precision=image.precision,
         revision=image.revision,
+        checkpoint=image.checkpoint,
         lora_hashes=image.loras,
         notes=image.notes,
     )

@@ -86,6 +86,9 @@ class ModelProvider(Protocol):
     def revision(self, model: str) -> str:
         """Commit of the model's files; empty if they have none."""
 
+    def checkpoint_hash(self, model: str) -> str:
+        """First digits of the SHA-256 of a model's single file; empty if it has none, or it is not known yet."""
+
     def reference_pixels(self, model: str) -> int:
         """Most pixels of a reference picture that the model is given; larger ones are scaled down."""
 
@@ -565,6 +568,7 @@ class StepExecutor:
         ticket, recipe, seconds = request.ticket, request.recipe, request.seconds
         height, width, _ = image.pixels.shape
         revision = self._models.revision(recipe.model)
+        checkpoint = self._models.checkpoint_hash(recipe.model)
         setup = with_extras(self._models.setup(recipe.model), image.extras)
         notes: tuple[str, ...] = (PROMPT_CUT,) if image.prompt_cut else ()
         notes += (MASK_ZOOMED,) if image.zoomed else ()
@@ -586,6 +590,7 @@ class StepExecutor:
                 device=self._device_kind,
                 setup=setup,
                 loras=image.loras,
+                checkpoint=checkpoint,
             )
             self._outputs.on_image(ticket, made)
 

@@ -145,7 +145,9 @@ class Loader:
             alone = replace(made, budget=made.budget + _held(beside, made.on))
             memory = ModelMemory(alone, _packed_bytes(found.files), max(held, made.weight_bytes))
             how = apply.quantisation(made)
-            return LoadedModel(spec, family, made.precision, made.sentence, found.revision, memory, how)
+            return LoadedModel(
+                spec, family, made.precision, made.sentence, found.revision, memory, how, found.files.whole
+            )
         # Outside of the except block, which keeps the tensors of the failed load alive.
         devices.release(self.device)
         raise error

@@ -7,10 +7,12 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from engine.backoff import Backoff
 from engine.contract import BadRecipe, EngineError, OutOfMemory, UnknownModel
+from engine.diffusion.checkpoint_hashes import CheckpointHashes
 from engine.diffusion.fingerprint import setup_digest
 from engine.diffusion.memory.types import CPU, ModelMemory
 from engine.diffusion.request_state import BatchKey
@@ -37,6 +39,7 @@ class LoadedModel:
         revision: Commit of its files; empty if they have none.
         memory: What it takes of the device and of main memory; known to the loader that made it.
         quantisation: How its weights are quantised and by what; empty where they are not.
+        checkpoint: The single file with all its weights; None where it is a folder.
     """
 
     spec: ModelSpec
@@ -46,6 +49,7 @@ class LoadedModel:
     revision: str = ""
     memory: ModelMemory | None = None
     quantisation: str = ""
+    checkpoint: Path | None = None
 
 
 class LoadError(Exception):
@@ -195,6 +199,7 @@ class ModelManager:
         self._defaults: dict[str, str] = {}
         self._fits: dict[tuple[str, int, int], int] = {}
         self._revisions: dict[str, str] = {}
+        self._hashes = CheckpointHashes()
         self._backoffs: defaultdict[tuple[str, str], Backoff] = defaultdict(
             lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE, clock)
         )
@@ -267,6 +272,10 @@ class ModelManager:
     def revision(self, model: str) -> str:
         """Commit of the model's files; empty if they have none."""
         return self._revisions.get(model, "")
+
+    def checkpoint_hash(self, model: str) -> str:
+        """See ``CheckpointHashes.of``."""
+        return self._hashes.of(model)
 
     def setup(self, model: str) -> str:
         """Digest of the model's files by name, its LoRAs and its scheduler."""
@@ -480,6 +489,7 @@ class ModelManager:
         self._fits.clear()
         self._defaults.setdefault(name, now.precision)
         self._revisions[name] = now.revision
+        self._hashes.begin(name, now.checkpoint)
         self._listener.on_loaded(now, time.monotonic() - began)
         return now
 

@@ -159,6 +159,8 @@ def test_an_enlarged_picture_is_a_hires_fix_of_the_small_one() -> None:
 
 def test_how_it_was_really_drawn_is_said() -> None:
     said = settings(parameters(RECIPE, "m", precision="bf16", revision="0123456789abcdef", sampler="DPM++ 2M Karras"))
+    assert not [one for one in said if one.startswith("Model hash")], "a folder has none"
+    assert "Model hash: 31e35c80fc" in settings(parameters(RECIPE, "m", checkpoint="31e35c80fc"))
     assert {"Precision: bf16", "Model revision: 0123456789", "Sampler: DPM++ 2M Karras"} <= set(said)
 
 

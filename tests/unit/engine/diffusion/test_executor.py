@@ -92,6 +92,7 @@ def test_each_row_by_its_own_seed_and_encoded_beside_the_drawing(toy: Toy, ends:
     assert ends.steps == [((1, n, 3), (2, n, 3), (3, n, 3)) for n in (1, 2, 3)]
     assert all(name.startswith("encode") for name in ends.threads)
     assert image(ends.ends[1]).revision == "revision of toy"
+    assert image(ends.ends[1]).checkpoint == "hash of toy"
     assert image(ends.ends[1]).precision == "fp32"
 
 

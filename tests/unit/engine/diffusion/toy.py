@@ -165,6 +165,9 @@ class OneModel:
     def revision(self, model: str) -> str:
         return f"revision of {model}"
 
+    def checkpoint_hash(self, model: str) -> str:
+        return f"hash of {model}"
+
     def setup(self, model: str) -> str:
         return f"setup of {model}"
 
