@@ -45,6 +45,7 @@ from engine.contract import (
 from engine.families.z_image.spec import demo
 from engine.host.process_engine import ProcessEngine
 from engine.host.supervision import Timeouts
+from engine.multi_engine import MultiEngine
 from engine.ray.placement import SlotPlan
 from engine.ray.ray_engine import RayEngine
 from tests.fakes import text_models
@@ -61,7 +62,7 @@ HALF = "half a pair: \ud800"
 
 @dataclass
 class Rig:
-    """An engine, and how to make its device die."""
+    """An engine, and how to make its devices die."""
 
     engine: Engine
     kill: Callable[[], Awaitable[None]]
@@ -73,15 +74,30 @@ class Rig:
 
 @contextlib.asynccontextmanager
 async def fake(_: Path) -> AsyncIterator[Rig]:
-    engine = FakeEngine((replace(demo(), expands=True),), describes=True)
+    async with fakes(1) as (rig, _one):
+        yield rig
+
+
+@contextlib.asynccontextmanager
+async def two_fakes(_: Path) -> AsyncIterator[Rig]:
+    async with fakes(2) as (rig, _two):
+        yield rig
+
+
+@contextlib.asynccontextmanager
+async def fakes(count: int) -> AsyncIterator[tuple[Rig, Sequence[FakeEngine]]]:
+    """Make an engine of one or several fakes, each of which is a slot."""
+    made = [FakeEngine((replace(demo(), expands=True),), describes=True) for _ in range(count)]
+    engine = made[0] if count == 1 else MultiEngine({f"fake:{number}": one for number, one in enumerate(made)})
     back: list[asyncio.Task[None]] = []
 
     async def kill() -> None:
-        await engine.lose()
-        back.append(asyncio.create_task(engine.recover()))
+        for one in made:
+            await one.lose()
+        back.extend(asyncio.create_task(one.recover()) for one in made)
 
     await engine.start()
-    yield Rig(engine, kill, draws=False)
+    yield Rig(engine, kill, draws=False), made
     await engine.aclose()
     await asyncio.gather(*back)
 
@@ -128,7 +144,7 @@ def maker(request: pytest.FixtureRequest, make: MakeRig) -> MakeRig:
     return partial(make, cluster=request.getfixturevalue("ray_cluster")) if make is ray else make
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module", params=[fake, process, ray])
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=[fake, two_fakes, process, ray])
 async def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Rig]:
     async with maker(request, request.param)(tmp_path_factory.mktemp("models")) as made:
         yield made
@@ -333,12 +349,13 @@ async def test_cancelling_the_reader_drops_the_rest(engine: Engine) -> None:
 
 async def test_interactive_goes_before_bulk(engine: Engine) -> None:
     order: list[str] = []
+    slot = engine.slots()[0].id  # each slot orders its own
 
     async def paint(name: str, lane: Lane) -> None:
-        async with contextlib.aclosing(engine.paint([recipe(name)], lane)) as events:
+        async with contextlib.aclosing(engine.paint([recipe(name)], lane, slot)) as events:
             order.extend([name async for event in events if isinstance(event, Image)])
 
-    async with contextlib.aclosing(engine.paint([slow("first")])) as first:
+    async with contextlib.aclosing(engine.paint([slow("first")], slot=slot)) as first:
         await anext(first)
         async with asyncio.TaskGroup() as group:
             group.create_task(paint("bulk", Lane.BULK))
@@ -631,7 +648,7 @@ async def test_a_dead_device_is_lost_at_once_and_comes_back(rig: Rig, engine: En
     assert not [e for e in got if not isinstance(e, Step)]
     # What is opened while it is away is drawn once it is back.
     await picture(engine, recipe("a"))
-    assert engine.state().restarts == before + 1
+    assert engine.state().restarts == before + len(engine.slots())
 
 
 async def test_every_open_paint_is_lost(rig: Rig, engine: Engine) -> None:
@@ -647,7 +664,7 @@ async def test_every_open_paint_is_lost(rig: Rig, engine: Engine) -> None:
                 pass
 
 
-@pytest.mark.parametrize("make", [fake, process, ray])
+@pytest.mark.parametrize("make", [fake, two_fakes, process, ray])
 async def test_closed_it_loses_what_is_open_and_takes_nothing_more(
     request: pytest.FixtureRequest, make: MakeRig, tmp_path: Path
 ) -> None:
