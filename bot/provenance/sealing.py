@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from enum import StrEnum
 from pathlib import Path
 
@@ -26,6 +27,9 @@ CHAIN, KEY, ROOT = "chain.pem", "key.pem", "root.pem"
 
 STAMP_PAUSE = 300.0
 """Seconds without time stamps after the service did not answer."""
+
+STAMP_SECONDS = 5.0
+"""Longest wait for a time stamp. The package itself waits 30 seconds, and a picture would wait with it."""
 
 log = logging.getLogger(__name__)
 
@@ -89,22 +93,26 @@ class Sealing:
         *,
         clock: Callable[[], float] = time.monotonic,
         count: Callable[[Signature], None] = lambda _: None,
+        stamp_seconds: float = STAMP_SECONDS,
     ) -> None:
         """Args:
         seal: Signs.
         clock: Seconds.
         count: Told how each file was signed.
+        stamp_seconds: Longest wait for a time stamp.
         """
         self._seal = seal
         self._clock = clock
         self._count = count
+        self._stamp_seconds = stamp_seconds
         self._lock = threading.Lock()
         self._unstamped_until = 0.0
 
     def sign(self, data: bytes, mime: str, facts: Facts, sources: Sequence[Path] = ()) -> bytes:
         """Return the signed file, or the file as it is where it can't be signed. Blocks: run in a thread.
 
-        Where the time-stamping service does not answer, pictures are signed without its stamp for STAMP_PAUSE seconds.
+        Where the time-stamping service does not answer, or not in time, pictures are signed without its stamp for
+        STAMP_PAUSE seconds.
         Where a source can't be an ingredient, they are signed without sources.
         """
         there = [path for path in sources if path.is_file()]
@@ -149,7 +157,7 @@ class Sealing:
         problem: SealUnavailable | None = None
         if stamped:
             try:
-                done = sign(True)
+                done = self._stamped(sign)
             except SealUnavailable as error:
                 problem = error
             else:
@@ -164,6 +172,23 @@ class Sealing:
         unstamped = self._seal.stamps and outcome is Signature.SIGNED
         self._count(Signature.UNSTAMPED if unstamped else outcome)
         return done
+
+    def _stamped(self, sign: Callable[[bool], bytes]) -> bytes:
+        """Sign with a time stamp. Raises SealUnavailable where that fails or takes too long."""
+        answer: Future[bytes] = Future()
+
+        def work() -> None:
+            try:
+                answer.set_result(sign(True))
+            except Exception as error:  # noqa: BLE001 - it is raised to the thread that waits
+                answer.set_exception(error)
+
+        # A daemon, since the call can't be cancelled: the process need not wait for it at its end.
+        threading.Thread(target=work, name="time-stamp", daemon=True).start()
+        try:
+            return answer.result(self._stamp_seconds)
+        except TimeoutError:
+            raise SealUnavailable(f"no answer within {self._stamp_seconds:g} s") from None
 
     def _unsigned(self, data: bytes, error: SealUnavailable) -> bytes:
         log.error("a picture was not signed: %s", error)

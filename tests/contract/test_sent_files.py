@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bot.core.inspection import TRAINED, SealState
+from bot.provenance.aigc import KEYS
 from bot.provenance.facts import MarkingRules
+from bot.provenance.inspection import inspect
 from bot.provenance.seal import check_seal
 from bot.storage import thumbnails
 from bot.storage.thumbnails import SIDES
@@ -110,6 +112,18 @@ def test_exiftool_reads_any_text_back_from_each_format(exiftool: ExifTool, tmp_p
         assert said_of(str(tags["XMP-iptcExt:AIPromptInformation"])) == said_of(told)
         assert tags["XMP-iptcExt:DigitalSourceType"] == TRAINED
         assert isinstance(tags["XMP-TC260:Aigc"], str)
+
+
+async def test_every_file_has_one_label_of_seven_keys(exiftool: ExifTool, tmp_path: Path) -> None:
+    sealing, rules = signs(), MarkingRules(aigc_producer="00191320114777777777700000")
+    files = await sent(stored(tmp_path, "a red apple", sealing=sealing, rules=rules), sealing)
+    for tags in exiftool.tags(written(tmp_path, files)):
+        (name,) = [name for name, value in tags.items() if "ContentProducer" in str(value)]
+        assert name == "XMP-TC260:Aigc"
+        assert list(json.loads(tags[name])) == list(KEYS)
+    for file in files:
+        assert file.data.count(b"ContentProducer") == 1
+        assert (inspect(file.data).label != "", inspect(file.data).label_faults) == (True, ())
 
 
 async def test_no_file_of_a_private_request_has_a_word_of_it(exiftool: ExifTool, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -99,6 +100,32 @@ def test_without_time_stamps_pictures_are_signed_and_the_service_rests() -> None
     now[0] += STAMP_PAUSE
     sealing.sign(b"a", "image/png", facts())
     assert seal.asked[4:] == [True, False]
+
+
+class SilentSeal(Seal):
+    """A seal whose time-stamping service takes the request and does not answer."""
+
+    def __init__(self) -> None:
+        self.stamps = True
+        self.ended = threading.Event()
+
+    def sign(
+        self, data: bytes, mime: str, facts: Facts, sources: Sequence[Path] = (), *, stamped: bool = True
+    ) -> bytes:
+        if stamped:
+            self.ended.wait()
+        return data + b"signed"
+
+
+def test_no_picture_waits_for_a_service_that_does_not_answer(caplog: pytest.LogCaptureFixture) -> None:
+    seal, counted = SilentSeal(), list[Signature]()
+    sealing = Sealing(seal, count=counted.append, stamp_seconds=0.01)
+    try:
+        assert [sealing.sign(b"a", "image/png", facts()) for _ in range(2)] == [b"asigned"] * 2
+    finally:
+        seal.ended.set()
+    assert counted == [Signature.UNSTAMPED] * 2
+    assert caplog.text.count("no answer within") == 1
 
 
 def test_a_picture_is_never_lost_for_its_signature(caplog: pytest.LogCaptureFixture) -> None:
