@@ -6,16 +6,19 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.cli.main import BAD_INPUT
 from bot.observability.metrics import EtaOutcome, EtaResult, Metrics
+from bot.settings import Settings
 from tests.fakes.engine import FakeEngine
 
 ROOT = Path(__file__).parents[1]
@@ -168,3 +171,83 @@ def test_each_of_our_metrics_is_documented_once(exported: Exported) -> None:
     assert {name.removesuffix("_total") for name in names} == own
     for name, labels in documented:
         assert set(re.findall(r"`([a-z]+)`", labels)) == exported.samples[name] - OF_PROMETHEUS, name
+
+
+RAY = ROOT / "deploy" / "ray"
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_FLAG = re.compile(r"(?<= )(--[a-z-]+)")
+
+
+def ray_environment() -> dict[str, str]:
+    """The variables that every machine of a cluster has."""
+    lines = (RAY / "ray.env").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def ray_start(name: str) -> str:
+    """The command of a unit, in one line."""
+    text = (RAY / name).read_text(encoding="utf-8").replace("\\\n", " ")
+    return next(line for line in text.splitlines() if line.startswith("ExecStart="))
+
+
+RAY_UNITS = ("easel-ray-head.service", "easel-ray-node.service")
+
+
+def test_every_port_of_a_ray_cluster_is_known_and_used_once() -> None:
+    environment = ray_environment()
+    first, last = int(environment["RAY_MIN_WORKER_PORT"]), int(environment["RAY_MAX_WORKER_PORT"])
+    ports = {name: int(value) for name, value in environment.items() if name.endswith("_PORT")}
+    assert len(set(ports.values())) == len(ports)
+    assert not [name for name, port in ports.items() if first < port < last]
+    for unit in RAY_UNITS:
+        used = set(_VARIABLE.findall(ray_start(unit)))
+        assert used <= environment.keys()
+        assert used | {"RAY_HEAD", "RAY_HEAD_PORT"} == {*ports, "RAY_HEAD"}, "no port is left to chance"
+
+
+def test_a_ray_cluster_has_a_token() -> None:
+    environment = ray_environment()
+    assert environment["RAY_AUTH_MODE"] == "token"
+    assert "RAY_AUTH_TOKEN" not in environment, "the token itself belongs to a file"
+    for unit in RAY_UNITS:
+        text = (RAY / unit).read_text(encoding="utf-8")
+        assert "EnvironmentFile=/etc/easel/ray.env" in text
+        assert '"$RAY_AUTH_MODE" = token' in text
+        assert "KillMode=control-group" in text
+    drop_in = (RAY / "easel.conf").read_text(encoding="utf-8")
+    given = dict(re.findall(r"(EASEL_\w+)=(\S+)", drop_in))
+    assert given["EASEL_RAY_TOKEN_FILE"] == environment["RAY_AUTH_TOKEN_PATH"]
+    assert given["EASEL_RAY_ADDRESS"] == f"{environment['RAY_HEAD']}:{environment['RAY_HEAD_PORT']}"
+
+
+def test_kubernetes_has_the_same_image_and_a_token_everywhere() -> None:
+    cluster, claim = yaml.safe_load_all((RAY / "kuberay.yaml").read_text(encoding="utf-8"))
+    assert (cluster["kind"], claim["kind"]) == ("RayCluster", "PersistentVolumeClaim")
+    spec = cluster["spec"]
+    assert spec["authOptions"] == {"mode": "token", "secretName": "easel-ray"}
+    groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
+    pods = [group["template"]["spec"] for group in groups]
+    containers = [one for pod in pods for one in (*pod["containers"], *pod.get("initContainers", ()))]
+    assert {one["image"] for one in containers} == {"easel:ray"}
+    for pod in pods:
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        assert {mount["name"] for one in pod["containers"] for mount in one.get("volumeMounts", ())} <= volumes
+    head = {one["name"]: one for one in pods[0]["containers"]}
+    given = {one["name"]: one["value"] for one in head["easel"]["env"]}
+    assert given["EASEL_RAY_ADDRESS"].endswith(":" + spec["headGroupSpec"]["rayStartParams"]["port"])
+    shared = {"/tmp/ray", "/dev/shm"}
+    for one in head.values():
+        assert shared <= {mount["mountPath"] for mount in one["volumeMounts"]}, "the driver needs the node's sockets"
+    assert all("nvidia.com/gpu" in group["containers"][0]["resources"]["limits"] for group in pods[1:])
+    known = {f"EASEL_{name.upper()}" for name in Settings.model_fields}
+    drop_in = re.findall(r"(EASEL_\w+)=", (RAY / "easel.conf").read_text(encoding="utf-8"))
+    assert {*given, *drop_in} <= known
+
+
+@pytest.mark.skipif(shutil.which("ray", path=Path(sys.executable).parent) is None, reason="Ray is not installed")
+def test_ray_knows_the_flags_of_the_units() -> None:
+    ray = Path(sys.executable).parent / "ray"
+    done = subprocess.run([ray, "start", "--help"], capture_output=True, text=True, timeout=60, check=True)
+    known = set(re.findall(r"^ +(--[a-z-]+)", done.stdout, re.MULTILINE))
+    for unit in RAY_UNITS:
+        assert set(_FLAG.findall(ray_start(unit))) <= known
