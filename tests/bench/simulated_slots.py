@@ -67,12 +67,47 @@ class Drawn:
     idle: float | None
     recipe_id: str
 
+    def image(self, data: bytes) -> Image:
+        """Return the picture; its device tells how long the device was idle before, in ms (-1: unknown)."""
+        idle = -1.0 if self.idle is None else self.idle * 1000
+        seconds = self.ended - self.begun
+        return Image(
+            self.recipe_id, data, width=SIDE, height=SIDE, seconds=seconds, device=f"simulated {self.slot} {idle:.3f}"
+        )
+
+
+class Devices:
+    """Devices that take a fixed time for each picture: when each begins and ends what it is given.
+
+    A device begins at once, or when it has ended what it was given before. It ends at that moment plus its time, whenever
+    the program gets round to noticing.
+    """
+
+    def __init__(self, seconds: Sequence[float], *, stagger: bool = True) -> None:
+        """Args:
+        seconds: What a picture takes on each device.
+        stagger: Whether the first pictures of the devices end at different moments, evenly spread.
+        """
+        self.seconds = tuple(seconds)
+        self._free_at: list[float | None] = [None] * len(self.seconds)
+        number = len(self.seconds)
+        self._extra = [each * i / number if stagger else 0.0 for i, each in enumerate(self.seconds)]
+
+    def begin(self, recipe_id: str, now: float, index: int | None = None) -> Drawn:
+        """Have a device draw a picture from now on; without its index, the one that is free first."""
+        if index is None:
+            index = min(range(len(self._free_at)), key=lambda i: self._free_at[i] or 0.0)
+        free_at = self._free_at[index]
+        begun = now if free_at is None else max(now, free_at)
+        ended = begun + self.seconds[index] + (self._extra[index] if free_at is None else 0.0)
+        self._free_at[index] = ended
+        return Drawn(index, begun, ended, None if free_at is None else begun - free_at, recipe_id)
+
 
 class SimulatedSlots:
     """Devices that take a fixed time for each picture. Implements ``engine.contract.Engine``.
 
-    A device begins at once what it is given, or when it has ended what it was given before. It ends at that moment plus
-    its time, whenever the program gets round to noticing. ``drop`` gives the time of a picture to no other.
+    ``drop`` gives the time of a picture to no other.
 
     Args:
         seconds: What a picture takes on each device.
@@ -91,17 +126,14 @@ class SimulatedSlots:
         steps: int = STEPS,
         stagger: bool = True,
     ) -> None:
-        self._seconds = tuple(seconds)
+        self._devices = Devices(seconds, stagger=stagger)
         self._data = itertools.cycle(data)
         self._profile = demo()
         self._steps = steps
-        self._free_at: list[float | None] = [None] * len(self._seconds)
-        number = len(self._seconds)
-        self._extra = [each * i / number if stagger else 0.0 for i, each in enumerate(self._seconds)]
         self._state = EngineState(
             Phase.WARM, model=self._profile.name, device="simulated", resident=(self._profile.name,)
         )
-        self._slots = tuple(Slot(f"simulated:{i}", self._state, calls) for i in range(number))
+        self._slots = tuple(Slot(f"simulated:{i}", self._state, calls) for i in range(len(seconds)))
         self._index = {slot.id: i for i, slot in enumerate(self._slots)}
         self._dropped: set[str] = set()
         self._open: set[str] = set()
@@ -156,28 +188,22 @@ class SimulatedSlots:
         if slot and slot not in self._index:
             raise EngineLost(f"There is no slot {slot!r}.")
         loop = asyncio.get_running_loop()
-        index = self._index[slot] if slot else self._first_free()
+        index = self._index[slot] if slot else None
         ids = [recipe.id for recipe in recipes]
         self._open.update(ids)
-        times = [self._begin(index, recipe.id, loop.time()) for recipe in recipes]
+        begun = [self._devices.begin(recipe.id, loop.time(), index) for recipe in recipes]
+        self.drawn += begun
         try:
-            for recipe, (begun, ended) in zip(recipes, times, strict=True):
+            for recipe, drawn in zip(recipes, begun, strict=True):
                 for step in range(1, self._steps + 1):
-                    moment = begun + (ended - begun) * step / self._steps
+                    moment = drawn.begun + (drawn.ended - drawn.begun) * step / self._steps
                     await asyncio.sleep(max(0.0, moment - loop.time()))
                     if recipe.id in self._dropped:
                         break
                     yield Step(recipe.id, step * STEPS // self._steps, STEPS)
                 else:
                     self._open.discard(recipe.id)
-                    yield Image(
-                        recipe.id,
-                        next(self._data),
-                        width=SIDE,
-                        height=SIDE,
-                        seconds=self._seconds[index],
-                        device="simulated",
-                    )
+                    yield drawn.image(next(self._data))
         finally:
             self._open.difference_update(ids)
             self._dropped.difference_update(ids)
@@ -201,15 +227,3 @@ class SimulatedSlots:
     async def describe(self, image: str) -> str:
         """Raises CannotWrite."""
         raise CannotWrite("A simulated device describes nothing.")
-
-    def _first_free(self) -> int:
-        return min(range(len(self._free_at)), key=lambda i: self._free_at[i] or 0.0)
-
-    def _begin(self, index: int, recipe_id: str, now: float) -> tuple[float, float]:
-        """Return when the device begins the picture and when it ends it."""
-        free_at = self._free_at[index]
-        begun = now if free_at is None else max(now, free_at)
-        ended = begun + self._seconds[index] + (self._extra[index] if free_at is None else 0.0)
-        self._free_at[index] = ended
-        self.drawn.append(Drawn(index, begun, ended, None if free_at is None else begun - free_at, recipe_id))
-        return begun, ended

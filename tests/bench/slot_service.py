@@ -32,9 +32,11 @@ from bot.core.pictures import PictureFile
 from bot.core.ports import Abilities, Gone
 from bot.core.requests import DrawForm, PictureSource
 from bot.dispatch.service import Dispatch
+from bot.storage import thumbnails
 from bot.storage.database import Database
 from bot.studio import Studio
 from tests.bench.percentiles import spread
+from tests.bench.ray_slots import RaySlots
 from tests.bench.simulated_slots import STEPS, SimulatedSlots, pictures
 from tests.fakes.service import build_service
 
@@ -61,6 +63,7 @@ class Plan:
         arrivals: Requests a second, at random moments (Poisson); 0: enough wait from the beginning.
         steps: Steps of a picture that the devices tell.
         calls: How many calls each device wants open.
+        actors: How many actors of a Ray cluster the devices are in; 0: they are in this process.
         chats: Whether the requests come from chats, whose cards are kept up to date; else from the page.
         seed: Decides the moments of the arrivals.
     """
@@ -72,6 +75,7 @@ class Plan:
     arrivals: float = 0.0
     steps: int = STEPS
     calls: int = 1
+    actors: int = 0
     chats: bool = True
     seed: int = 1
 
@@ -141,10 +145,28 @@ class Commits:
         return self
 
 
+def _watched_thumbnails() -> list[float]:
+    """Return the processor seconds of each thumbnail from now on."""
+    seconds: list[float] = []
+    encode = thumbnails.encode
+
+    def timed(picture: Path, side: int) -> bytes:
+        begin = time.thread_time()
+        try:
+            return encode(picture, side)
+        finally:
+            seconds.append(time.thread_time() - begin)
+
+    thumbnails.encode = timed
+    return seconds
+
+
 class Service:
     """Dispatch, delivery and Studio over simulated devices, and the people who ask."""
 
-    def __init__(self, plan: Plan, db: Database, engine: SimulatedSlots, dispatch: Dispatch, studio: Studio) -> None:
+    def __init__(
+        self, plan: Plan, db: Database, engine: SimulatedSlots | RaySlots, dispatch: Dispatch, studio: Studio
+    ) -> None:
         self.plan = plan
         self.db = db
         self.engine = engine
@@ -193,9 +215,8 @@ class Service:
 @asynccontextmanager
 async def running(plan: Plan, folder: Path) -> AsyncIterator[Service]:
     """The service, paused."""
-    data = pictures(plan.size)
     async with await Database.open(folder / "easel.db") as db:
-        engine = SimulatedSlots(plan.seconds, data, calls=plan.calls, steps=plan.steps)
+        engine = await _engine(plan, folder)
         dispatch, studio = build_service(db, folder, engine, CollectorRegistry(), quota=10**9)
         service = Service(plan, db, engine, dispatch, studio)
         await dispatch.start()
@@ -205,6 +226,19 @@ async def running(plan: Plan, folder: Path) -> AsyncIterator[Service]:
             yield service
         finally:
             await dispatch.stop()
+            await engine.aclose()
+
+
+async def _engine(plan: Plan, folder: Path) -> SimulatedSlots | RaySlots:
+    """Return the devices, ready."""
+    if not plan.actors:
+        return SimulatedSlots(plan.seconds, pictures(plan.size), calls=plan.calls, steps=plan.steps)
+    engine = RaySlots(plan.seconds, plan.size, plan.actors, folder)
+    await engine.start()
+    async with asyncio.timeout(180):
+        while not all(slot.ready for slot in engine.slots()):  # noqa: ASYNC110 - all of them, not the first one
+            await asyncio.sleep(0.1)
+    return engine
 
 
 async def _late(beats: list[float]) -> None:
@@ -233,7 +267,7 @@ async def measure(plan: Plan, folder: Path) -> dict[str, Any]:
     """Run a plan."""
     loop = asyncio.get_running_loop()
     async with running(plan, folder) as service:
-        commits = Commits.of(service.db)
+        commits, small = Commits.of(service.db), _watched_thumbnails()
         if not plan.arrivals:
             await service.fill(round(plan.ceiling * (plan.ramp + plan.window + 1) + 2 * len(plan.seconds)))
             while plan.chats and service.surface.calls["send"] < len(service.asked_at):  # noqa: ASYNC110 - no event
@@ -246,6 +280,7 @@ async def measure(plan: Plan, folder: Path) -> dict[str, Any]:
         await asyncio.sleep(plan.ramp)
         beats.clear()
         commits.seconds.clear()
+        small.clear()
         calls = Counter(service.surface.calls)
         begin, unix, cpu, threads, host = loop.time(), time.time(), time.process_time(), _threads(), psutil.cpu_times()
         waiting = service.dispatch.load().waiting
@@ -257,10 +292,12 @@ async def measure(plan: Plan, folder: Path) -> dict[str, Any]:
             await arriving
         async with service.db.read() as tx:
             rows = await tx.execute_fetchall(
-                "SELECT id, ended_at FROM jobs WHERE state IN ('painted', 'delivered') AND ended_at BETWEEN ? AND ?",
+                "SELECT jobs.id, ended_at, device FROM jobs JOIN pictures ON job_id = jobs.id"
+                " WHERE state IN ('painted', 'delivered') AND ended_at BETWEEN ? AND ?",
                 (unix, unix_end),
             )
         stored = {int(row[0]): float(row[1]) - unix + begin for row in rows}
+        told = [(int(slot), float(idle)) for _, slot, idle in (row[2].split() for row in rows)]
         drawn = service.engine.drawn
         found = {
             "slots": len(plan.seconds),
@@ -268,17 +305,13 @@ async def measure(plan: Plan, folder: Path) -> dict[str, Any]:
             "seconds": round(end - begin, 2),
             "pictures": len(stored),
             "share_of_ceiling": round(len(stored) / (plan.ceiling * (end - begin)), 4),
-            "busy_share": round(
-                sum(max(0.0, min(d.ended, end) - max(d.begun, begin)) for d in drawn)
-                / (len(plan.seconds) * (end - begin)),
-                4,
-            ),
-            "idle_ms": spread([d.idle for d in drawn if d.idle is not None and begin <= d.begun < end]),
+            "idle_ms": spread([idle for _, idle in told if idle >= 0], scale=1),
             "lag_ms": spread(beats),
             "commits_per_s": round(len(commits.seconds) / (end - begin), 1),
             "commit_ms": spread(commits.seconds),
             "card_calls_per_s": round((service.surface.calls - calls).total() / (end - begin), 1),
             "cpu_ms_per_picture": round((cpu_end - cpu) * 1000 / max(1, len(stored)), 2),
+            "of_it_thumbnails_ms": round(sum(small) * 1000 / max(1, len(stored)), 2),
             "cpu_ms_by_thread": {
                 kind: round((seconds - threads.get(kind, 0.0)) * 1000 / max(1, len(stored)), 2)
                 for kind, seconds in threads_end.items()
@@ -286,9 +319,7 @@ async def measure(plan: Plan, folder: Path) -> dict[str, Any]:
             "others_cores": round(_busy(host_end) - _busy(host) - (cpu_end - cpu), 2) / (end - begin),
             "load": os.getloadavg()[0],
             "waiting": (waiting, waiting_end),
-            "slot_pictures": [
-                sum(begin <= d.ended < end and d.slot == slot for d in drawn) for slot in range(len(plan.seconds))
-            ],
+            "by_slot": _by_slot(plan, Counter(slot for slot, _ in told)),
         }
         if plan.arrivals:
             begun = {int(d.recipe_id.partition(":")[0]): d.begun for d in drawn}
@@ -299,6 +330,12 @@ async def measure(plan: Plan, folder: Path) -> dict[str, Any]:
             )
             found["asked"] = len(asked)
         return found
+
+
+def _by_slot(plan: Plan, counted: Counter[int]) -> Sequence[int]:
+    """Return the pictures of each device where they are few, else the fewest and the most."""
+    numbers = [counted[slot] for slot in range(len(plan.seconds))]
+    return numbers if len(numbers) <= 8 else (min(numbers), max(numbers))
 
 
 def _busy(times: Any) -> float:

@@ -11,11 +11,13 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from tests.bench.test_speed import measured, worker
+from tests.fakes import ray_cluster
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
 SLOTS = 100
 LIMIT_SHARE = 0.98
+LIMIT_SHARE_RAY = 0.95
 LIMIT_IDLE_MS = 50.0
 LIMIT_CPU_MS = 5.0
 
@@ -38,6 +40,15 @@ def test_a_hundred_devices_of_one_picture_a_second(benchmark: BenchmarkFixture, 
     assert found["cpu_ms_per_picture"] < LIMIT_CPU_MS
 
 
+@pytest.mark.parametrize("size", [200_000, 1_500_000])
+def test_a_hundred_devices_in_two_actors_of_ray(benchmark: BenchmarkFixture, size: int) -> None:
+    """The same through Ray: two actors with 50 devices each (limit: 95 % of the ceiling with 200 kB)."""
+    ray_cluster.require()
+    found = run(benchmark, [1.0] * SLOTS, size=size, actors=2)
+    if size == 200_000:
+        assert found["share_of_ceiling"] >= LIMIT_SHARE_RAY
+
+
 def test_requests_from_the_page(benchmark: BenchmarkFixture) -> None:
     """The same without chats, whose cards cost more than the pictures' rows."""
     found = run(benchmark, [1.0] * SLOTS, size=200_000, chats=False)
@@ -58,6 +69,6 @@ def test_requests_at_random_moments(benchmark: BenchmarkFixture, rate: float) ->
 def test_a_device_four_times_as_fast_gets_four_times_the_work(benchmark: BenchmarkFixture) -> None:
     """Two devices of rate 1 and 4 share 20 : 80 (limit: 5 %)."""
     found = run(benchmark, [1.0, 0.25], size=200_000, window=20.0)
-    slow, fast = found["slot_pictures"]
+    slow, fast = found["by_slot"]
     assert abs(fast / (slow + fast) - 0.8) < 0.05
     assert found["share_of_ceiling"] >= LIMIT_SHARE
