@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import timedelta
+from functools import lru_cache
 
 from babel.dates import format_timedelta
 from babel.numbers import format_decimal
@@ -62,6 +63,7 @@ def _format(seconds: float, locale: str, *, add_direction: bool) -> str:
     return _UNSPACED.sub(" ", said)
 
 
+@lru_cache(maxsize=4096)
 def number(value: float, locale: str) -> str:
     """Return the number with at most two digits after the point, without grouping."""
     return format_decimal(value, format="0.##", locale=locale)

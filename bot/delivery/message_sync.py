@@ -232,11 +232,11 @@ class MessageSync:
         if message.address.message is None:
             await self._handle_uneditable(item, job)
             return False
-        return await self._edit_card(surface, item, job, card)
+        return await self._edit_card(surface, item, job, card, digest)
 
-    async def _edit_card(self, surface: Surface, item: MessageItem, job: Job, card: Card) -> bool:
+    async def _edit_card(self, surface: Surface, item: MessageItem, job: Job, card: Card, digest: str) -> bool:
         message = item.message
-        card, digest = self._adapt_to_chat(item, card)
+        card, digest = self._adapt_to_chat(item, card, digest)
         try:
             address = await surface.edit(message.address, card)
         except NoPictures:
@@ -353,9 +353,8 @@ class MessageSync:
             self._bus.publish(JobChanged(item.job.id))
         return True
 
-    def _adapt_to_chat(self, item: MessageItem, card: Card) -> tuple[Card, str]:
+    def _adapt_to_chat(self, item: MessageItem, card: Card, digest: str) -> tuple[Card, str]:
         """Return the card and its digest; for a chat that takes no pictures, without them and with a note."""
-        digest = item.digest(card)
         if item.message.id not in self._without_pictures or not card.pictures:
             return card, digest
         apart = item.job is not None and private_address(item.message.address) is not None
@@ -363,7 +362,7 @@ class MessageSync:
 
     async def _send(self, surface: Surface, item: MessageItem, card: Card) -> bool:
         message, able = item.message, surface.abilities()
-        card, digest = self._adapt_to_chat(item, card)
+        card, digest = self._adapt_to_chat(item, card, item.digest(card))
         if card.private and not able.private_send:
             await self._give_up(item)
             return False
