@@ -17,7 +17,7 @@ from pathlib import Path
 from platform import python_implementation, python_version
 from typing import Any
 
-from adapters.cli import environment, lock, moderation, styles
+from adapters.cli import environment, lock, moderation, ray_settings, styles
 from adapters.cli.environment import AppSettings
 from adapters.cli.output import text
 from adapters.cli.version import described
@@ -27,7 +27,7 @@ from bot.core.errors import BadInput
 from bot.core.preferences import RecipeRule
 from bot.maintenance import store
 from bot.provenance.sealing import load_seal
-from bot.settings import LabelPlace, SealMode, Settings
+from bot.settings import EngineKind, LabelPlace, SealMode, Settings
 from bot.storage import data_files
 from bot.storage.data_files import MIN_FREE_BYTES
 from engine import catalogue, lora_catalogue, models_file, text_folder, upscaler_file
@@ -138,6 +138,12 @@ async def _probe(settings: Settings) -> dict[str, Any] | Finding:
         return Finding("torch", False, last, text("cli.doctor.torch.do"))
     seen: dict[str, Any] = json.loads(out)
     return seen
+
+
+async def check_ray(settings: Settings) -> Finding:
+    """Check Ray, the cluster's token and versions, and whether it has GPUs; in less than 30 s."""
+    ok, found = await ray_settings.check(settings)
+    return Finding("ray", ok, found, text("cli.doctor.ray.do"))
 
 
 def check_model(settings: Settings) -> Finding:
@@ -383,8 +389,13 @@ async def _findings() -> AsyncIterator[Finding]:
     settings = app.core
     yield Finding("easel", True, await asyncio.to_thread(described))
     yield check_python()
-    torch_found, plans, refused = await check_torch(settings)
-    yield torch_found
+    if settings.engine is EngineKind.RAY:
+        plans: Sequence[Finding] = ()  # this machine does not draw
+        refused = ""
+        yield await check_ray(settings)
+    else:
+        torch_found, plans, refused = await check_torch(settings)
+        yield torch_found
     yield await asyncio.to_thread(check_model, settings)
     optional = [
         await asyncio.to_thread(check_edit_model, settings),

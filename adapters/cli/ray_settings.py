@@ -1,19 +1,29 @@
-"""The Ray cluster of the settings. Ray itself is never imported here."""
+"""The Ray cluster of the settings, and whether it can be joined. Ray itself is never imported here."""
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import sys
 from pathlib import Path
 
 from adapters.cli.environment import given_path
+from adapters.cli.output import text
 from bot.core.errors import BadInput
 from bot.settings import Settings
 from engine.ray.driver_process import ClusterConfig
+from engine.ray.probe import OPEN, look
 
 TOKEN_VARIABLE = "RAY_AUTH_TOKEN_PATH"  # noqa: S105 - the name of Ray's own variable
 """Ray's own variable with the path of the token; EASEL_RAY_TOKEN_FILE takes precedence."""
+
+
+JOIN_SECONDS = 19.0
+"""Longest time for joining or starting a cluster in a check."""
+
+OPEN_SECONDS = 9.0
+"""Longest time for the check whether it can be joined without a token."""
 
 
 def cluster_of(settings: Settings) -> ClusterConfig:
@@ -33,6 +43,25 @@ def cluster_of(settings: Settings) -> ClusterConfig:
         raise BadInput("cli.ray.no_token", address=settings.ray_address)
     _check_token(path)
     return ClusterConfig(settings.ray_address, str(path.absolute()), gpus)
+
+
+async def check(settings: Settings) -> tuple[bool, str]:
+    """Return whether the cluster of the settings can draw, and one sentence about it; in less than 30 s."""
+    try:
+        cluster = await asyncio.to_thread(cluster_of, settings)
+    except BadInput as refusal:
+        return False, text(refusal.key, **refusal.params)
+    seen = await look(cluster, JOIN_SECONDS)
+    if seen.problem:
+        return False, seen.problem
+    if not seen.gpus:
+        return False, text("cli.doctor.ray.no_gpu")
+    if not cluster.address:
+        return True, text("cli.doctor.ray.local", n=seen.gpus)
+    # A token that is not asked for protects nothing.
+    if not (await look(cluster, OPEN_SECONDS, OPEN)).problem:
+        return False, text("cli.doctor.ray.open", address=cluster.address)
+    return True, text("cli.doctor.ray", address=cluster.address, n=seen.gpus)
 
 
 def _check_token(path: Path) -> None:

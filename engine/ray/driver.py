@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -31,6 +32,9 @@ STORE_BYTES = 100 * 10**6
 
 ALIVE_SECONDS = 5.0
 """Seconds between two signs of life."""
+
+CONNECT_SECONDS = 5.0
+"""Longest wait for an answer at the address of a cluster."""
 
 NO_GPU_SECONDS = 15.0
 """Seconds after which an actor that waits for a free GPU says so."""
@@ -73,6 +77,8 @@ def join_cluster(join: wire.Join) -> wire.Refused | None:
     """Join or start a cluster, in this thread; return why that is impossible, or None."""
     if importlib.util.find_spec("ray") is None:
         return wire.Refused("Ray is not installed: run pip install 'easel[ray]'.", passing=False)
+    if join.address and (problem := _unreachable(join.address)):
+        return wire.Refused(problem, passing=True)
     import ray  # noqa: PLC0415 - an extra
 
     shared: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING, "namespace": "easel"}
@@ -97,6 +103,17 @@ def join_cluster(join: wire.Join) -> wire.Refused | None:
     return None
 
 
+def _unreachable(address: str) -> str:
+    """Return why nothing answers at an address; empty if something does. Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS):
+            return ""
+    except (OSError, ValueError, OverflowError) as error:
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return f"Nothing answers at {address}, where EASEL_RAY_ADDRESS has the head of the Ray cluster: {said}."
+
+
 def _refused(address: str, error: Exception) -> wire.Refused:
     said = " ".join(str(error).split())[:300]
     here = f"Ray {version('ray')} and Python {platform.python_version()}"
@@ -107,8 +124,7 @@ def _refused(address: str, error: Exception) -> wire.Refused:
         )
     if address:
         return wire.Refused(
-            f"The Ray cluster at {address} can't be joined: nothing answers there, or it has another token than "
-            f"EASEL_RAY_TOKEN_FILE. `easel doctor` says which. ({type(error).__name__}: {said})",
+            f"The Ray cluster at {address} can't be joined ({type(error).__name__}: {said}).",
             passing=True,
         )
     return wire.Refused(f"Ray can't be started on this machine ({type(error).__name__}: {said}).", passing=True)

@@ -26,6 +26,9 @@ COMMAND = module_command("engine.ray.driver")
 DRAW = "engine.host.child:draw"
 """What actors run."""
 
+_UNAUTHENTICATED = "InvalidAuthToken"
+"""Part of a log line of Ray."""
+
 log = logging.getLogger(__name__)
 
 
@@ -137,7 +140,7 @@ class DriverProcess:
             )
         except ChildFailed:
             if folder is not None:
-                await asyncio.to_thread(_remove, folder)
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             raise
         child.expect_within(self._timeouts.joining)
         child.send(
@@ -156,6 +159,7 @@ class DriverProcess:
                 message = await child.receive()
                 match message:
                     case wire.Refused(problem, passing):
+                        problem = wrong_token(child, self._cluster) or problem
                         log.error("%s", problem)
                         end = worker_wire.Broken("lost", problem, passing)
                         return
@@ -177,7 +181,17 @@ class DriverProcess:
                 channel.end(end)
             await child.stop()
             if folder is not None:
-                await asyncio.to_thread(_clean_up, child.pid, folder)
+                await asyncio.to_thread(clean_up, child.pid, folder)
+
+
+def wrong_token(driver: ChildProcess[wire.Message], cluster: ClusterConfig) -> str:
+    """Return one sentence if the cluster refuses the token, which only Ray's log lines tell; else nothing."""
+    if not any(_UNAUTHENTICATED in line for line in driver.last_lines):
+        return ""
+    return (
+        f"The Ray cluster at {cluster.address} has another token than {cluster.token_file}: copy the file that its "
+        "machines have."
+    )
 
 
 class Channel:
@@ -269,12 +283,8 @@ class Channel:
         self._gone.set()
 
 
-def _clean_up(session: int, folder: Path) -> None:
-    """End what is left of a cluster on this machine, and remove its folder."""
+def clean_up(session: int, folder: Path) -> None:
+    """Blocking: end what is left of a cluster on this machine, and remove its folder."""
     if sys.platform != "win32":
         kill_session(session)
-    _remove(folder)
-
-
-def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)

@@ -15,6 +15,8 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from adapters.cli import ray_settings
+from bot.settings import EngineKind, Settings
 from engine.contract import EngineConfig, EngineLost, Event, Image, Phase, Recipe, Slot, Step
 from engine.host.supervision import Timeouts
 from engine.ray import driver_process
@@ -218,3 +220,32 @@ async def test_another_version_of_easel_is_refused(
     async with one_slot(ray_cluster, tmp_path) as engine:
         await until(lambda: state(engine).state.phase is Phase.BROKEN)
         assert "this machine 99.0: install the same version" in state(engine).state.problem
+
+
+def settings(cluster: Cluster, token: Path | None = None, address: str = "") -> Settings:
+    return Settings(
+        engine=EngineKind.RAY,
+        ray_address=address or cluster.config.address,
+        ray_token_file=token or Path(cluster.config.token_file),
+    )
+
+
+async def test_the_doctor_joins_the_cluster(ray_cluster: Cluster) -> None:
+    ok, found = await ray_settings.check(settings(ray_cluster))
+    assert (ok, found) == (True, f"2 GPUs of the Ray cluster at {ray_cluster.config.address}")
+
+
+async def test_the_doctor_names_a_wrong_token(ray_cluster: Cluster, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.touch(0o600)
+    token.write_text("0" * 64, encoding="ascii")
+    ok, found = await ray_settings.check(settings(ray_cluster, token))
+    assert not ok
+    assert "has another token than" in found
+    assert str(token) in found
+
+
+async def test_the_doctor_names_an_address_where_nothing_answers(ray_cluster: Cluster) -> None:
+    ok, found = await ray_settings.check(settings(ray_cluster, address="127.0.0.1:1"))
+    assert not ok
+    assert found.startswith("Nothing answers at 127.0.0.1:1,")
