@@ -11,7 +11,7 @@ from pathlib import Path
 from bot.cards.job_buttons import JobButton
 from bot.core.access import AccessMode, Owners
 from bot.core.people import Actor, Person, Place
-from bot.core.ports import Backlog, Clock
+from bot.core.ports import Backlog, Clock, Surface
 from bot.core.preferences import Preferences
 from bot.core.quotas import Limit, RuleTerms
 from bot.drawing.styles import BUILT_IN, Style
@@ -98,6 +98,8 @@ class AppContext:
         preferences: What people and places have set for their requests.
         download_limits: Limits how often each person downloads original files.
         inspector: Reads what files say of themselves.
+        inspection_limits: Limits how often each person has files of chats inspected.
+        surfaces: The platforms that are on, by name; they come and go.
         image_lock: Held while a source image is decoded. Large ones need much memory, so one is decoded at a time.
     """
 
@@ -122,6 +124,8 @@ class AppContext:
     preferences: Preferences = field(default_factory=Preferences)
     download_limits: DownloadLimits = field(default_factory=DownloadLimits)
     inspector: Inspector = field(default_factory=Inspector)
+    inspection_limits: DownloadLimits = field(default_factory=DownloadLimits)
+    surfaces: Mapping[str, Surface] = field(default_factory=dict)
     image_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def profile(self, name: str) -> Profile | None:

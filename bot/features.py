@@ -13,6 +13,7 @@ from bot.commands.model import Command, Permission
 from bot.commands.registry import Registry
 from bot.drawing import commands as drawing
 from bot.history import commands as history
+from bot.inspection import commands as inspection
 from bot.moderation import commands as moderation
 from bot.preferences import commands as preferences
 from bot.privacy import commands as privacy
@@ -48,6 +49,7 @@ COMMANDS = Registry(
         *access.COMMANDS,
         *drawing.COMMANDS,
         *history.COMMANDS,
+        *inspection.COMMANDS,
         *moderation.COMMANDS,
         *privacy.COMMANDS,
         *preferences.COMMANDS,

@@ -199,6 +199,7 @@ class Studio:
         sign_copy: SignCopy = unsigned,
         surroundings: Surroundings | None = None,
         inspector: Inspector | None = None,
+        surfaces: Mapping[str, Surface] | None = None,
     ) -> None:
         """Args:
         db: Where the rows are.
@@ -221,6 +222,7 @@ class Studio:
         sign_copy: Signs copies of pictures in another format or size; they are not signed where it is not given.
         surroundings: What the owner's pages show of the machine; nothing where it is not given.
         inspector: Reads files of any origin; without a root certificate of its own where it is not given.
+        surfaces: The platforms that are on, which come and go; nothing is fetched from chats where it is not given.
         """
         self.commands = features.COMMANDS
         """Every command: surfaces make their menus, help and buttons of it."""
@@ -256,6 +258,8 @@ class Studio:
             preferences=preferences or Preferences(),
             job_buttons=self.commands.job_buttons,
             inspector=inspector or Inspector(),
+            # The mapping is empty until the platforms are on, and is looked at later.
+            surfaces={} if surfaces is None else surfaces,
         )
         self.owner = OwnerConsole(self._ctx, engine, self.problems, surroundings)
         """The use cases of the owner's pages."""

@@ -17,7 +17,7 @@ Actions: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - argpars
 
 def words_of(command: Command) -> tuple[str, ...] | None:
     """Return a command's words here; None if the terminal does not offer it."""
-    if command.personal:
+    if command.personal or any(arg.type is ArgType.PICTURE for arg in command.args):
         return None
     first, _, sub = command.name.partition(" ")
     if command.name == "owner service":

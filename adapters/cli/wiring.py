@@ -211,6 +211,7 @@ async def opened(app: AppSettings, make_engine: Callable[[EngineConfig], Engine]
                 version("easel"),
             ),
             inspector=Inspector(partial(root_certificate, settings)),
+            surfaces=dispatch.surfaces,
         )
         context = PlatformContext(settings, studio, registry)
         services = [platform.build(context) for platform in app.enabled]

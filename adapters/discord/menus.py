@@ -82,6 +82,10 @@ class ContextMenus:
 
         async def work() -> InteractionAnswer:
             job_id = _job_on(message, interaction.application_id)
+            if job_id is None and command.pictures_by and (pictures := pictures_in(message)):
+                other = COMMANDS.by_name[command.pictures_by]
+                card = await self._studio.command(Invocation(actor, place, other, ref, pictures=pictures))
+                return InteractionAnswer(replace(card, private=True))
             if job_id is None:
                 raise BadInput("discord.menu.no_job")
             if command.name:

@@ -44,6 +44,11 @@ class InspectionWords:
     problems: tuple[str, ...]
     notes: tuple[str, ...]
 
+    @property
+    def marks(self) -> tuple[Fact, ...]:
+        """What stands beside facts that are known already: not the file's format and size, and not the recipe."""
+        return (*self.verified[1:], *self.claimed)
+
 
 def inspection_words(found: Inspection, locale: str, *, own: OwnFile | None = None) -> InspectionWords:
     """Return what a file says in words; ``own``: as for ``inspection_card``."""

@@ -130,6 +130,8 @@ class Command:
         on_private_card: Its button works only on a card that is shown to one person alone.
         form: Its button may open a form, which comes back to the same handler as ``Invocation.submitted``.
         on_pictures: Surfaces with menus for messages offer it for those with pictures (``Invocation.pictures``).
+        pictures_by: Name of the command that menus of messages run in its place on a message that shows no job; empty:
+            none. It gets the message's pictures.
         on_job: Its number is that of a job, which must be the actor's own or shown in this chat.
         offered: Whether this Easel is set up for it. Where it is offered all the same, its handler says what to set.
         while_banned: A banned person may use it too: always, or where this returns True.
@@ -154,6 +156,7 @@ class Command:
     on_private_card: bool = False
     form: bool = False
     on_pictures: bool = False
+    pictures_by: str = ""
     on_job: bool = False
     offered: Callable[[AppContext], bool] = _always
     while_banned: bool | Callable[[Invocation], bool] = False

@@ -369,6 +369,7 @@ COMMANDS = (
         handler=_info,
         on_job=True,
         picked_on=PickedOn.MESSAGE,
+        pictures_by="inspect",
         button=JobButton(also_each=True),
     ),
     Command(action=EXAMPLE, permission=Permission.ANYBODY, handler=_example),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 
 from bot.cards import job_buttons, job_card
 from bot.cards.i18n import text
+from bot.cards.inspection_card import InspectionWords, inspection_words
 from bot.context import AppContext
 from bot.core.cards import Button, ButtonPress, Card, Fact, Menu, Tone
-from bot.core.errors import NotFound
+from bot.core.errors import BadInput, NotFound
 from bot.core.jobs import Job
 from bot.core.pictures import Picture
 from bot.drawing.flags import missing_from_line
@@ -64,7 +66,7 @@ def back_button(job_id: int, locale: str) -> Button:
 async def picture_info(ctx: AppContext, press: ButtonPress, locale: str) -> Card:
     """Return all that is known of one of a job's pictures, or of all, with the line that asks for it again.
 
-    Raises NotFound.
+    It tells what the file of the first one says of itself, too. Raises NotFound.
     """
     shown = await _load(ctx, press.job_id)
     job = replace(shown.job, locale=locale)
@@ -80,19 +82,33 @@ async def picture_info(ctx: AppContext, press: ButtonPress, locale: str) -> Card
         ("fact.revision", first.revision),
         ("fact.bytes", text(locale, "unit.kilobytes", n=-(-sum(p.bytes for p in found) // 1000))),
     )
+    marks = await _marks_of(ctx, first, locale)
     return Card(
         Tone.INFO,
         _title(press, locale),
         prompt=line_of(ctx, request) if request.typed else "",
-        notes=tuple(text(locale, key, n=len(request.references)) for key in missing_from_line(request)),
+        notes=(
+            *(text(locale, key, n=len(request.references)) for key in missing_from_line(request)),
+            *(() if marks is None else (*marks.problems, *marks.notes)),
+        ),
         facts=(
             *job_card.facts_of(job, found, shown.profile, ctx.loras()),
             *(Fact(text(locale, label), value) for label, value in more if value),
+            *(() if marks is None else marks.marks),
         ),
         private=True,
         final=True,
         locale=locale,
     )
+
+
+async def _marks_of(ctx: AppContext, picture: Picture, locale: str) -> InspectionWords | None:
+    """Return what the file of a stored picture says of itself; None if the file is gone."""
+    try:
+        data = await asyncio.to_thread((ctx.pictures / picture.path).read_bytes)
+        return inspection_words(await ctx.inspector.inspect(data), locale)
+    except (OSError, BadInput):
+        return None
 
 
 def _title(press: ButtonPress, locale: str) -> str:

@@ -16,6 +16,9 @@ from bot.settings import Settings
 AT_ONCE = 2
 """Most files that are read at once: one that was made to be slow must not take all threads of the process."""
 
+FETCHED_AT_ONCE = 4
+"""Most files of chats that are in memory at once to be inspected."""
+
 _MAX_CERTIFICATES = 2**20
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 
@@ -29,6 +32,8 @@ class Inspector:
         """
         self._root = root
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self.fetches = asyncio.Semaphore(FETCHED_AT_ONCE)
+        """Held while a file of a chat is fetched and read."""
 
     async def inspect(self, data: bytes) -> Inspection:
         """Return what a file says; a signature by this Easel's own root is trusted.

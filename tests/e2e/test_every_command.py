@@ -67,6 +67,7 @@ _NO_PAGE = ("refusal.press.unreadable", "telegram.not_a_page")
 REFUSED: Mapping[str, tuple[str, ...]] = {
     "/claim": ("refusal.claim.none",),
     "/describe": ("refusal.describe.pictures",),
+    "/inspect": ("refusal.inspect.pictures",),
     "/easel admins": ("telegram.no_roles",),
     "/owner allow": _NO_REQUEST,
     "/owner refuse": _NO_REQUEST,

@@ -67,5 +67,6 @@ def build_service(
         link=link,
         metrics=metrics,
         surroundings=surroundings,
+        surfaces=dispatch.surfaces,
     )
     return dispatch, studio

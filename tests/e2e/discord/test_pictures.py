@@ -9,6 +9,7 @@ from tests.e2e.discord.conftest import Start
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord_world import Attachment, Message
 from tests.fakes.source_images import BLUE, RED, picture
+from tests.unit.bot.provenance.marked_files import facts, marked
 
 
 def words(message: Message) -> str:
@@ -47,6 +48,18 @@ async def test_a_picture_of_a_message_is_started_from(start: Start, discord: Fak
     await bot.settled()
     sources = "SELECT image FROM jobs WHERE typed IN ('a dog', 'a bird', 'a fish')"
     assert await bot.number(f"SELECT count(DISTINCT image) FROM ({sources})") == 3
+    # What a file says: of any picture in a message, and of the bot's own.
+    shared = ben.writes("see", file(discord, marked(facts()), "foreign.png"))
+    for asked in (await ann.pick("Picture info", shared), await ann.run("inspect", file=ann.uploads(marked(facts())))):
+        found = await asked.answer()
+        assert text("en", "inspect.marked") in words(found)
+        assert "Z-Image-Turbo" in words(found)
+        assert found.only_for is ann.user
+    own = words(await (await ben.pick("Picture info", card)).answer())
+    assert text("zh_CN", "inspect.claims") in own
+    assert text("zh_CN", "inspect.source.compositeWithTrainedAlgorithmicMedia") in own
+    none = await (await ann.pick("Picture info", ben.writes("no picture"))).answer()
+    assert text("en", "discord.menu.no_job") in words(none)
     entries = {c["name_localizations"]["zh-CN"] for c in discord.world.commands if c["type"] == 3}
     assert entries >= {text("zh_CN", "button.usepicture"), text("zh_CN", "button.editpicture")}
     assert len(entries) <= 5, "Discord's limit"

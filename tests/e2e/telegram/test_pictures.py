@@ -7,6 +7,7 @@ from tests.e2e.telegram.conftest import Start, photos
 from tests.fakes.source_images import BLUE, RED, picture
 from tests.fakes.telegram import TelegramStandIn
 from tests.fakes.telegram_world import Chat
+from tests.unit.bot.provenance.marked_files import facts, marked
 
 STARTED = "SELECT count(*) FROM jobs WHERE image <> '' AND typed = '{}'"
 
@@ -65,6 +66,15 @@ async def test_in_a_group_only_what_is_addressed_to_the_bot(start: Start, telegr
     telegram.sends_photo(group, person, picture(96, 64, BLUE), "a bird", reply_to=card)
     telegram.sends_photo(group, person, picture(), "/draw a fish")
     await telegram.until(lambda: sum(m.photo is not None for m in group.by_bot()) == 4)
+    # What the file of somebody else's picture says; a photo has lost its marks.
+    foreign = telegram.sends_file(group, person, marked(facts()), "foreign.png", "image/png")
+    asked = telegram.writes(group, person, "/inspect", reply_to=foreign)
+    found = await telegram.until(lambda: next((m for m in group.by_bot() if m.reply_to is asked), None))
+    assert text("en", "inspect.marked") in found.words
+    assert "Z-Image-Turbo" in found.words
+    caption = telegram.sends_photo(group, person, picture(), "/inspect")
+    found = await telegram.until(lambda: next((m for m in group.by_bot() if m.reply_to is caption), None))
+    assert text("en", "inspect.encoded_again") in found.words
     await bot.settled()
     for words in ("a cat", "a dog", "a bird", "a fish"):
         assert await bot.number(STARTED.format(words)) == 1, words

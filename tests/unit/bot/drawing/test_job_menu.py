@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from bot.cards.i18n import text
 from bot.core.cards import ButtonPress, Card, Menu
 from bot.core.errors import NotFound
 from bot.core.requests import DrawForm
+from bot.storage import pictures
 from tests.unit.bot.conftest import ADA, BOB, HERE, THERE, World, ref
+from tests.unit.bot.provenance.marked_files import facts as marks
+from tests.unit.bot.provenance.marked_files import marked
 
 
 async def drawn(world: World, prompt: str = "an apple --seed 7 --n 2") -> int:
@@ -44,7 +48,7 @@ async def test_a_menu_has_pages_and_a_way_back(world: World) -> None:
 
 async def test_every_button_of_a_menu_does_something(world: World) -> None:
     job = await drawn(world, "an apple --seed 7")
-    for press in [ButtonPress.unpack(text) for text in presses((await menu(world, ButtonPress("more", job))).card)]:
+    for press in [ButtonPress.unpack(one) for one in presses((await menu(world, ButtonPress("more", job))).card)]:
         assert press is not None
         if press.action == "report":
             continue  # nobody is there who could be told
@@ -91,3 +95,25 @@ async def test_the_info_of_a_picture_has_its_seed_and_its_line(world: World) -> 
     both = (await world.studio.press(BOB, HERE, ButtonPress("info", job), ref("b"))).card
     assert both is not None
     assert {fact.label: fact.value for fact in both.facts}["Seed"] == "7, 8"
+    # The files of these pictures have no marks.
+    assert (facts["Signature"], "Kind" in facts, info.notes) == (text("en", "inspect.seal.none"), False, ())
+
+
+async def test_the_info_of_a_picture_says_what_its_file_says(world: World) -> None:
+    job = await drawn(world)
+    async with world.ctx.db.read() as tx:
+        stored = (await pictures.of_job(tx, job))[1]
+    path = world.ctx.pictures / stored.path
+    path.write_bytes(marked(marks("a dog")))
+    info = (await world.studio.press(BOB, HERE, ButtonPress("info", job, 1), ref("i"))).card
+    assert info is not None
+    facts = {fact.label: fact.value for fact in info.facts}
+    assert (facts["Signature"], facts["Model (AI mark)"]) == (text("en", "inspect.seal.none"), "Z-Image-Turbo")
+    assert facts["Kind"] == text("en", "inspect.source.trainedAlgorithmicMedia")
+    # How it was drawn is known from the row, so the file's claims about it are left out.
+    assert "Model (recipe)" not in facts
+    assert info.notes == (text("en", "inspect.conflict.prompt"), text("en", "inspect.claims"))
+    path.unlink()
+    gone = (await world.studio.press(BOB, HERE, ButtonPress("info", job, 1), ref("g"))).card
+    assert gone is not None
+    assert "Signature" not in {fact.label for fact in gone.facts}

@@ -288,6 +288,7 @@ SHOWS_OR_MAKES: dict[str, dict[str, str]] = {
     "link": {},
     "studio": {},
     "loras": {},
+    "inspect": {},
 }
 KEPT: dict[str, dict[str, str]] = {"export": {}, "forget": {}, "unlink": {}, "settings": {}, "claim": {"code": "x"}}
 
