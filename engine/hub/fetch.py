@@ -245,8 +245,11 @@ class RepoDownload:
             else:
                 self._commit = self._ask("" if pin is None or newest else pin.revision)
             chosen = Pin(self._commit.revision, self._commit.files, cache.external_cache(self._models_dir))
-            if pin is None or pin.revision == chosen.revision:
-                # Pinned at once, so that a broken download is resumed with the same files.
+            if pin is None:
+                # Pinned at once, so that a broken download is resumed with the same files, and by other processes too.
+                chosen = lockfile.put_first(self._models_dir, self._repo, chosen)
+                self._commit = Commit(chosen.revision, chosen.files)
+            elif pin.revision == chosen.revision:
                 lockfile.put(self._models_dir, self._repo, chosen)
             self._download(choice(self), self._report, self._announce)
             lockfile.put(self._models_dir, self._repo, chosen)
@@ -347,10 +350,12 @@ class RepoDownload:
             lock = self._cache / ".locks" / cache.storage(self._cache, self._repo).name / f"{blob.name}.lock"
             for folder in (blob.parent, lock.parent):
                 folder.mkdir(parents=True, exist_ok=True)
-            # huggingface_hub's own lock: another process may download the same file.
+            # huggingface_hub's own lock: another process may download the same file, such as that of another card.
+            others = 0
             while True:
                 try:
                     with FileLock(lock, timeout=1):
+                        counter.add(-others)
                         if blob.exists():
                             if blob.stat().st_size == file.size:
                                 counter.add(file.size)
@@ -369,6 +374,9 @@ class RepoDownload:
                 except Timeout:
                     if self._stop.is_set():
                         raise FetchCancelled from None
+                    here = self._here(file)
+                    counter.add(here - others)
+                    others = here
 
     def _check_room(self, absent: Mapping[str, RepoFile]) -> None:
         """Raise FetchError if the disk has no room for these files."""

@@ -99,6 +99,24 @@ def put(models_dir: str, repo: str, pin: Pin) -> None:
     _change(models_dir, lambda pins: pins.update({repo: pin}))
 
 
+def put_first(models_dir: str, repo: str, pin: Pin) -> Pin:
+    """Use this commit unless another process has chosen one meanwhile; return the one that is used.
+
+    Raises:
+        FetchError: The file can't be written.
+    """
+    used = pin
+
+    def change(pins: dict[str, Pin]) -> None:
+        nonlocal used
+        known = pins.get(repo)
+        used = known if known is not None and known.files else pin
+        pins[repo] = used
+
+    _change(models_dir, change)
+    return used
+
+
 def forget(models_dir: str, repo: str) -> None:
     """Let the next fetch choose a commit; raises FetchError if the file can't be written."""
     if (Path(models_dir) / NAME).exists():
