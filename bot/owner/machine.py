@@ -21,7 +21,7 @@ from bot.owner.ports import Library, MachineFacts, Surroundings
 from bot.owner.store import ModelSpeed, PlaceRetention, StoredPictures
 from bot.privacy import deletion
 from bot.storage import data_files, inputs, people
-from engine.contract import Engine, EngineState, LoraInfo, Profile
+from engine.contract import Engine, EngineState, LoraInfo, Profile, Slot
 
 SUM_SECONDS = 300.0
 """Seconds for which the sum of all pictures is kept: it reads every row."""
@@ -117,9 +117,17 @@ class DiskView:
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """The device and the machine: the engine's state, what the system tells, and how fast models drew lately."""
+    """The devices and the machine.
+
+    Attributes:
+        engine: The engine's state, all slots together.
+        slots: Its slots, one for each device.
+        machine: What the system tells.
+        speeds: How fast models drew lately.
+    """
 
     engine: EngineState
+    slots: Sequence[Slot]
     machine: MachineFacts
     speeds: Sequence[ModelSpeed]
 
@@ -209,10 +217,10 @@ class MachineView:
         await deletion.set_retention(ctx, actor, everywhere(actor), span)
 
     async def device(self, ctx: AppContext) -> DeviceView:
-        """Return the device and the machine."""
+        """Return the devices and the machine."""
         async with ctx.db.read() as tx:
             speeds = await store.speeds(tx)
-        return DeviceView(self._engine.state(), await self._around.machine.facts(), speeds)
+        return DeviceView(self._engine.state(), self._engine.slots(), await self._around.machine.facts(), speeds)
 
 
 def _served(kind: str, one: Profile | LoraInfo, family: str, rights: Mapping[str, object]) -> ServedModel:

@@ -7,13 +7,21 @@ import { html, useEffect, useState } from "./preact.js";
 const TINTS = ["accent", "soft", "good", "warm"];
 const degrees = (celsius) => `${number(celsius)} °C`;
 
-function Memory({ engine, machine }) {
-  const { placements, resident } = engine;
+function plansOf({ placements, resident }) {
   const here = placements.filter(({ model }) => resident.includes(model));
-  const [gpu] = machine.gpus;
-  const shown = here.length ? here : placements;
+  return here.length ? here : placements;
+}
+
+const onHost = (one) => (one.on === "cpu" ? one.weights : one.host);
+
+/** The memory of one device; `all` are the devices whose weights in main memory are shown with it. */
+function Memory({ engine, machine, all, slot }) {
+  const { resident } = engine;
+  const name = slot ? engine.device || slot : machine.gpus[0]?.name ?? text("memory.device");
+  const shown = plansOf(engine);
   const onDevice = shown.filter(({ on }) => on !== "cpu");
-  const host = shown.reduce((sum, one) => sum + (one.on === "cpu" ? one.weights : one.host), 0);
+  const everywhere = all.flatMap(plansOf);
+  const host = everywhere.reduce((sum, one) => sum + onHost(one), 0);
   const budget = Math.max(0, ...onDevice.map((one) => one.budget));
   const work = Math.max(0, ...onDevice.map((one) => one.peak - one.weights));
   const parts = onDevice.map((one, index) => ({ name: one.model, value: one.weights, label: bytes(one.weights), tone: TINTS[index % TINTS.length] }));
@@ -21,14 +29,14 @@ function Memory({ engine, machine }) {
   const used = parts.reduce((sum, { value }) => sum + value, 0);
   const rest = (whole, sum) => ({ name: text("memory.free"), label: bytes(Math.max(0, whole - sum)) });
   const main = [
-    ...shown.map((one, index) => ({ name: one.model, value: one.on === "cpu" ? one.weights : one.host, label: bytes(one.on === "cpu" ? one.weights : one.host), tone: TINTS[index % TINTS.length] })),
+    ...everywhere.map((one, index) => ({ name: one.model, value: onHost(one), label: bytes(onHost(one)), tone: TINTS[index % TINTS.length] })),
     { name: text("memory.service"), value: machine.service, label: bytes(machine.service), tone: "dim" },
     { name: text("memory.others"), value: Math.max(0, machine.memory_used - machine.service - host), label: bytes(Math.max(0, machine.memory_used - machine.service - host)), tone: "hatched" },
   ];
-  return html`<${Panel} title=${text("memory")} about=${text("memory.about")}>
-    ${budget > 0 && html`<h3>${gpu?.name ?? text("memory.device")} <span class="quiet">${bytes(budget)}</span></h3>
+  return html`<${Panel} title=${slot ? `${text("memory")} · ${slot}` : text("memory")} about=${text("memory.about")}>
+    ${budget > 0 && html`<h3>${name} <span class="quiet">${bytes(budget)}</span></h3>
       <${Shares} parts=${parts} whole=${budget} label=${text("memory.device")} rest=${rest(budget, used)} />`}
-    ${machine.memory_total > 0 && html`<h3>${text("memory.main")} <span class="quiet">${bytes(machine.memory_total)}</span></h3>
+    ${machine.memory_total > 0 && all.length > 0 && html`<h3>${text("memory.main")} <span class="quiet">${bytes(machine.memory_total)}</span></h3>
       <${Shares} parts=${main} whole=${machine.memory_total} label=${text("memory.main")} rest=${rest(machine.memory_total, machine.memory_used)} />`}
     ${shown.length ? html`<ul class="plans">${shown.map((one) => html`<li key=${one.model}>
       <p><b>${one.model}</b> <${Badge} tone=${resident.includes(one.model) ? "good" : ""}>${text(resident.includes(one.model) ? "memory.loaded" : "memory.unloaded")}</${Badge}> <${Badge}>${one.precision}</${Badge}></p>
@@ -38,17 +46,30 @@ function Memory({ engine, machine }) {
   </${Panel}>`;
 }
 
+const busyShare = (state) => (state.warm_seconds ? percent(Math.min(1, state.busy_seconds / state.warm_seconds)) : "–");
+
+/** What each of several devices does. */
+function Slots({ slots }) {
+  return html`<${Panel} title=${text("slots")} about=${text("slots.about")}>
+    <div class="scroll" tabindex="0" role="group" aria-label=${text("slots")}><table class="list">
+      <thead><tr><th scope="col">${text("device.device")}</th><th scope="col">${text("device.phase")}</th><th scope="col">${text("device.model")}</th><th scope="col">${text("device.precision")}</th><th scope="col" class="figure">${text("device.memory")}</th><th scope="col" class="figure">${text("device.busy")}</th><th scope="col" class="figure">${text("device.restarts")}</th></tr></thead>
+      <tbody>${slots.map(({ id, state }) => html`<tr key=${id}><th scope="row">${state.device || id}</th><td>${text(`phase.${state.phase}`)}</td><td>${state.model || "–"}</td><td>${state.precision || "–"}</td><td class="figure">${state.memory ? bytes(state.memory) : "–"}</td><td class="figure">${busyShare(state)}</td><td class="figure">${number(state.restarts)}</td></tr>`)}</tbody>
+    </table></div>
+  </${Panel}>`;
+}
+
 export function Device() {
   const [data, , away] = useData("device", 5);
   if (!data) return html`<${Coming} away=${away} />`;
-  const { engine, machine, speeds } = data;
+  const { engine, machine, slots, speeds } = data;
+  const several = slots.length > 1;
   const facts = [
     [text("device.phase"), text(`phase.${engine.phase}`)],
     [text("device.device"), engine.device || "–"],
     [text("device.model"), engine.model || "–"],
     [text("device.precision"), engine.precision || "–"],
     [text("device.memory"), engine.memory ? bytes(engine.memory) : "–"],
-    [text("device.busy"), engine.warm_seconds ? percent(Math.min(1, engine.busy_seconds / engine.warm_seconds)) : "–"],
+    [text("device.busy"), busyShare(engine)],
     [text("device.restarts"), number(engine.restarts)],
     [text("device.switch"), engine.switch_seconds ? seconds(engine.switch_seconds) : "–"],
     [text("device.system"), machine.system || "–"],
@@ -59,7 +80,7 @@ export function Device() {
     ${engine.problem && html`<p class="banner bad" lang="en">${engine.problem}</p>`}
     <${Panel} title=${text("device")}>
       <dl class="facts">${facts.map(([label, value]) => html`<div key=${label}><dt>${label}</dt><dd>${value}</dd></div>`)}</dl>
-      ${machine.gpus.map((gpu) => html`<div key=${gpu.name} class="gpu"><h3>${gpu.name}</h3><dl class="facts">
+      ${machine.gpus.map((gpu, index) => html`<div key=${index} class="gpu"><h3>${gpu.name}</h3><dl class="facts">
         ${gpu.celsius !== null && html`<div><dt>${text("device.heat")}</dt><dd>${degrees(gpu.celsius)}</dd></div>`}
         ${gpu.busy !== null && html`<div><dt>${text("device.busy_now")}</dt><dd>${percent(gpu.busy)}</dd></div>`}
         ${gpu.watts !== null && html`<div><dt>${text("device.power")}</dt><dd>${number(gpu.watts)} W</dd></div>`}
@@ -67,7 +88,10 @@ export function Device() {
       </dl></div>`)}
       ${heat.length > 0 && html`<h3>${text("device.heat")}</h3><dl class="facts">${heat.map(([label, value]) => html`<div key=${label}><dt>${label}</dt><dd>${value}</dd></div>`)}</dl>`}
     </${Panel}>
-    <${Memory} engine=${engine} machine=${machine} />
+    ${several && html`<${Slots} slots=${slots} />`}
+    ${several
+      ? slots.map(({ id, state }, index) => html`<${Memory} key=${id} engine=${state} machine=${machine} all=${index ? [] : slots.map((slot) => slot.state)} slot=${id} />`)
+      : html`<${Memory} engine=${engine} machine=${machine} all=${[engine]} />`}
     <${Panel} title=${text("speeds")} about=${text("speeds.about")}>
       ${speeds.length ? html`<div class="scroll" tabindex="0" role="group" aria-label=${text("speeds")}><table class="list">
         <thead><tr><th scope="col">${text("model.name")}</th><th scope="col" class="figure">${text("speeds.pictures")}</th><th scope="col" class="figure">${text("speeds.seconds")}</th><th scope="col" class="figure">${text("speeds.size")}</th><th scope="col" class="figure">${text("speeds.steps")}</th></tr></thead>

@@ -231,6 +231,7 @@ async def test_the_overview_and_the_machine(app: WebHarness) -> None:
     assert overview["problems"] == []
     device = await got(app, "/api/owner/device")
     (speed,) = device["speeds"]
+    assert [(slot["id"], slot["state"]["phase"]) for slot in device["slots"]] == [("0", "warm")]
     assert (speed["model"], speed["pictures"]) == ("demo", 1)
     disk = await got(app, "/api/owner/disk")
     assert disk["pictures"]["count"] == 1

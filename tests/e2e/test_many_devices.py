@@ -1,0 +1,97 @@
+"""`easel serve` with two devices: both draw at the same time, and one that dies stops nobody."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.e2e.service import Service, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+LONG = {"steps": "40", "size": "256x256"}
+
+
+class TwoDevices(Service):
+    """The service with its two engine processes and its rows."""
+
+    def engines(self) -> list[psutil.Process]:
+        """Return the engine processes."""
+        found = psutil.Process(self.process.pid).children(recursive=True)
+        return [one for one in found if any("engine.host.child" in part for part in one.cmdline())]
+
+    def slots(self) -> dict[str, dict[str, Any]]:
+        """Return the state of each device, as the owner's page shows it."""
+        return {slot["id"]: slot["state"] for slot in self.call("/api/owner/device")["slots"]}
+
+    def wait_both(self) -> None:
+        """Wait until both devices are warm; the service is ready with one of them."""
+        until(lambda: [state["phase"] for state in self.slots().values()] == ["warm", "warm"], 90, "two warm devices")
+
+    def draw_two(self) -> list[int]:
+        """Ask for two long pictures, and wait until both are being drawn."""
+        jobs = [self.draw(prompt, **LONG) for prompt in ("a red apple", "a green frog")]
+        until(lambda: all((self.card(job)["progress"] or 0) > 0 for job in jobs), 90, "both are being drawn")
+        return jobs
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Read the database as it is now."""
+        with closing(sqlite3.connect(f"{(self.data / 'easel.db').as_uri()}?mode=ro", uri=True, timeout=10)) as db:
+            return db.execute(sql).fetchall()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[TwoDevices]:
+    made = TwoDevices(tmp_path, {"EASEL_DEVICE": "cpu,cpu"})
+    made.start()
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+def test_two_devices_draw_at_the_same_time_and_one_that_dies_stops_nobody(service: TwoDevices) -> None:
+    service.wait_both()
+    slots = service.slots()
+    assert {name: (state["device"], state["model"]) for name, state in slots.items()} == {
+        "cpu:0": ("cpu:0", "demo"),
+        "cpu:1": ("cpu:1", "demo"),
+    }
+    first = service.draw_two()
+    dead, other = service.engines()
+    dead.kill()
+    until(lambda: sum(state["restarts"] for state in service.slots().values()) == 1, 30, "it is started again")
+    assert service.status("/readyz") == 200, "the other device draws on"
+    for job in first:
+        service.finished(job)
+    # The job of the device that died was drawn again; the one of the other was not, so each was on one of them.
+    assert sorted(service.query("SELECT attempts FROM jobs")) == [(0,), (1,)]
+    assert other.is_running()
+    assert "device cpu:" in service.log
+
+    # The service is killed while both draw: neither process stays behind.
+    service.wait_both()
+    second = service.draw_two()
+    engines = service.engines()
+    service.kill()
+    psutil.wait_procs(engines, timeout=10)
+    assert not [one for one in engines if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+    service.start()
+    for job in second:
+        service.finished(job)
+    # It is stopped while a device still starts.
+    engines = service.engines()
+    assert service.stop() == 0
+    assert not any(one.is_running() for one in engines)
+    assert service.query("SELECT id, state FROM jobs") == [(job, "delivered") for job in (*first, *second)]
+    assert service.query("SELECT job_id, count(*) FROM pictures GROUP BY job_id") == [
+        (job, 1) for job in (*first, *second)
+    ]
+    assert service.query("SELECT sum(reserved), sum(charged) FROM ledger") == [(0, 4)]
