@@ -21,9 +21,9 @@ from bot.storage import thumbnails
 from bot.storage.thumbnails import SIDES
 from tests.fakes.hostile_prompts import FRAGMENTS, prompts, said_of, squeezed
 from tests.fakes.mark_readers import ExifTool, exif_comment, exiftool_text, piexif_text, sd_parsers_read
-from tests.fakes.sent_files import MODEL, NEGATIVE, PROMPTS, SEED, SentFile, sent, stored
+from tests.fakes.sent_files import CHECKPOINT, LORAS, MODEL, NEGATIVE, PROMPTS, SEED, SentFile, sent, stored
 from tests.unit.bot.provenance.marked_files import MIMES, in_each_format, signing_keys, signs
-from tests.unit.bot.provenance.readers import check_read, civitai_comment
+from tests.unit.bot.provenance.readers import as_civitai, check_read, civitai_comment
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ async def test_every_surfaces_file_is_read_alike(name: str, exiftool: ExifTool, 
         parsed = sd_parsers_read(file.data)
         assert parsed is not None
         assert (squeezed(parsed.prompt), parsed.negative) == (said_of(prompt), NEGATIVE)
-        assert (parsed.sampler, parsed.model) == ("Euler", MODEL.title)
+        assert (parsed.sampler, parsed.model, parsed.model_hash) == ("Euler", MODEL.title, CHECKPOINT)
         assert (parsed.settings["seed"], parsed.settings["steps"]) == (str(SEED), "8")
         # exiftool 12 knows the namespace, and not all of its properties of 2025.
         assert tags["XMP-iptcExt:DigitalSourceType"] == TRAINED
@@ -74,6 +74,10 @@ async def test_every_surfaces_file_is_read_alike(name: str, exiftool: ExifTool, 
         assert tags["XMP-xmpMM:DocumentID"] == tags["XMP-xmpMM:InstanceID"]
     (text,) = texts
     check_read(text, prompt, NEGATIVE, SEED)
+    # Civitai links a picture to its models by these.
+    settings = as_civitai(text).settings
+    assert (settings["Model"], settings["Model hash"]) == (MODEL.title, CHECKPOINT)
+    assert settings["Lora hashes"] == dict(LORAS)
 
 
 ANY_TEXT = st.text() | st.lists(st.sampled_from(FRAGMENTS)).map("".join)

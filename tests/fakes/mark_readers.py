@@ -99,6 +99,7 @@ class SdParsed:
     negative: str
     sampler: str
     model: str | None
+    model_hash: str | None
     settings: dict[str, Any]
 
 
@@ -116,5 +117,6 @@ def sd_parsers_read(data: bytes) -> SdParsed | None:
         negative=", ".join(one.value for one in sampler.negative_prompts),
         sampler=sampler.name,
         model=sampler.model.name if sampler.model else None,
+        model_hash=sampler.model.hash if sampler.model else None,
         settings=dict(sampler.parameters),
     )

@@ -26,9 +26,13 @@ SIDE = 48
 SEED = 8_675_309_000_000_001
 """Above 2**53, which readers that take numbers for floats change."""
 
+CHECKPOINT, LORAS = "31e35c80fc", (("ink", "0123456789ab"), ("oil.v2", "abcdef012345"))
+"""Hash of the model's file, and the LoRAs that took part."""
+
 PROMPTS = {
     "English": "a red apple, 'quoted' \"twice\", <b>bold</b> & C:\\new, 100 %",
     "two lines": "a red apple\nSteps: 3 to heaven\nNegative prompt: of nothing",
+    "Latin": "ein Bär im Café, 100 °C",
     "Chinese": "一只猫在夜空中，戴着最红的帽子",
     "emoji": "🐈 a cat 👩‍🎨 🇨🇳",
     "long English": ("a red apple on a table, " * 200)[:4000],
@@ -37,7 +41,7 @@ PROMPTS = {
 }
 """Prompts by their names, up to 4,000 characters."""
 
-NEGATIVE = "blurry, 文字"
+NEGATIVE = "blurry, text"
 
 MODEL = Profile(
     name="small",
@@ -69,7 +73,9 @@ def stored(
     recipe = Recipe("77123:0", MODEL.name, prompt, negative, SIDE, SIDE, 8, 2.0, SEED)
     request = DrawRequest(prompt, prompt, negative, SIDE, SIDE, 8, 2.0, SEED, 1, MODEL.name, private=private)
     pixels = Image.frombytes("RGB", (SIDE, SIDE), random.Random(1).randbytes(SIDE * SIDE * 3))
-    drawn = contract.Image(recipe.id, png_of(pixels), width=SIDE, height=SIDE, seconds=1.0)
+    drawn = contract.Image(
+        recipe.id, png_of(pixels), width=SIDE, height=SIDE, seconds=1.0, checkpoint=CHECKPOINT, loras=LORAS
+    )
     marker = Marker(lambda: (MODEL,), rules or MarkingRules(), sealing)
     data, _ = marker.mark(drawn, request, recipe, drawn_at=1_790_000_000.5)
     path = folder / name
