@@ -268,6 +268,8 @@ async def measure(plan: Plan, folder: Path) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     async with running(plan, folder) as service:
         commits, small = Commits.of(service.db), _watched_thumbnails()
+        # The first request compiles the catalogue of its language.
+        await service.fill(1)
         if not plan.arrivals:
             await service.fill(round(plan.ceiling * (plan.ramp + plan.window + 1) + 2 * len(plan.seconds)))
             while plan.chats and service.surface.calls["send"] < len(service.asked_at):  # noqa: ASYNC110 - no event
@@ -278,16 +280,18 @@ async def measure(plan: Plan, folder: Path) -> dict[str, Any]:
         begin = loop.time() + plan.ramp
         arriving = asyncio.create_task(service.arrive(begin + plan.window)) if plan.arrivals else None
         await asyncio.sleep(plan.ramp)
+        threads = _threads()
+        await asyncio.sleep(0)
         beats.clear()
         commits.seconds.clear()
         small.clear()
         calls = Counter(service.surface.calls)
-        begin, unix, cpu, threads, host = loop.time(), time.time(), time.process_time(), _threads(), psutil.cpu_times()
+        begin, unix, cpu, host = loop.time(), time.time(), time.process_time(), psutil.cpu_times()
         waiting = service.dispatch.load().waiting
         await asyncio.sleep(plan.window)
-        end, unix_end, cpu_end, threads_end = loop.time(), time.time(), time.process_time(), _threads()
-        host_end, waiting_end = psutil.cpu_times(), service.dispatch.load().waiting
         late.cancel()
+        end, unix_end, cpu_end, host_end = loop.time(), time.time(), time.process_time(), psutil.cpu_times()
+        waiting_end, threads_end = service.dispatch.load().waiting, _threads()
         if arriving is not None:
             await arriving
         async with service.db.read() as tx:
