@@ -1,4 +1,4 @@
-"""Random operations by many people, with kills of the service and its engine between them.
+"""Random operations by many people, with kills of the service and of its engines between them.
 
 Afterwards the messages in Telegram's chats, the rows and the files must agree.
 """
@@ -76,10 +76,11 @@ class ChaosRun:
             "EASEL_TELEGRAM_OWNERS": str(self._owner.id),
             "EASEL_TELEGRAM_ACCESS": "open",
             "EASEL_QUOTA": "60/hour",
+            "EASEL_DEVICE": "cpu,cpu",
         }
 
     async def blow(self, operations: int, kills: float) -> None:
-        """Do this number of operations; ``kills`` is the chance of a kill after each, half of them of the engine alone."""
+        """Do this number of operations; ``kills`` is the chance of a kill after each, half of them of one engine alone."""
         actions: tuple[tuple[int, str, Callable[[], Awaitable[None]]], ...] = (
             (34, "page draw", self._page_draw),
             (8, "page draw again", self._page_again),
@@ -99,6 +100,8 @@ class ChaosRun:
             self.done[name] += 1
             if self.rng.random() < kills:
                 await self._kill()
+            if number == operations // 4:
+                await self._kill_engine()
             if number == operations // 2:
                 await self._kill_after_a_message()
             if number % 50 == 0:
@@ -194,12 +197,10 @@ class ChaosRun:
     # Kills.
 
     async def _kill(self) -> None:
-        """Kill the service or its engine at a random moment."""
+        """Kill the service or one of its engines at a random moment."""
         await asyncio.sleep(self.rng.random() * 0.5)  # a random moment
-        children = psutil.Process(self.service.process.pid).children(recursive=True)
-        if children and self.rng.random() < 0.5:
-            self.rng.choice(children).kill()
-            self.done["engine killed"] += 1
+        if self.rng.random() < 0.5:
+            await self._kill_engine()
             return
         await asyncio.to_thread(self.service.kill)
         self.done["service killed"] += 1
@@ -209,6 +210,13 @@ class ChaosRun:
             await asyncio.sleep(self.rng.random() * 3)
             await asyncio.to_thread(self.service.kill)
         await self._start()
+
+    async def _kill_engine(self) -> None:
+        """Kill the process of one device; the other one draws on."""
+        children = psutil.Process(self.service.process.pid).children(recursive=True)
+        if children:
+            self.rng.choice(children).kill()
+            self.done["engine killed"] += 1
 
     async def _kill_after_a_message(self) -> None:
         """Kill the service after a message arrived and before it stores the message's id."""

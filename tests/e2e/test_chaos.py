@@ -40,7 +40,7 @@ def _seed(fixed: int | None = None) -> int:
 
 @pytest.mark.timeout(400)
 async def test_random_operations_and_kills(tmp_path: Path) -> None:
-    await _run(tmp_path, _seed(5), operations=25, kills=0.08, people=8)
+    await _run(tmp_path, _seed(5), operations=20, kills=0.05, people=8)
 
 
 @pytest.mark.chaos
