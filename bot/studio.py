@@ -969,6 +969,15 @@ class Studio:
             problems.append(self.text(e.key, "en", **e.params))
         return (*problems, *(one.problem for one in self._connections.values() if one.problem))
 
+    def device_problems(self) -> dict[str, str]:
+        """Return why single devices do not draw, sentences for the operator by slot; empty where there is one device.
+
+        The others draw, so that Easel is ready all the same.
+        """
+        slots = self._engine.slots()
+        lost = [slot for slot in slots if len(slots) > 1 and not slot.ready]
+        return {one.id: one.state.problem or self.text(f"health.engine.{one.state.phase}", "en") for one in lost}
+
     async def _shown(self, job: Job) -> ShownJob:
         return ShownJob(job.id, self._card(await history_service.entry_of(self._ctx, job)))
 

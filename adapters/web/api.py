@@ -263,6 +263,8 @@ class PageHandlers:
         found: dict[str, object] = {"ready": not problems}
         if role_of(identity_of(request)) is Role.OWNER:
             found["problems"] = list(problems)
+            if devices := self._studio.device_problems():
+                found["devices"] = devices
             if connections := self._studio.connections:
                 found["connections"] = {name: connection_json(one) for name, one in connections.items()}
         return web.json_response(found, status=503 if problems else 200)

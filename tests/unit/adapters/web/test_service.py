@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 import aiohttp
 import pytest
@@ -21,6 +22,7 @@ from adapters.web import api, service
 from bot.cards import i18n
 from bot.core.errors import BadInput
 from engine.contract import EngineError
+from engine.multi_engine import MultiEngine
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
 from tests.unit.adapters.web.harness import CORE, WebHarness, app_of, settings_of
@@ -56,6 +58,24 @@ async def test_ready_only_while_the_engine_is_warm(cold: WebHarness) -> None:
     await cold.engine.recover()
     await cold.engine.break_down(EngineError("The model's folder is damaged."))
     assert (await cold.get("/readyz"))[1]["problems"] == ["The model's folder is damaged."]
+
+
+async def test_ready_with_one_of_two_devices_and_it_tells_of_the_other(tmp_path: Path) -> None:
+    gate = StepGate()
+    one, other = FakeEngine(pause=gate), FakeEngine(pause=gate, auto_warm=False)
+    engine = MultiEngine({"cuda:0": one, "cuda:1": other})
+    async with WebHarness(tmp_path, cast(FakeEngine, engine), gate, settings_of()).opened() as app:
+        starting = {"cuda:1": "The engine is starting."}
+        assert await app.get("/readyz") == (200, {"ready": True, "problems": [], "devices": starting})
+        await other.break_down(EngineError("The model does not fit the memory of cuda:1."))
+        _, found = await app.get("/readyz")
+        assert found["devices"] == {"cuda:1": "The model does not fit the memory of cuda:1."}
+        assert (await app.get("/api/owner/device"))[1]["engine"]["problem"] == (
+            "cuda:1: The model does not fit the memory of cuda:1."
+        )
+        await one.lose("The device's process was killed.")
+        status, found = await app.get("/readyz")
+        assert (status, set(found["devices"])) == (503, {"cuda:0", "cuda:1"})
 
 
 async def test_ready_tells_of_the_platforms(app: WebHarness) -> None:
