@@ -100,6 +100,7 @@ class AppContext:
         inspector: Reads what files say of themselves.
         inspection_limits: Limits how often each person has files of chats inspected.
         surfaces: The platforms that are on, by name; they come and go.
+        keeps_manifests: Whether the signed manifests of uploaded pictures are kept: pictures are signed here.
         image_lock: Held while a source image is decoded. Large ones need much memory, so one is decoded at a time.
     """
 
@@ -126,6 +127,7 @@ class AppContext:
     inspector: Inspector = field(default_factory=Inspector)
     inspection_limits: DownloadLimits = field(default_factory=DownloadLimits)
     surfaces: Mapping[str, Surface] = field(default_factory=dict)
+    keeps_manifests: bool = False
     image_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def profile(self, name: str) -> Profile | None:

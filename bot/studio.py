@@ -197,6 +197,7 @@ class Studio:
         preferences: Preferences | None = None,
         metrics: Metrics | None = None,
         sign_copy: SignCopy = unsigned,
+        keeps_manifests: bool = False,
         surroundings: Surroundings | None = None,
         inspector: Inspector | None = None,
         surfaces: Mapping[str, Surface] | None = None,
@@ -220,6 +221,7 @@ class Studio:
         preferences: What people and places have set; loaded by its owner.
         metrics: Counts commands; its own registry where it is not given.
         sign_copy: Signs copies of pictures in another format or size; they are not signed where it is not given.
+        keeps_manifests: Whether the signed manifests of uploaded pictures are kept, for pictures that are signed.
         surroundings: What the owner's pages show of the machine; nothing where it is not given.
         inspector: Reads files of any origin; without a root certificate of its own where it is not given.
         surfaces: The platforms that are on, which come and go; nothing is fetched from chats where it is not given.
@@ -257,6 +259,7 @@ class Studio:
             loras=engine.loras,
             preferences=preferences or Preferences(),
             job_buttons=self.commands.job_buttons,
+            keeps_manifests=keeps_manifests,
             inspector=inspector or Inspector(),
             # The mapping is empty until the platforms are on, and is looked at later.
             surfaces={} if surfaces is None else surfaces,

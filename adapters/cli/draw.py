@@ -29,6 +29,7 @@ from bot.drawing import flags, request_rules, source_image
 from bot.drawing.model_rules import check_count
 from bot.moderation.word_list import shipped_words
 from bot.provenance.facts import marking_rules
+from bot.provenance.kept_marks import keep_marks
 from bot.provenance.marks import Marker
 from bot.provenance.sealing import Sealing, load_seal
 from bot.settings import Settings
@@ -131,7 +132,7 @@ def _source(folder: str, image: str | None, mask: str | None) -> SourceImage | N
         return None
     given = _read(image)
     plain = source_image.normalize_image(given)
-    source = SourceImage(_put(folder, "image.png", plain), plain.width, plain.height)
+    source = SourceImage(_put(folder, "image.png", plain, given), plain.width, plain.height)
     if mask is None:
         return source
     plain_mask = source_image.normalize_mask(_read(mask), given)
@@ -143,8 +144,9 @@ def _references(folder: str, paths: Sequence[str]) -> tuple[ReferenceImage, ...]
     check_count(len(paths))
     found = []
     for number, path in enumerate(paths, 1):
-        plain = source_image.normalize_reference(_read(path), number)
-        found.append(ReferenceImage(_put(folder, f"reference-{number}.png", plain), plain.width, plain.height))
+        given = _read(path)
+        plain = source_image.normalize_reference(given, number)
+        found.append(ReferenceImage(_put(folder, f"reference-{number}.png", plain, given), plain.width, plain.height))
     return tuple(found)
 
 
@@ -156,9 +158,9 @@ def _read(path: str) -> bytes:
         raise BadInput("cli.image.unreadable", path=path, reason=reason) from None
 
 
-def _put(folder: str, name: str, picture: source_image.NormalizedImage) -> str:
+def _put(folder: str, name: str, picture: source_image.NormalizedImage, given: bytes = b"") -> str:
     path = Path(folder, name)
-    path.write_bytes(picture.data)
+    path.write_bytes(keep_marks(picture.data, given, manifest=True))
     return str(path)
 
 

@@ -202,6 +202,7 @@ async def opened(app: AppSettings, make_engine: Callable[[EngineConfig], Engine]
             styles=(await asyncio.to_thread(styles.logged, settings.data_dir)).styles,
             preferences=preferences,
             metrics=metrics,
+            keeps_manifests=sealing is not None,
             sign_copy=unsigned if sealing is None else sealing.sign_copy,
             surroundings=Surroundings(
                 DiskLibrary(settings),

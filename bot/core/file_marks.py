@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TypedDict
+
+from bot.core.image_parts import Part, parts
 
 PARAMETERS = "parameters"
 """Keyword of A1111's text in a PNG."""
@@ -63,6 +66,40 @@ def embed_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
     return b"".join(
         (data[:_HEADER_END], *(_chunk(keyword, text) for keyword, text in texts.items()), data[_HEADER_END:])
     )
+
+
+def embed_chunk(data: bytes, name: bytes, content: bytes) -> bytes:
+    """Return the PNG with a chunk after its header.
+
+    Args:
+        data: A PNG.
+        name: Four letters, whose cases say how readers treat it (PNG specification, 5.4).
+        content: Its content.
+    """
+    return data[:_HEADER_END] + _encoded(name, content) + data[_HEADER_END:]
+
+
+def read_chunk(data: bytes, name: bytes) -> bytes:
+    """Return the content of a PNG's first chunk of this name before its pixels; empty where there is none."""
+    return next((data[start:end] for found, start, end in _before_pixels(data) if found == name), b"")
+
+
+def drop_chunks(data: bytes, names: Collection[bytes]) -> bytes:
+    """Return the PNG without the chunks of these names, which stand before its pixels."""
+    dropped = [(start - 8, end + 4) for found, start, end in _before_pixels(data) if found in names]
+    for start, end in reversed(dropped):
+        data = data[:start] + data[end:]
+    return data
+
+
+def _before_pixels(png: bytes) -> Iterator[Part]:
+    """Yield the parts of a PNG up to its pixels: all marks stand before them. Nothing for other data."""
+    if png.startswith(_SIGNATURE):
+        yield from itertools.takewhile(lambda part: part[0] != b"IDAT", parts(png)[1])
+
+
+def _encoded(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
 def _chunk(keyword: str, text: str) -> bytes:

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
 
@@ -17,6 +18,7 @@ from bot.core.image_parts import has_too_many_parts
 from bot.core.requests import DrawForm, ReferenceImage, SourceImage
 from bot.drawing import image_containers
 from bot.drawing.model_rules import check_count
+from bot.provenance.kept_marks import keep_marks
 from bot.storage import inputs
 from bot.storage.inputs import Staged
 
@@ -334,6 +336,8 @@ class StagedSources:
 async def staged_sources(ctx: AppContext, form: DrawForm) -> AsyncIterator[StagedSources]:
     """Normalize a form's pictures and stage them as files; yields them, and removes files that were not kept.
 
+    The AIGC label and the signed manifest of an upload go into its file (``bot.provenance.kept_marks``).
+
     Raises:
         BadInput: There is a mask without an image, there are too many references, or a file is no image, damaged or
             too large.
@@ -346,17 +350,18 @@ async def staged_sources(ctx: AppContext, form: DrawForm) -> AsyncIterator[Stage
     async with AsyncExitStack() as stack:
         files: list[Staged] = []
 
-        async def stage(normalize: Callable[[], NormalizedImage]) -> tuple[str, NormalizedImage]:
+        async def stage(normalize: Callable[[], NormalizedImage], upload: bytes = b"") -> tuple[str, NormalizedImage]:
             # One after the other: a large picture takes much memory until its file is written.
             async with ctx.image_lock:
                 plain = await asyncio.to_thread(normalize)
-            files.append(await inputs.stage(ctx.pictures, plain.data))
+            data = await asyncio.to_thread(keep_marks, plain.data, upload, manifest=ctx.keeps_manifests)
+            files.append(await inputs.stage(ctx.pictures, data))
             stack.push_async_callback(inputs.discard, files[-1])
             return files[-1].name, plain
 
         source = None
         if image is not None:
-            name, plain = await stage(lambda: normalize_image(image))
+            name, plain = await stage(lambda: normalize_image(image), image)
             source = SourceImage(name, plain.width, plain.height)
             if mask is not None:
                 mask_name, plain_mask = await stage(
@@ -365,6 +370,6 @@ async def staged_sources(ctx: AppContext, form: DrawForm) -> AsyncIterator[Stage
                 source = SourceImage(name, plain.width, plain.height, mask=mask_name, white=plain_mask.white)
         references = []
         for number, data in enumerate(form.references, 1):
-            name, plain = await stage(lambda data=data, number=number: normalize_reference(data, number))  # type: ignore[misc]
+            name, plain = await stage(partial(normalize_reference, data, number), data)
             references.append(ReferenceImage(name, plain.width, plain.height))
         yield StagedSources(source, tuple(references), tuple(files))

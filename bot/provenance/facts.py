@@ -57,7 +57,8 @@ class Facts:
         parameters: A1111's text; empty where the file does not tell how it was drawn.
         prompt: The prompt and the negative prompt; empty likewise.
         credit: Organisation that runs this Easel; empty for none.
-        aigc_producer: Producer in China's AIGC label; empty: no label.
+        aigc_producer: Producer in China's AIGC label; empty: no label of this Easel.
+        kept_label: AIGC label of a picture that it was drawn from, which stands where this Easel writes none.
     """
 
     source_type: str
@@ -69,6 +70,7 @@ class Facts:
     prompt: str = field(default="", repr=False)
     credit: str = ""
     aigc_producer: str = ""
+    kept_label: str = ""
 
 
 def narrower(one: RecipeRule, other: RecipeRule) -> RecipeRule:
@@ -77,7 +79,14 @@ def narrower(one: RecipeRule, other: RecipeRule) -> RecipeRule:
 
 
 def facts_of(
-    request: DrawRequest, recipe: Recipe, image: Image, profile: Profile | None, rules: MarkingRules, *, drawn_at: float
+    request: DrawRequest,
+    recipe: Recipe,
+    image: Image,
+    profile: Profile | None,
+    rules: MarkingRules,
+    *,
+    drawn_at: float,
+    kept_label: str = "",
 ) -> Facts:
     """Return what the file of one picture says.
 
@@ -88,6 +97,7 @@ def facts_of(
         profile: The model; None if it is not known any more.
         rules: What the operator wants.
         drawn_at: Unix seconds.
+        kept_label: AIGC label of the pictures that it was drawn from; empty for none.
     """
     title = recipe.model if profile is None else profile.title
     rule = narrower(rules.recipe, request.recipe_rule)
@@ -102,6 +112,7 @@ def facts_of(
         prompt=_prompt(recipe) if told else "",
         credit=rules.name,
         aigc_producer=rules.aigc_producer,
+        kept_label=kept_label,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,10 +10,13 @@ from bot.core.file_marks import PARAMETERS, XMP, embed_texts
 from bot.core.requests import DrawRequest
 from bot.provenance import xmp
 from bot.provenance.facts import Facts, MarkingRules, facts_of
+from bot.provenance.kept_marks import found_label, ingredient_of
 from bot.provenance.sealing import Sealing
 from bot.provenance.visible_label import draw_label, label_text
 from bot.settings import LabelPlace
 from engine.contract import Image, Profile, Recipe
+
+log = logging.getLogger(__name__)
 
 
 class Marker:
@@ -49,16 +53,30 @@ class Marker:
             OSError: It is to have a visible label, and is damaged.
         """
         profile = next((p for p in self._profiles() if p.name == recipe.model), None)
-        facts = facts_of(request, recipe, image, profile, self._rules, drawn_at=drawn_at)
+        started = () if recipe.control else (recipe.image,)
+        sources = _sources([Path(path) for path in (*started, *recipe.references) if path])
+        label = next((label for source in sources if (label := found_label(source))), "")
+        facts = facts_of(request, recipe, image, profile, self._rules, drawn_at=drawn_at, kept_label=label)
         data = image.data
         if request.label or self._rules.label is LabelPlace.CORNER:
             data = draw_label(data, label_text(locale, aigc=bool(facts.aigc_producer)))
         data = mark_png(data, facts)
         if self._sealing is not None:
-            started = () if recipe.control else (recipe.image,)
-            sources = [Path(path) for path in (*started, *recipe.references) if path]
-            data = self._sealing.sign(data, image.mime, facts, sources)
+            found = enumerate(sources)
+            ingredients = [ingredient_of(one, number, manifest=not request.private) for number, one in found]
+            data = self._sealing.sign(data, image.mime, facts, ingredients)
         return data, str(facts.document)
+
+
+def _sources(paths: Sequence[Path]) -> list[bytes]:
+    """Return the files that are there: one may have been deleted since the drawing began."""
+    found = []
+    for path in paths:
+        try:
+            found.append(path.read_bytes())
+        except OSError:
+            log.info("a picture is marked without %s, which is gone", path.name)
+    return found
 
 
 def mark_png(data: bytes, facts: Facts) -> bytes:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.core.inspection import SealReport, SealState
@@ -27,12 +27,38 @@ _QUIET = {"verify": {"remote_manifest_fetch": False}, "builder": {"thumbnail": {
 _REMOTE = "Remote:"
 """What the package's error begins with where a manifest is on the network."""
 
+_BEGINNINGS = {
+    "image/png": re.compile(rb"\x89PNG"),
+    "image/jpeg": re.compile(rb"\xff\xd8\xff"),
+    "image/webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "image/avif": re.compile(rb"....ftypavi[fs]", re.DOTALL),
+    "image/gif": re.compile(rb"GIF8"),
+    "image/tiff": re.compile(rb"II\*\0|MM\0\*"),
+}
+
 UNKNOWN_SIGNER = "signingCredential.untrusted"
 """Code of a manifest that is intact, and whose signer the reader does not know."""
 
 
 class SealUnavailable(Exception):
     """Nothing can be signed: the package is not installed, or it takes neither certificate nor key. Says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredient:
+    """A picture that another one was made from.
+
+    Attributes:
+        label: Its name in the manifest.
+        data: Its file, a PNG, whose manifest goes along; empty where there is an archive.
+        archive: What ``archive_of`` has made of it.
+        relationship: C2PA's: ``inputTo`` for what a model was given, ``parentOf`` for the original of a copy.
+    """
+
+    label: str
+    data: bytes = field(default=b"", repr=False)
+    archive: bytes = field(default=b"", repr=False)
+    relationship: str = "inputTo"
 
 
 class Seal:
@@ -70,7 +96,7 @@ class Seal:
         return self._c2pa.Signer.from_info(info)
 
     def sign(
-        self, data: bytes, mime: str, facts: Facts, sources: Sequence[Path] = (), *, stamped: bool = True
+        self, data: bytes, mime: str, facts: Facts, sources: Sequence[Ingredient] = (), *, stamped: bool = True
     ) -> bytes:
         """Return the file with a signed manifest of 3 to 20 kB; nothing else of it changes. Blocks: run in a thread.
 
@@ -78,16 +104,13 @@ class Seal:
             data: The file with all of its other marks: a later change of any byte breaks the signature.
             mime: ``image/png``, ``image/jpeg`` or ``image/webp``.
             facts: What the file says.
-            sources: Files that it was drawn from; each becomes an ingredient, with its own manifest if it has one.
+            sources: Pictures that it was drawn from, with their own manifests if they have some.
             stamped: Whether the time-stamping service is asked, if there is one.
 
         Raises:
             SealUnavailable: It can't be signed: the certificate has ended, or the time-stamping service did not answer.
         """
-        try:
-            ingredients = [_Ingredient(f"source-{n}", "inputTo", path.read_bytes()) for n, path in enumerate(sources)]
-        except OSError as error:
-            raise SealUnavailable(str(error)) from error
+        ingredients = list({one.label: one for one in sources}.values())
         created = {
             "action": "c2pa.created",
             "when": _time(facts.created),
@@ -112,7 +135,7 @@ class Seal:
         Raises:
             SealUnavailable: As ``sign``.
         """
-        parent = _Ingredient("original", "parentOf", original)
+        parent = Ingredient("original", data=original, relationship="parentOf")
         opened = {"action": "c2pa.opened", **_uses([parent])}
         transcoded = {
             "action": "c2pa.transcoded",
@@ -126,36 +149,65 @@ class Seal:
         data: bytes,
         mime: str,
         actions: Sequence[Mapping[str, Any]],
-        ingredients: Sequence[_Ingredient],
+        ingredients: Sequence[Ingredient],
         *,
         stamped: bool,
     ) -> bytes:
         manifest = {
-            "claim_generator_info": [{"name": "Easel", "version": easel_version()}],
+            "claim_generator_info": [_generator()],
             "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": actions}}],
         }
         signed = io.BytesIO()
         try:
             builder = self._c2pa.Builder(manifest, self._context)
-            for number, one in enumerate(ingredients):
-                told = {"title": f"source {number + 1}", "relationship": one.relationship, "label": one.label}
-                builder.add_ingredient(told, "image/png", io.BytesIO(one.data))
+            for one in ingredients:
+                if one.archive:
+                    builder.add_ingredient_from_archive(io.BytesIO(one.archive))
+                else:
+                    builder.add_ingredient(_told(one), "image/png", io.BytesIO(one.data))
             builder.sign(self._signer if stamped else self._plain, mime, io.BytesIO(data), signed)
-        except (self._c2pa.C2paError, OSError) as error:
-            raise SealUnavailable(str(error)) from error
+        except Exception as error:  # a source may be a stranger's; no fault of it may cost the picture
+            raise SealUnavailable(f"{type(error).__name__}: {error}"[:300]) from error
         return signed.getvalue()
 
 
-@dataclass(frozen=True, slots=True)
-class _Ingredient:
-    """A picture that another one was made from: its name in the manifest, C2PA's relationship, and its file."""
+def archive_of(data: bytes, label: str) -> bytes:
+    """Return a file's ingredient as an archive of its own, with what its manifest proves now. Blocks; nothing is fetched.
 
-    label: str
-    relationship: str
-    data: bytes = field(repr=False)
+    Whatever is wrong with its manifest is noted in the archive: pictures that have it as ingredient stay valid.
+
+    Args:
+        data: A file of any origin.
+        label: The ingredient's name in manifests.
+
+    Raises:
+        SealUnavailable: The package is missing, or the file's manifest can't be read.
+    """
+    mime = next((mime for mime, begin in _BEGINNINGS.items() if begin.match(data)), "")
+    try:
+        import c2pa  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise SealUnavailable(str(error)) from error
+    archive = io.BytesIO()
+    try:
+        builder = c2pa.Builder({"claim_generator_info": [_generator()]}, c2pa.Context.from_dict(_QUIET))
+        builder.add_ingredient(_told(Ingredient(label)), mime, io.BytesIO(data))
+        builder.write_ingredient_archive(label, archive)
+    except Exception as error:
+        raise SealUnavailable(f"{type(error).__name__}: {error}"[:200]) from error
+    return archive.getvalue()
 
 
-def _uses(ingredients: Sequence[_Ingredient]) -> dict[str, Any]:
+def _generator() -> dict[str, str]:
+    return {"name": "Easel", "version": easel_version()}
+
+
+def _told(one: Ingredient) -> dict[str, str]:
+    # The title is the same for all: file names are people's own.
+    return {"title": "source", "relationship": one.relationship, "label": one.label}
+
+
+def _uses(ingredients: Sequence[Ingredient]) -> dict[str, Any]:
     """Return the part of an action that names its ingredients."""
     return {"parameters": {"ingredientIds": [one.label for one in ingredients]}} if ingredients else {}
 

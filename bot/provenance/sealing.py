@@ -16,7 +16,7 @@ from bot.core.image_parts import NotAnImage
 from bot.provenance import xmp
 from bot.provenance.facts import Facts
 from bot.provenance.image_texts import read_texts
-from bot.provenance.seal import Seal, SealUnavailable
+from bot.provenance.seal import Ingredient, Seal, SealUnavailable
 from bot.settings import SealMode, Settings
 
 FOLDER = "provenance"
@@ -108,22 +108,21 @@ class Sealing:
         self._lock = threading.Lock()
         self._unstamped_until = 0.0
 
-    def sign(self, data: bytes, mime: str, facts: Facts, sources: Sequence[Path] = ()) -> bytes:
+    def sign(self, data: bytes, mime: str, facts: Facts, sources: Sequence[Ingredient] = ()) -> bytes:
         """Return the signed file, or the file as it is where it can't be signed. Blocks: run in a thread.
 
         Where the time-stamping service does not answer, or not in time, pictures are signed without its stamp for
         STAMP_PAUSE seconds.
         Where a source can't be an ingredient, they are signed without sources.
         """
-        there = [path for path in sources if path.is_file()]
 
-        def sign(sources: Sequence[Path], stamped: bool) -> bytes:
+        def sign(sources: Sequence[Ingredient], stamped: bool) -> bytes:
             return self._seal.sign(data, mime, facts, sources, stamped=stamped)
 
         try:
-            return self._signed(lambda stamped: sign(there, stamped))
+            return self._signed(lambda stamped: sign(sources, stamped))
         except SealUnavailable as error:
-            if not there:
+            if not sources:
                 return self._unsigned(data, error)
             log.warning("a picture is signed without its sources: %s", error)
         try:

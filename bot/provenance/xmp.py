@@ -21,6 +21,9 @@ MAX_BYTES = 256 * 1024
 SOURCE_TYPE = "Iptc4xmpExt:DigitalSourceType"
 """The property that says that a model drew a picture."""
 
+AIGC = "TC260:AIGC"
+"""The property of China's AIGC label."""
+
 _NAMESPACES = {
     "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
     "xmp": "http://ns.adobe.com/xap/1.0/",
@@ -54,8 +57,17 @@ def packet(facts: Facts) -> bytes:
         "xmpMM:DocumentID": name,
         "xmpMM:InstanceID": name,
         "photoshop:Credit": facts.credit,
-        "TC260:AIGC": aigc.label(facts.aigc_producer, facts.document) if facts.aigc_producer else "",
+        AIGC: aigc.label(facts.aigc_producer, facts.document) if facts.aigc_producer else facts.kept_label,
     }
+    return _packet(properties)
+
+
+def label_packet(label: str) -> bytes:
+    """Return a packet that has this AIGC label alone."""
+    return _packet({AIGC: label})
+
+
+def _packet(properties: Mapping[str, str]) -> bytes:
     said = {key: value for key, value in properties.items() if value}
     used = dict.fromkeys(key.partition(":")[0] for key in said)
     text = _PACKET.format(

@@ -13,6 +13,10 @@ import pytest
 from PIL import Image, ImageChops
 
 from bot.core.errors import OverQuota, Refusal
+from bot.core.file_marks import XMP, embed_texts
+from bot.provenance.aigc import KEYS
+from bot.provenance.inspection import inspect
+from bot.provenance.xmp import label_packet
 from bot.storage import data_files, jobs
 from engine.contract import Phase
 from tests.fakes.bad_requests import BAD_REQUESTS
@@ -91,9 +95,8 @@ async def test_sixteen_pictures_may_be_asked_for(app: WebHarness) -> None:
 
 async def test_a_label_is_drawn_for_one_request_and_kept_by_its_buttons(app: WebHarness) -> None:
     async def pixels(card: Json) -> Image.Image:
-        async with app.client.get(card["pictures"][0]["url"]) as response:
-            with Image.open(io.BytesIO(await response.read())) as opened:
-                return opened.convert("RGB")
+        with Image.open(io.BytesIO(await _file(app, card))) as opened:
+            return opened.convert("RGB")
 
     plain, asked = [await app.drawn(seed="7", **form) for form in ({}, {"label": "yes"})]
     (typed,) = [await app.drawn("a red apple --label", seed="7")]
@@ -111,6 +114,20 @@ async def test_a_label_is_drawn_for_one_request_and_kept_by_its_buttons(app: Web
     assert newest is not None
     assert newest.request.label
     assert (await app.post("/api/draw", {"key": app.key(), "prompt": "a cat", "label": "no"}))[0] == 400
+
+
+async def test_the_aigc_label_of_an_upload_is_kept(app: WebHarness) -> None:
+    keys = {**dict.fromkeys(KEYS, ""), "Label": "1", "ContentProducer": "P1", "ProduceID": "abc"}
+    label = json.dumps(keys, separators=(",", ":"))
+    upload = embed_texts(picture(), {XMP: label_packet(label).decode()})
+    report = inspect(await _file(app, await app.started({"image": upload})))
+    assert (report.label, report.label_faults) == (label, ())
+    assert not inspect(await _file(app, await app.drawn())).label
+
+
+async def _file(app: WebHarness, card: Json) -> bytes:
+    async with app.client.get(card["pictures"][0]["url"]) as response:
+        return await response.read()
 
 
 async def test_null_means_not_given(app: WebHarness) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 import socket
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from bot.core.inspection import COMPOSITE, TRAINED, SealState
 from bot.provenance import seal
 from bot.provenance.inspection import inspect
-from bot.provenance.seal import Seal, SealUnavailable, check_seal
+from bot.provenance.seal import Ingredient, Seal, SealUnavailable, check_seal
 from bot.provenance.signing_keys import SigningKeys, new_signing_keys
 from tests.fakes.hostile_files import remote_manifest
 from tests.unit.bot.provenance.marked_files import copy_of, facts, marked
@@ -66,16 +65,12 @@ def test_something_behind_the_end_breaks_it(signed: bytes, keys: SigningKeys) ->
     assert check_seal(signed + b"more", "image/png", [keys.root]).problems == ("assertion.dataHash.mismatch",)
 
 
-def test_sources_are_ingredients_and_not_named(signed: bytes, keys: SigningKeys, tmp_path: Path) -> None:
-    source = tmp_path / "secret-name.png"
-    source.write_bytes(signed)
-    plain = tmp_path / "plain.png"
-    plain.write_bytes(marked(facts(producer="P1")))
+def test_sources_are_ingredients(signed: bytes, keys: SigningKeys) -> None:
+    sources = [Ingredient("source-0", data=signed), Ingredient("source-1", data=marked(facts(producer="P1")))]
     told = facts(source=COMPOSITE)
-    done = Seal(keys.chain, keys.key).sign(marked(told), "image/png", told, [source, plain])
+    done = Seal(keys.chain, keys.key).sign(marked(told), "image/png", told, sources)
     report = check_seal(done, "image/png", [keys.root])
     assert (report.state, report.source_type) == (SealState.TRUSTED, COMPOSITE)
-    assert b"secret-name" not in done
     assert done.count(b"c2pa.ingredient") > signed.count(b"c2pa.ingredient")
 
 

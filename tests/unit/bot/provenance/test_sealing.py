@@ -13,7 +13,7 @@ from PIL import Image
 from bot.core.errors import BadInput
 from bot.core.inspection import COMPOSITE, SealState
 from bot.provenance.facts import Facts
-from bot.provenance.seal import Seal, SealUnavailable, check_seal
+from bot.provenance.seal import Ingredient, Seal, SealUnavailable, check_seal
 from bot.provenance.sealing import CHAIN, FOLDER, KEY, STAMP_PAUSE, Sealing, Signature, load_seal
 from bot.settings import Settings
 from tests.unit.bot.provenance.marked_files import copy_of, facts, marked
@@ -83,7 +83,7 @@ class FailingSeal(Seal):
         self.takes_sources = True
 
     def sign(
-        self, data: bytes, mime: str, facts: Facts, sources: Sequence[Path] = (), *, stamped: bool = True
+        self, data: bytes, mime: str, facts: Facts, sources: Sequence[Ingredient] = (), *, stamped: bool = True
     ) -> bytes:
         self.asked.append(stamped)
         if stamped or not self.signs or (sources and not self.takes_sources):
@@ -136,14 +136,13 @@ def test_a_picture_is_never_lost_for_its_signature(caplog: pytest.LogCaptureFixt
 
 
 def test_a_source_that_is_no_ingredient_costs_neither_signature_nor_time_stamps(
-    caplog: pytest.LogCaptureFixture, tmp_path: Path
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    seal, counted, source = FailingSeal(signs=True), list[Signature](), tmp_path / "source.png"
+    seal, counted = FailingSeal(signs=True), list[Signature]()
     seal.takes_sources, seal.stamps = False, False
-    source.write_bytes(b"hostile")
     sealing = Sealing(seal, count=counted.append)
-    assert sealing.sign(b"a", "image/png", facts(), [source]) == b"asigned"
-    assert sealing.sign(b"a", "image/png", facts(), [tmp_path / "gone.png"]) == b"asigned"
+    assert sealing.sign(b"a", "image/png", facts(), [Ingredient("source-0", data=b"hostile")]) == b"asigned"
+    assert sealing.sign(b"a", "image/png", facts()) == b"asigned"
     assert counted == [Signature.NO_SOURCES, Signature.SIGNED]
     assert caplog.text.count("without its sources") == 1
 
