@@ -110,7 +110,7 @@ class SilentSeal(Seal):
         self.ended = threading.Event()
 
     def sign(
-        self, data: bytes, mime: str, facts: Facts, sources: Sequence[Path] = (), *, stamped: bool = True
+        self, data: bytes, mime: str, facts: Facts, sources: Sequence[Ingredient] = (), *, stamped: bool = True
     ) -> bytes:
         if stamped:
             self.ended.wait()
