@@ -97,6 +97,8 @@ def ticket_of(job: Job) -> Ticket:
         share=share_key(request),
         place=-job.person_id if job.place_id is None else job.place_id,
         bulk=request.count >= BULK_FROM,
+        width=request.width,
+        height=request.height,
     )
 
 

@@ -183,6 +183,8 @@ class Ticket:
         share: Equal for jobs that can be in one batch; ``batch_key`` where it is empty.
         place: Id of the place of the request; below 0 for a direct message, which is a place of its own.
         bulk: A large job, which is drawn when nothing urgent waits.
+        width: Width of its pictures, in pixels.
+        height: Height of its pictures, in pixels.
     """
 
     job_id: int
@@ -194,6 +196,8 @@ class Ticket:
     share: tuple[str | int | float, ...] = ()
     place: int = 0
     bulk: bool = False
+    width: int = 0
+    height: int = 0
 
 
 @dataclass(frozen=True, slots=True)

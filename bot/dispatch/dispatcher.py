@@ -15,15 +15,17 @@ from bot.core.events import EventBus, JobChanged, PreviewDemand
 from bot.core.ports import Clock, Ticket
 from bot.delivery.live import Live
 from bot.dispatch.active_job import ActiveJob, ActiveJobs
-from bot.dispatch.batcher import BatchClaims, Batcher, InFlightBatch
+from bot.dispatch.batcher import Batcher
+from bot.dispatch.claims import BatchClaims, Claimed
 from bot.dispatch.completion import Completion, ImageFiles
 from bot.dispatch.eta import EtaCalibration
+from bot.dispatch.in_flight import InFlightBatch
 from bot.observability.log_context import current_request, job_context, request_context
 from bot.observability.metrics import Metrics
 from bot.queue.fair_queue import WorkItem
 from bot.queue.job_queue import JobQueue
 from bot.queue.timing import Overhead
-from engine.contract import READY, Engine, EngineError, EngineLost, Event, Failed, Image, Preview, Recipe, Step
+from engine.contract import Engine, EngineError, EngineLost, Event, Failed, Image, Preview, Recipe, Step
 
 _DATABASE_PAUSE = 1.0
 """Seconds until the next try after the database could not be read or written."""
@@ -67,7 +69,7 @@ class Dispatcher:
         engine: Draws.
         queue: What waits.
         batcher: Decides what is next.
-        claims: Takes the next batch out of the queue.
+        claims: Takes the next batches out of the queue.
         active: The jobs that are being drawn.
         files: Stores pictures.
         completion: Stores the outcome of a job.
@@ -103,8 +105,9 @@ class Dispatcher:
 
         Called now and then: the time counts from the first call that finds such jobs.
         """
-        ready = self._engine.state().phase in READY
-        if not len(self._queue) or len(self._active) or not ready or self._batcher.paused or self._files.waits_for_room:
+        self._batcher.placement.update(self._engine.slots())
+        blocked = self._batcher.paused or self._files.waits_for_room or not self._batcher.placement.could_begin()
+        if not len(self._queue) or len(self._active) or blocked:
             self._turned_at = self._clock.monotonic()
         return self._clock.monotonic() - self._turned_at > STUCK_SECONDS
 
@@ -146,20 +149,24 @@ class Dispatcher:
     async def run(self) -> None:
         """Work until ``stop``. When cancelled, it leaves the rows as a kill would, and the next start repairs them."""
         feed = asyncio.create_task(self._feed(), name="feed")
+        slots = asyncio.create_task(self._follow_slots(), name="slots")
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
-            await asyncio.wait({feed, stop}, return_when=asyncio.FIRST_COMPLETED)
-            feed.cancel()
-            await asyncio.wait({feed})
-            if not feed.cancelled():
-                feed.result()
+            await asyncio.wait({feed, slots, stop}, return_when=asyncio.FIRST_COMPLETED)
+            workers = (feed, slots)
+            for worker in workers:
+                worker.cancel()
+            await asyncio.wait(workers)
+            for worker in workers:
+                if not worker.cancelled():
+                    worker.result()
             while self._tasks:
                 await asyncio.wait(self._tasks)
             await self._requeue_all()
         finally:
-            for task in (feed, stop, *self._tasks):
+            for task in (feed, slots, stop, *self._tasks):
                 task.cancel()
-            await asyncio.gather(feed, stop, *self._tasks, return_exceptions=True)
+            await asyncio.gather(feed, slots, stop, *self._tasks, return_exceptions=True)
 
     def on_preview_demand(self, event: PreviewDemand) -> None:
         """Have the engine make previews of a job's pictures, or stop it."""
@@ -168,16 +175,18 @@ class Dispatcher:
                 self._spawn(self._engine.set_preview(active.recipes[index].id, enabled=event.wanted))
 
     async def _feed(self) -> None:
-        """Hand over the next batch while the engine still draws the last one, as long as anything waits."""
+        """Hand over the next batches while the slots still draw the last ones, as long as anything waits."""
         async with asyncio.TaskGroup() as paints:
             while True:
                 await self._queue.wait_nonempty()
-                await self._engine_ready()
+                if not self._batcher.placement.is_ready():
+                    await self._engine_ready()
+                    self._batcher.set_slots(self._engine.slots())
                 # Pictures that are drawn must be stored first.
                 await self._files.wait_for_room()
                 self._turned_at = self._clock.monotonic()
                 try:
-                    batch = await self._claims.next_batch()
+                    batches = await self._claims.next_batches()
                 except Unavailable as e:
                     # The database logs its own fault once; this may go on for hours.
                     log.debug("no job can be claimed (%s)", e.key)
@@ -186,14 +195,20 @@ class Dispatcher:
                     log.exception("no job can be claimed")
                     await self._clock.sleep(_DATABASE_PAUSE)
                 else:
-                    if batch is None:
-                        # The engine has room after its next picture, or for a job that overtakes.
+                    if batches is None:
+                        # A slot has room after its next picture, or for a job that overtakes.
                         await self._queue.wait_changed()
-                    elif batch:
-                        paints.create_task(self._paint(batch, self._hand_over(batch)), name="paint")
+                    for batch in batches or ():
+                        paints.create_task(self._paint(batch, self._hand_over(batch)), name=f"paint {batch.slot}")
+
+    async def _follow_slots(self) -> None:
+        """Give work to slots as soon as they are ready, and none to those that are not."""
+        while True:
+            await self._engine.slots_changed()
+            self._batcher.set_slots(self._engine.slots())
 
     async def _engine_ready(self) -> None:
-        """Return once the engine can draw. While it can't start, jobs wait: the operator may repair it."""
+        """Return once a slot can draw. While none can start, jobs wait: the operator may repair it."""
         said = ""
         while True:
             try:
@@ -204,11 +219,11 @@ class Dispatcher:
                     log.error("the engine can't start: %s", said)
                 await self._clock.sleep(_ENGINE_PAUSE)
 
-    def _hand_over(self, batch: list[tuple[ActiveJob, WorkItem]]) -> InFlightBatch:
-        """Note what the engine is given, before anything is awaited."""
-        for active, item in batch:
+    def _hand_over(self, batch: Claimed) -> InFlightBatch:
+        """Note what a slot is given, before anything is awaited."""
+        for active, item in batch.items:
             with self._log_context(active.job.id):
-                log.debug("%d pictures go to the engine", len(item.indexes))
+                log.debug("%d pictures go to slot %s", len(item.indexes), batch.slot)
             if not (active.painting or active.done or active.failed):
                 self._metrics.begun(self._clock.now() - active.job.created_at)
             if not active.painting:
@@ -222,8 +237,8 @@ class Dispatcher:
             for index in active.done:
                 self._live.step(active.job.id, index, 1.0)
             self._changed(active.job.id)
-        items = [(item, [self._named(active, i) for i in item.indexes]) for active, item in batch]
-        return self._batcher.begin(items, self._claims.per_step(items[0][1][0]))
+        items = [(item, [self._named(active, i) for i in item.indexes]) for active, item in batch.items]
+        return self._batcher.begin(batch.slot, items, batch.per_step)
 
     def _named(self, active: ActiveJob, index: int) -> Recipe:
         """Return a recipe with the request behind it, which the engine's log lines name."""
@@ -235,23 +250,26 @@ class Dispatcher:
         with job_context(job_id), request_context(self._requests.get(job_id, "")):
             yield
 
-    async def _paint(self, batch: list[tuple[ActiveJob, WorkItem]], in_flight: InFlightBatch) -> None:
+    async def _paint(self, batch: Claimed, in_flight: InFlightBatch) -> None:
         lost = False
         try:
-            async with aclosing(self._engine.paint(list(in_flight.recipes), in_flight.lane)) as events:
+            async with aclosing(self._engine.paint(list(in_flight.recipes), in_flight.lane, batch.slot)) as events:
                 async for event in events:
                     self._batcher.on_event(in_flight, event)
                     self._on_event(event)
         except EngineLost as e:
-            log.warning("the engine was lost with jobs %s: %s", sorted({active.job.id for active, _ in batch}), e)
+            log.warning("slot %s was lost with jobs %s: %s", batch.slot, batch.job_ids(), e)
             lost = True
         except Exception:
-            log.exception("painting jobs %s ended unexpectedly", sorted({active.job.id for active, _ in batch}))
+            log.exception("painting jobs %s on slot %s ended unexpectedly", batch.job_ids(), batch.slot)
             lost = True
-        self._batcher.end(in_flight)
         if lost:
             self._metrics.lost.inc()
-        for active, item in batch:
+            self._batcher.lost(in_flight)
+            # It is given nothing until it is back; others draw what it had.
+            self._batcher.set_slots(self._engine.slots())
+        self._batcher.end(in_flight)
+        for active, item in batch.items:
             with self._log_context(active.job.id):
                 try:
                     await self._batch_ended(active, item, lost=lost)

@@ -24,7 +24,8 @@ from bot.delivery.message_sync import MessageSync
 from bot.delivery.previews import ChatPreviews
 from bot.delivery.service import Delivery
 from bot.dispatch.active_job import ActiveJobs
-from bot.dispatch.batcher import BatchClaims, Batcher
+from bot.dispatch.batcher import Batcher
+from bot.dispatch.claims import BatchClaims
 from bot.dispatch.completion import Completion, ImageFiles
 from bot.dispatch.dispatcher import Dispatcher
 from bot.dispatch.eta import EtaCalibration, EtaEstimator
@@ -127,7 +128,7 @@ class Dispatch:
         estimate, overhead, active = DurationEstimate(), Overhead(), ActiveJobs()
         self._active = active
         self._queue = JobQueue(estimate.cost)
-        self._batcher = Batcher(self._queue, estimate, engine.slots()[0].calls, overhead=overhead, clock=clock)
+        self._batcher = Batcher(self._queue, estimate, engine.slots(), overhead=overhead, clock=clock)
         calibration = EtaCalibration()
         self._eta = EtaEstimator(
             self._queue,
@@ -143,9 +144,7 @@ class Dispatch:
             engine,
             queue=self._queue,
             batcher=self._batcher,
-            claims=BatchClaims(
-                db, folder, engine, queue=self._queue, batcher=self._batcher, active=active, clock=clock
-            ),
+            claims=BatchClaims(db, folder, engine, batcher=self._batcher, active=active, clock=clock),
             active=active,
             files=ImageFiles(
                 folder,

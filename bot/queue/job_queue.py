@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import TypeVar
@@ -31,7 +31,11 @@ MAX_PASSES = 4
 K = TypeVar("K", bound=Hashable)
 
 Fits = Callable[[WorkItem, Lane], bool]
-"""Whether the engine has room for an item now, in this lane."""
+"""Whether a slot of the engine may be given an item now, in this lane."""
+
+
+def _always(_: WorkItem) -> bool:
+    return True
 
 
 class JobQueue:
@@ -92,9 +96,32 @@ class JobQueue:
         """See ``Scheduler.newest``."""
         return self._scheduler.newest()
 
-    def lead(self, fits: Fits, resident: Collection[str] = ()) -> WorkItem | None:
+    def lead(
+        self,
+        fits: Fits,
+        resident: Collection[str] = (),
+        *,
+        keeps: Callable[[WorkItem], bool] = _always,
+        beyond: bool = False,
+    ) -> WorkItem | None:
         """See ``Scheduler.lead``."""
-        return self._scheduler.lead(fits, resident)
+        return self._scheduler.lead(fits, resident, keeps=keeps, beyond=beyond)
+
+    def set_models(self, models: frozenset[str] | None) -> None:
+        """See ``Scheduler.set_models``."""
+        self._scheduler.set_models(models)
+
+    def models(self) -> frozenset[str]:
+        """See ``Scheduler.models``."""
+        return self._scheduler.models()
+
+    def pictures(self, model: str) -> int:
+        """See ``Scheduler.pictures``."""
+        return self._scheduler.pictures(model)
+
+    def shortest_new(self) -> Mapping[Lane, int]:
+        """See ``Scheduler.shortest_new``."""
+        return self._scheduler.shortest_new()
 
     def take(self, limit: int, lead: WorkItem) -> tuple[WorkItem, ...]:
         """See ``Scheduler.take``."""
@@ -176,6 +203,11 @@ class Scheduler:
         # Jobs that an owner moved: to the front, the one that begins first first; and to the back.
         self._ahead: OrderedDict[int, None] = OrderedDict()
         self._behind: dict[int, _MovedBehind] = {}
+        # The models that can be drawn now; None: all of them.
+        self._models: frozenset[str] | None = None
+        # Waiting pictures by model, and the least work of the items that have become first in their queues, by lane.
+        self._by_model_pictures: Counter[str] = Counter()
+        self._shortest: dict[Lane, int] = {}
 
     def __len__(self) -> int:
         """Return how many jobs wait."""
@@ -206,6 +238,7 @@ class Scheduler:
         self._by_job[job_id] = queue
         self._count_before(job_id, 1)
         self._pictures[person] += len(item.indexes)
+        self._by_model_pictures[item.ticket.model] += len(item.indexes)
         self._reindex(person)
 
     def remove(self, job_id: int) -> WorkItem | None:
@@ -254,29 +287,62 @@ class Scheduler:
         urgent = self._lane(self._by_job[job_id]) is Lane.INTERACTIVE
         return len(self._lanes[Lane.INTERACTIVE]) if urgent else len(self)
 
-    def lead(self, fits: Fits, resident: Collection[str] = ()) -> WorkItem | None:
-        """Return the item that begins the next batch; None when none waits or none may go now. Changes nothing.
+    def set_models(self, models: frozenset[str] | None) -> None:
+        """Only these models can be drawn now, while others wait; None: all of them."""
+        self._models = models
+
+    def models(self) -> frozenset[str]:
+        """Return the models of the items that are first in their queues."""
+        return frozenset(model for _, model in self._by_model)
+
+    def pictures(self, model: str) -> int:
+        """Return how many pictures of a model wait, without those of jobs that an owner moved to the back."""
+        return self._by_model_pictures[model]
+
+    def shortest_new(self) -> Mapping[Lane, int]:
+        """Return, by lane, the least work of the items that have become first in their queues since the last call."""
+        found, self._shortest = self._shortest, {}
+        return found
+
+    def lead(
+        self,
+        fits: Fits,
+        resident: Collection[str] = (),
+        *,
+        keeps: Callable[[WorkItem], bool] = _always,
+        beyond: bool = False,
+    ) -> WorkItem | None:
+        """Return the item that begins the next batch of a slot; None when none waits or none may go now. Changes nothing.
 
         Args:
-            fits: Whether the engine has room for an item now.
+            fits: Whether the slot may be given an item now.
             resident: The models on the device; empty where they are unknown. A model change costs something only where the
                 other model is none of them.
+            keeps: Whether the slot takes nothing else until it may be given this item, which must go next.
+            beyond: Where none of the first items fits, look at all models, and then at bulk work although urgent work
+                waits: another slot is there for that.
         """
         if self._ahead:
             # What is left of an earlier job may be first in its person's queue.
             queue = self._by_job[next(iter(self._ahead))]
-            return queue.head if fits(queue.head, self._lane(queue)) else None
-        if self._since_aged >= AGED_EVERY - 1 and self._by_age:
-            oldest = next(iter(self._by_age))
+            if fits(queue.head, self._lane(queue)):
+                return queue.head
+            if self._can_be_drawn(queue) and keeps(queue.head):
+                return None
+        if self._since_aged >= AGED_EVERY - 1 and (oldest := self._oldest()) is not None:
             lane = self._lane(oldest)
             if fits(oldest.head, lane):
                 return oldest.head
-            if lane is Lane.INTERACTIVE:
+            if lane is Lane.INTERACTIVE and keeps(oldest.head):
                 return None
-            # The engine has enough bulk work and will get to it: urgent work does not have to wait for that.
+            # The slot has enough bulk work and will get to it: urgent work does not have to wait for that.
         # Bulk items go only when nothing urgent waits, even where they fit and the urgent ones do not.
         lane = Lane.INTERACTIVE if self._lanes[Lane.INTERACTIVE] else Lane.BULK
-        return self._lead_of(lane, fits, resident)
+        found = self._lead_of(lane, fits, resident)
+        if found is None and beyond:
+            lanes = (Lane.INTERACTIVE, Lane.BULK) if lane is Lane.INTERACTIVE else (Lane.BULK,)
+            return next((item for one in lanes if (item := self._any_of(one, fits)) is not None), None)
+        return found
 
     def _lead_of(self, lane: Lane, fits: Fits, resident: Collection[str]) -> WorkItem | None:
         heads = (queue.head for queue in islice(self._lanes[lane].walk(), LOOK_AHEAD))
@@ -295,6 +361,23 @@ class Scheduler:
                     return queue.head
         return first
 
+    def _any_of(self, lane: Lane, fits: Fits) -> WorkItem | None:
+        """Return an item of any model that fits, the oldest of its model; None where none does."""
+        for (of, _), queues in self._by_model.items():
+            for queue in islice(queues if of is lane else (), LOOK_AHEAD):
+                if fits(queue.head, lane):
+                    return queue.head
+        return None
+
+    def _oldest(self) -> PersonQueue | None:
+        """Return the queue whose first item has been first for longest, of those that can be drawn now."""
+        if self._models is None:
+            return next(iter(self._by_age), None)
+        return next((queue for queue in self._by_age if self._can_be_drawn(queue)), None)
+
+    def _can_be_drawn(self, queue: PersonQueue) -> bool:
+        return self._models is None or queue.head.ticket.model in self._models
+
     def take(self, limit: int, lead: WorkItem) -> tuple[WorkItem, ...]:
         """Take the batch that ``lead``, which ``lead()`` has returned, begins: at most ``limit`` pictures.
 
@@ -304,7 +387,7 @@ class Scheduler:
         """
         queue = self._by_job[lead.ticket.job_id]
         lane = self._lane(queue)
-        self._since_aged = 0 if queue is next(iter(self._by_age)) else self._since_aged + 1
+        self._since_aged = 0 if queue is self._oldest() else self._since_aged + 1
         front = next(self._lanes[lane].walk())
         if front is not queue:
             self._passes[front.head.ticket.job_id] += 1
@@ -347,6 +430,7 @@ class Scheduler:
         if queue is None:
             return None
         item = queue.items.pop(job_id)
+        self._by_model_pictures[item.ticket.model] -= len(item.indexes)
         self._subtract(queue.person, len(item.indexes))
         self._count_before(job_id, -1)
         return item
@@ -404,6 +488,7 @@ class Scheduler:
                 head = queue.head
                 lane = Lane.BULK if crowded or head.ticket.bulk else Lane.INTERACTIVE
                 key = QueueKey(lane, _batch_key(head), head.ticket.model)
+                self._shortest[lane] = min(head.ticket.work, self._shortest.get(lane, head.ticket.work))
             if key != queue.key:
                 self._move(queue, key)
             if key is None:

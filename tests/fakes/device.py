@@ -15,16 +15,17 @@ from bot.core.ports import Eta
 from bot.core.requests import DrawRequest, recipes_of
 from bot.delivery.live import Live
 from bot.dispatch.active_job import ActiveJob, ActiveJobs
-from bot.dispatch.batcher import Batcher, InFlightBatch
+from bot.dispatch.batcher import Batcher
 from bot.dispatch.eta import EtaCalibration, EtaEstimator
+from bot.dispatch.in_flight import InFlightBatch
 from bot.observability.metrics import EtaOutcome
 from bot.queue.fair_queue import WorkItem
 from bot.queue.job_queue import JobQueue
 from bot.queue.timing import DurationEstimate, Overhead
 from engine.catalogue import batch_of
-from engine.contract import Image, Recipe, Step
+from engine.contract import EngineState, Image, Phase, Recipe, Slot, Step
 from engine.diffusion.request_state import RequestState, StepScheduler
-from engine.host.process_engine import CALLS
+from engine.host.process_engine import CALLS, SLOT
 from tests.fakes.clock import FakeClock
 
 NATIVE = 192 * 192
@@ -94,7 +95,7 @@ class Device:
     def __post_init__(self) -> None:
         self.estimate, self.live, measured = DurationEstimate(), Live(EventBus()), Overhead()
         self.queue = JobQueue(self.estimate.cost)
-        self.batcher = Batcher(self.queue, self.estimate, self.slots, overhead=measured, clock=self.clock)
+        self.batcher = Batcher(self.queue, self.estimate, [self._slot(())], overhead=measured, clock=self.clock)
         self.calibration = EtaCalibration()
         self.active = ActiveJobs()
         self.eta = EtaEstimator(
@@ -134,6 +135,9 @@ class Device:
                 assert not len(self.queue), "jobs wait while the device is idle"
                 return
 
+    def _slot(self, loaded: tuple[str, ...]) -> Slot:
+        return Slot(SLOT, EngineState(Phase.IDLE, resident=loaded), self.slots)
+
     def _put(self, ask: Ask) -> None:
         request = DrawRequest("p", "p", "", ask.width, ask.height, ask.steps, 1.0, 7, ask.count, ask.model)
         job_id = next(self._numbers)
@@ -145,7 +149,8 @@ class Device:
             self.predicted.append(waiting.eta)
 
     def _hand_over(self) -> None:
-        while (lead := self.batcher.lead(self.scheduler.loaded)) is not None:
+        while (chosen := next(self.batcher.choose(), None)) is not None:
+            lead = chosen[1]
             request = self.jobs[lead.ticket.job_id].job.request
             room = batch_of(request.width * request.height)
             works = self.batcher.take(room, lead)
@@ -161,7 +166,7 @@ class Device:
                 run.painting.update(work.indexes)
                 self.live.begin(asked.job.id, len(run.recipes))
                 together.append((work, [run.recipes[i] for i in work.indexes]))
-            batch = self.batcher.begin(together, room)
+            batch = self.batcher.begin(SLOT, together, room)
             for work, recipes in together:
                 rows += [_Row(r, batch, work.ticket.job_id, i) for r, i in zip(recipes, work.indexes, strict=True)]
             self._works[batch] = works
@@ -175,6 +180,7 @@ class Device:
         key = team[0].key
         if key.model not in self.scheduler.loaded:
             self.scheduler.loaded = (key.model,)
+            self.batcher.set_slots([self._slot((key.model,))])
             self.clock.advance(self.switch)
         seconds = self.step(key.pixels, len(team))
         self.clock.advance(seconds)

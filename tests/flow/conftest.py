@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,10 +20,12 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
     """Start a bot; it is ended with the test."""
     started: list[Bot] = []
 
-    async def build(able: Abilities = ABLE, engine: FakeEngine | None = None) -> Bot:
-        engine = engine or FakeEngine()
-        await engine.start()
-        bot = Bot(tmp_path, engine, {"chat": FakeSurface(able=able)})
+    async def build(
+        able: Abilities = ABLE, engine: FakeEngine | None = None, devices: Mapping[str, FakeEngine] | None = None
+    ) -> Bot:
+        engine = engine or (next(iter(devices.values())) if devices else FakeEngine())
+        bot = Bot(tmp_path, engine, {"chat": FakeSurface(able=able)}, devices)
+        await bot.devices.start()
         await bot.start()
         started.append(bot)
         return bot
@@ -31,4 +33,4 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
     yield build
     for bot in started:
         await bot.kill()
-        await bot.engine.aclose()
+        await bot.devices.aclose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from bot.features import COMMANDS
 from bot.observability.metrics import Metrics
 from bot.provenance.sealing import Sealing
 from bot.storage import jobs, messages
+from engine.contract import Engine
+from engine.multi_engine import MultiEngine
 from tests.fakes.clock import FakeClock
 from tests.fakes.empty_database import open_database
 from tests.fakes.engine import FakeEngine
@@ -53,10 +55,18 @@ class Hang:
 class Bot:
     """A data folder and the service that runs on it; it can be stopped, killed and started again."""
 
-    def __init__(self, folder: Path, engine: FakeEngine, surfaces: dict[str, Surface]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        engine: FakeEngine,
+        surfaces: dict[str, Surface],
+        devices: Mapping[str, FakeEngine] | None = None,
+    ) -> None:
         self.folder = folder
         self.pictures = folder / "pictures"
         self.engine = engine
+        self.devices: Engine = MultiEngine(devices) if devices else engine
+        """What the service draws with: ``engine``, or several engines as one."""
         self.surfaces = surfaces
         self.clock = FakeClock()
         self.owners = Owners()
@@ -88,7 +98,7 @@ class Bot:
         self.dispatch = Dispatch(
             self.db,
             self.pictures,
-            self.engine,
+            self.devices,
             clock=self.clock,
             metrics=Metrics(self.registry),
             owners=self.owners,
@@ -112,7 +122,7 @@ class Bot:
         )
         self._wake = self.dispatch._delivery._wake = WatchedEvent()
         fetcher = PictureFetcher(self.ctx, self.dispatch.surfaces)
-        await self.dispatch.start(fetcher, DraftWriter(self.ctx, self.engine, self.dispatch.surfaces))
+        await self.dispatch.start(fetcher, DraftWriter(self.ctx, self.devices, self.dispatch.surfaces))
         for platform, surface in self.surfaces.items():
             await self.dispatch.attach(platform, surface)
 

@@ -299,7 +299,7 @@ async def test_a_dispatcher_that_does_nothing_about_waiting_jobs_is_not_alive(
         return bot.dispatch.is_alive()
 
     assert long_after(), "nothing waits"
-    monkeypatch.setattr(bot.dispatch._dispatcher._claims, "next_batch", hang)
+    monkeypatch.setattr(bot.dispatch._dispatcher._claims, "next_batches", hang)
     job = await bot.ask()
     await hang.reached.wait()
     bot.dispatch.set_paused(True)

@@ -27,12 +27,13 @@ from bot.observability.metrics import EtaOutcome
 from bot.queue.fair_queue import Charge, WorkItem
 from bot.queue.job_queue import JobQueue
 from bot.queue.timing import DurationEstimate, Overhead
-from engine.contract import Lane
+from engine.contract import EngineState, Lane, Phase, Slot
 from tests.fakes.clock import FakeClock
 
 REQUEST = DrawRequest("p", "p", "", 192, 192, 8, 1.0, 7, 4, "demo")
 KIND = batch_key(REQUEST)
 ONE = Ticket(0, 1, 1, KIND)
+SLOT = Slot("0", EngineState(Phase.WARM), calls=8)
 
 
 class World:
@@ -42,7 +43,7 @@ class World:
         self.estimate, self.live, self.clock = DurationEstimate(), Live(EventBus()), FakeClock()
         self.overhead = Overhead()
         self.queue = JobQueue(self.estimate.cost)
-        self.batcher = Batcher(self.queue, self.estimate, 8, overhead=Overhead(), clock=self.clock)
+        self.batcher = Batcher(self.queue, self.estimate, [SLOT], overhead=Overhead(), clock=self.clock)
         self.calibration = EtaCalibration()
         self.active = ActiveJobs()
         if seconds is not None:
@@ -68,7 +69,7 @@ class World:
         """Hand one picture of a job to the engine."""
         ticket = Ticket(job_id, 1, 1, KIND)
         item = WorkItem(ticket, (0,), charge=Charge(ticket, lane, 1.0, 1.0))
-        self.batcher.begin([(item, recipes_of(job_id, REQUEST)[:1])], 1)
+        self.batcher.begin("0", [(item, recipes_of(job_id, REQUEST)[:1])], 1)
 
     def expected(self, job_id: int) -> float:
         waiting = self.eta.position(job_id)

@@ -6,12 +6,14 @@ import pytest
 
 from bot.core.ports import Ticket
 from bot.core.requests import DrawRequest, batch_key, recipes_of
-from bot.dispatch.batcher import Batcher, InFlightBatch
+from bot.dispatch.batcher import Batcher
+from bot.dispatch.in_flight import InFlightBatch
 from bot.queue.job_queue import JobQueue
 from bot.queue.timing import KEPT_SPANS, SPAN, DurationEstimate, Overhead
-from engine.contract import Image
+from engine.contract import EngineState, Image, Phase, Slot
 from tests.fakes.clock import FakeClock
 
+SLOT = Slot("0", EngineState(Phase.WARM), calls=2)
 REQUEST = DrawRequest("p", "p", "", 192, 192, 8, 1.0, 7, 1, "demo")
 
 
@@ -58,7 +60,7 @@ class Line:
     def __init__(self) -> None:
         self.clock, self.overhead = FakeClock(), Overhead()
         self.queue = JobQueue()
-        self.batcher = Batcher(self.queue, DurationEstimate(), 2, overhead=self.overhead, clock=self.clock)
+        self.batcher = Batcher(self.queue, DurationEstimate(), [SLOT], overhead=self.overhead, clock=self.clock)
         self.jobs = 0
 
     def put(self) -> None:
@@ -66,10 +68,9 @@ class Line:
         self.queue.put(Ticket(self.jobs, self.jobs, 1, (*batch_key(REQUEST), self.jobs)))
 
     def begin(self) -> InFlightBatch:
-        lead = self.batcher.lead(())
-        assert lead is not None
+        _, lead = next(self.batcher.choose())
         works = self.batcher.take(1, lead)
-        return self.batcher.begin([(work, recipes_of(work.ticket.job_id, REQUEST)) for work in works], 1)
+        return self.batcher.begin(SLOT.id, [(work, recipes_of(work.ticket.job_id, REQUEST)) for work in works], 1)
 
     def draw(self, seconds: float, elapsed: float) -> None:
         batch = self.begin()

@@ -1,11 +1,11 @@
-"""How much may be with the engine at once."""
+"""How much may be with a slot at once."""
 
 from __future__ import annotations
 
 import pytest
 
 from bot.core.ports import Ticket
-from bot.dispatch.batcher import InFlight, InFlightBatch
+from bot.dispatch.in_flight import InFlight, InFlightBatch
 from bot.queue.fair_queue import WorkItem
 from engine.contract import Recipe
 

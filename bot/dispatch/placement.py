@@ -1,0 +1,330 @@
+"""Which slot of the engine draws what: idle ones first, those with the model on the device, and the fast ones.
+
+A slot may be left without work that would make it load a model while another slot, which has the model, begins it sooner.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from bot.core.ports import Clock
+from bot.dispatch.in_flight import InFlight, InFlightBatch
+from bot.queue.fair_queue import WorkItem
+from bot.queue.job_queue import JobQueue
+from bot.queue.timing import DurationEstimate, SlotSpeeds
+from engine.contract import READY, Lane, Phase, Slot
+
+SWAP_AFTER = 60.0
+"""Seconds for which a job waits at most for a slot with its model while another slot could load that."""
+
+UNKNOWN_SWITCH = 5.0
+"""Seconds that a model change is expected to take on a slot that has made none."""
+
+SHUN_SECONDS = 30.0
+"""Seconds after a loss for which a slot is given work only when no other is idle."""
+
+_SLACK = 64
+"""Jobs that have left the queue and are remembered before they are swept out."""
+
+_WILL_DRAW = READY | {Phase.WARMING}
+"""Phases of a slot that draws soon without anybody's help."""
+
+
+class SlotLoad:
+    """One slot: what it is doing, the batches that it has, and when it was used.
+
+    Attributes:
+        slot: What the engine says of it.
+        in_flight: Its batches.
+        used_at: When it was given its last batch, by the monotonic clock.
+        lost_at: When it was lost with a batch.
+    """
+
+    def __init__(self, slot: Slot) -> None:
+        self.slot = slot
+        self.in_flight = InFlight(slot.calls)
+        self.used_at = self.lost_at = -math.inf
+        self._refused: dict[Lane, float] | None = None
+        self._warm = slot.state.without_load
+
+    @property
+    def id(self) -> str:
+        """Id of the slot."""
+        return self.slot.id
+
+    @property
+    def resident(self) -> frozenset[str]:
+        """Names of the models on the device."""
+        return self._warm
+
+    @property
+    def switch_seconds(self) -> float:
+        """Expected seconds of a model change."""
+        return self.slot.state.switch_seconds or UNKNOWN_SWITCH
+
+    def update(self, slot: Slot) -> None:
+        """The engine says this of it now."""
+        self.slot, self._warm = slot, slot.state.without_load
+        self.in_flight.calls = slot.calls
+        self.changed()
+
+    def changed(self) -> None:
+        """It may have room for another batch."""
+        self._refused = None
+
+    def refuse(self, works: Mapping[Lane, float]) -> None:
+        """No waiting item can be handed over now; ``works``: the least work that there was no room for, by lane."""
+        self._refused = dict(works)
+
+    def may_have_room(self, shortest: Mapping[Lane, float]) -> bool:
+        """Whether to look for an item for it, where these are the works of the shortest new ones, by lane."""
+        if self._refused is None:
+            return not self.in_flight.is_full()
+        return any(work < self._refused.get(lane, math.inf) for lane, work in shortest.items())
+
+    def has_model(self, model: str) -> bool:
+        """Whether no load is needed for this model once its batches are drawn."""
+        return model in self._warm or model in self.in_flight.models()
+
+
+class Placement:
+    """The engine's slots, and the order in which they are given work."""
+
+    def __init__(
+        self, slots: Sequence[Slot], queue: JobQueue, *, estimate: DurationEstimate, speeds: SlotSpeeds, clock: Clock
+    ) -> None:
+        """Args:
+        slots: The engine's slots.
+        queue: What waits.
+        estimate: Reference seconds of a picture.
+        speeds: How fast each slot is.
+        clock: Time.
+        """
+        self._queue = queue
+        self._estimate = estimate
+        self._speeds = speeds
+        self._clock = clock
+        self._loads: dict[str, SlotLoad] = {}
+        self._idle: dict[str, SlotLoad] = {}
+        self._busy: dict[str, SlotLoad] = {}
+        # The item that a slot is kept free for, and the slot.
+        self._kept: tuple[int, str] | None = None
+        # When a slot first left a job to another slot, by job.
+        self._left: dict[int, float] = {}
+        self.update(slots)
+
+    @property
+    def loads(self) -> Mapping[str, SlotLoad]:
+        """All slots, by id, in the engine's order."""
+        return MappingProxyType(self._loads)
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one slot."""
+        return len(self._loads) > 1
+
+    def update(self, slots: Sequence[Slot]) -> None:
+        """The engine has these slots now. One that is gone and has batches stays until they have ended."""
+        known, self._loads = self._loads, {}
+        for slot in slots:
+            load = known.pop(slot.id) if slot.id in known else SlotLoad(slot)
+            load.update(slot)
+            self._loads[slot.id] = load
+        ready = [load for load in self._loads.values() if load.slot.ready]
+        self._loads.update((load.id, load) for load in known.values() if len(load.in_flight))
+        self._idle = {load.id: load for load in ready if load.in_flight.is_empty()}
+        self._busy = {load.id: load for load in ready if not load.in_flight.is_empty()}
+        able = [load.slot.models for load in ready]
+        self._queue.set_models(frozenset().union(*able) if able and all(able) else None)
+        self._speeds.keep({load.id for load in ready})
+
+    def is_ready(self) -> bool:
+        """Whether a slot can draw."""
+        return bool(self._idle or self._busy)
+
+    def could_begin(self) -> bool:
+        """Whether an idle slot could draw something that waits."""
+        return any(load.slot.can_draw(model) for load in self._idle.values() for model in self._queue.models())
+
+    def add(self, batch: InFlightBatch) -> None:
+        """A batch is handed to its slot."""
+        load = self._loads[batch.slot]
+        load.in_flight.add(batch)
+        load.used_at = self._clock.monotonic()
+        if self._idle.pop(load.id, None) is not None:
+            self._busy[load.id] = load
+
+    def remove(self, batch: InFlightBatch) -> None:
+        """A batch has ended."""
+        load = self._loads[batch.slot]
+        load.in_flight.remove(batch)
+        load.changed()
+        if load.in_flight.is_empty() and self._busy.pop(load.id, None) is not None:
+            self._idle[load.id] = load
+
+    def lost(self, slot: str) -> None:
+        """A slot was lost with a batch."""
+        if (load := self._loads.get(slot)) is not None:
+            load.lost_at = self._clock.monotonic()
+
+    def choose(self) -> Iterator[tuple[SlotLoad, WorkItem]]:
+        """Yield slots and the items that begin their next batches, each slot once at most: idle ones before busy ones.
+
+        The caller takes each item out of the queue before it asks for the next one.
+        """
+        shortest = self._queue.shortest_new()
+        hopeless: set[tuple[frozenset[str], frozenset[str]]] = set()
+        for load in self._idle_order():
+            kind = (load.slot.models, load.resident)
+            if not len(self._queue):
+                return
+            if kind in hopeless:
+                continue
+            if (item := self._lead(load)) is not None:
+                yield load, item
+            elif self._kept is None or self._kept[1] != load.id:
+                hopeless.add(kind)
+        busy = [load for load in self._busy.values() if load.may_have_room(shortest)]
+        if len(busy) > 1:
+            busy.sort(key=self.free_in)
+        for load in busy:
+            if not len(self._queue):
+                return
+            if load.id in self._busy and (item := self._lead(load)) is not None:
+                yield load, item
+
+    def took(self, items: Sequence[WorkItem]) -> None:
+        """These items are out of the queue."""
+        for item in items:
+            self._left.pop(item.ticket.job_id, None)
+            if self._kept is not None and self._kept[0] == item.ticket.job_id:
+                self._kept = None
+        if len(self._left) > 2 * len(self._queue) + _SLACK:
+            self._left = {job_id: since for job_id, since in self._left.items() if job_id in self._queue}
+
+    def free_in(self, load: SlotLoad) -> float:
+        """Return the device seconds until a slot has drawn all that it has, by what was measured."""
+        return load.in_flight.seconds() / self._speeds.of(load.id)
+
+    def _idle_order(self) -> list[SlotLoad]:
+        if len(self._idle) < 2:
+            return list(self._idle.values())
+        shunned = self._clock.monotonic() - SHUN_SECONDS
+        return sorted(self._idle.values(), key=lambda s: (s.lost_at > shunned, -self._speeds.of(s.id), s.used_at))
+
+    def _lead(self, load: SlotLoad) -> WorkItem | None:
+        view = _View(self, load)
+        idle = load.in_flight.is_empty()
+        item = self._queue.lead(
+            view.fits,
+            load.resident,
+            keeps=view.keeps,
+            # An idle slot has room for everything: what it does not take is for another slot.
+            beyond=self.several and idle,
+        )
+        if item is None and not idle:
+            load.refuse(view.no_room)
+        return item
+
+    def keeps_free(self, load: SlotLoad, item: WorkItem) -> bool:
+        """Whether this slot, and no other, is to have room for an item that goes next."""
+        if not self.several:
+            return True
+        job_id = item.ticket.job_id
+        kept = self._loads.get(self._kept[1]) if self._kept is not None and self._kept[0] == job_id else None
+        if kept is None or not kept.slot.ready or not kept.slot.can_draw(item.ticket.model):
+            able = [s for s in (*self._idle.values(), *self._busy.values()) if s.slot.can_draw(item.ticket.model)]
+            if not able:
+                return False
+            kept = min(able, key=lambda s: self._begins_in(s, item.ticket.model))
+            self._kept = (job_id, kept.id)
+        return kept is load
+
+    def left_work(self, load: SlotLoad, item: WorkItem, ahead: float) -> float | None:
+        """Return the reference seconds of an item that a slot leaves to those that have its model on the device.
+
+        Args:
+            load: The slot, which would have to load the model.
+            item: The item.
+            ahead: Reference seconds of work for the same model that the slot has left to them already.
+
+        Returns:
+            None where the slot is to load the model: others would begin the item later, or it has waited for too long.
+        """
+        ticket = item.ticket
+        others = [
+            other
+            for other in self._loads.values()
+            if other is not load
+            and other.slot.state.phase in _WILL_DRAW
+            and other.slot.can_draw(ticket.model)
+            and other.has_model(ticket.model)
+        ]
+        if not others:
+            return None
+        each = self._estimate.cost(ticket)
+        cost = each * len(item.indexes)
+        speed, own = sum(self._speeds.of(other.id) for other in others), self._speeds.of(load.id)
+        begin = min(self._begins_in(other, ticket.model) for other in others)
+        loads = self._begins_in(load, ticket.model) + cost / own
+        # Not all that waits is looked at. All of it together ends sooner where this slot does its share of it.
+        behind = begin + each * self._queue.pictures(ticket.model) / speed
+        pays = behind > loads + behind * speed / (speed + own)
+        now = self._clock.monotonic()
+        if (
+            begin + (ahead + cost) / speed > loads
+            or pays
+            or now - self._left.setdefault(ticket.job_id, now) > SWAP_AFTER
+        ):
+            return None
+        return cost
+
+    def _begins_in(self, load: SlotLoad, model: str) -> float:
+        """Return the seconds until a slot could begin a picture of this model."""
+        loading = load.slot.state.phase is Phase.WARMING or not load.has_model(model)
+        return self.free_in(load) + (load.switch_seconds if loading else 0.0)
+
+
+class _View:
+    """The waiting items as one slot sees them, for one choice.
+
+    Attributes:
+        no_room: The least work of the items that there was no room for, by lane.
+    """
+
+    def __init__(self, placement: Placement, load: SlotLoad) -> None:
+        self._placement = placement
+        self._load = load
+        self._left: dict[int, bool] = {}
+        self._ahead: dict[str, float] = {}
+        self.no_room: dict[Lane, float] = {}
+
+    def fits(self, item: WorkItem, lane: Lane) -> bool:
+        """Whether the slot may be given an item now."""
+        load, ticket = self._load, item.ticket
+        if not load.slot.can_draw(ticket.model):
+            return False
+        if not load.in_flight.fits(item, lane):
+            if not item.solo:
+                self.no_room[lane] = min(self.no_room.get(lane, math.inf), ticket.work)
+            return False
+        if not self._placement.several or load.has_model(ticket.model):
+            return True
+        left = self._left.get(ticket.job_id)
+        if left is None:
+            left = self._left[ticket.job_id] = self._leaves(item)
+        return not left
+
+    def keeps(self, item: WorkItem) -> bool:
+        """Whether the slot takes nothing else until it has room for an item that goes next."""
+        return self._placement.keeps_free(self._load, item)
+
+    def _leaves(self, item: WorkItem) -> bool:
+        model = item.ticket.model
+        cost = self._placement.left_work(self._load, item, self._ahead.get(model, 0.0))
+        if cost is None:
+            return False
+        self._ahead[model] = self._ahead.get(model, 0.0) + cost
+        return True

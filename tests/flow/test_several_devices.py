@@ -1,0 +1,70 @@
+"""Several devices draw from one queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bot.core.jobs import JobState
+from tests.fakes.engine import FakeEngine
+from tests.fakes.step_gate import StepGate
+from tests.flow.conftest import Make
+
+
+def devices(count: int, gate: StepGate) -> Mapping[str, FakeEngine]:
+    return {f"cuda:{n}": FakeEngine(pause=gate) for n in range(count)}
+
+
+def drawn(engines: Mapping[str, FakeEngine]) -> list[int]:
+    """Return how many pictures each device has begun."""
+    return [len(engine.painted) for engine in engines.values()]
+
+
+async def test_jobs_use_all_idle_devices_and_one_that_comes_back(make: Make) -> None:
+    gate = StepGate()
+    engines = devices(4, gate)
+    late = engines["cuda:3"]
+    late._auto_warm = False
+    bot = await make(devices=engines)
+    jobs = [await bot.ask(user=str(n)) for n in range(4)]
+    await bot.until(lambda: drawn(engines) == [1, 1, 1, 0])
+    await late.recover()
+    await bot.until(lambda: drawn(engines) == [1, 1, 1, 1])
+    gate.open()
+    for job in jobs:
+        await bot.delivered(job.id)
+        assert await bot.ledger(job.id) == (2, 0, 1)
+
+
+async def test_jobs_of_a_lost_device_are_drawn_by_the_others_at_once(make: Make) -> None:
+    gate = StepGate()
+    engines = devices(2, gate)
+    bot = await make(devices=engines)
+    one, other = await bot.ask(user="1"), await bot.ask(user="2")
+    await bot.until(lambda: drawn(engines) == [1, 1])
+    lost = next(e for e in engines.values() if e.painted[0].id.startswith(f"{one.id}:"))
+    kept = next(e for e in engines.values() if e is not lost)
+    await lost.lose()
+    await bot.reaches(one.id, JobState.QUEUED)
+    assert (await bot.job(other.id)).state is JobState.RUNNING, "the other device goes on"
+    gate.open()
+    await bot.delivered(one.id)
+    await bot.delivered(other.id)
+    assert [recipe.id for recipe in kept.painted] == [f"{other.id}:0", f"{one.id}:0"]
+    assert len(lost.painted) == 1
+    assert (await bot.job(one.id)).attempts == 1
+    assert await bot.ledger(one.id) == (2, 0, 1)
+
+
+async def test_nothing_is_drawn_while_no_device_is_ready(make: Make) -> None:
+    gate = StepGate()
+    gate.open()
+    engines = devices(2, gate)
+    bot = await make(devices=engines)
+    for engine in engines.values():
+        await engine.lose()
+    job = await bot.ask()
+    await bot.quiet()
+    assert (await bot.job(job.id)).state is JobState.QUEUED
+    await engines["cuda:1"].recover()
+    await bot.delivered(job.id)
+    assert drawn(engines) == [0, 1]
