@@ -138,6 +138,10 @@ class Live:
         done = self._done.get(job_id)
         return None if done is None else min(1.0, sum(done.values()) / self._count[job_id])
 
+    def fractions(self, job_id: int) -> Mapping[int, float]:
+        """Return how much (0 to 1) of each picture that has begun is done, by index."""
+        return self._done.get(job_id, {})
+
     def previews(self, job_id: int) -> Mapping[int, PreviewFrame]:
         """Return the newest preview of each picture that has one, by index."""
         return self._previews.get(job_id, {})

@@ -21,6 +21,8 @@ class ActiveJob:
         done: Pictures that are on the disk, by index.
         failed: Catalogue keys of the reasons, by index.
         painting: Indexes of the pictures that are with the engine.
+        slots: Id of the slot of each picture that was handed over, by index.
+        lost: Indexes of the pictures that a slot was lost with and that do not wait again yet.
         writing: Indexes of the pictures that are drawn and being stored.
         cancelled: Nothing of it is kept.
         shown_at: When its progress was last shown, by the monotonic clock.
@@ -33,6 +35,8 @@ class ActiveJob:
     done: dict[int, DrawnPicture] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
     painting: set[int] = field(default_factory=set)
+    slots: dict[int, str] = field(default_factory=dict)
+    lost: set[int] = field(default_factory=set)
     writing: set[int] = field(default_factory=set)
     cancelled: bool = False
     shown_at: float = 0.0
@@ -56,10 +60,6 @@ class ActiveJob:
         ended: Collection[int] = self.done.keys() | self.failed.keys() | self.writing
         return tuple(i for i in range(len(self.recipes)) if i not in ended)
 
-    def fail_remaining(self, error: str) -> None:
-        """Let the remaining pictures fail for this reason, a catalogue key."""
-        self.failed.update(dict.fromkeys(self.remaining(), error))
-
 
 class ActiveJobs(dict[int, ActiveJob]):
     """The jobs that were begun and have not ended, by id; some wait again with part of their pictures done."""
@@ -76,6 +76,10 @@ class ActiveJobs(dict[int, ActiveJob]):
             yield
         finally:
             self._claiming = frozenset()
+
+    def is_claiming(self, job_id: int) -> bool:
+        """Whether pictures of the job are out of the queue and not with a slot yet."""
+        return job_id in self._claiming
 
     def owns(self, job_id: int) -> bool:
         """Whether the job was taken out of the queue and has not ended."""

@@ -6,6 +6,7 @@ Charges are in reference seconds: the same picture costs a person the same on a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from bot.core.ports import Clock
 from bot.dispatch.in_flight import InFlightBatch
@@ -84,11 +85,20 @@ class Batcher:
             for load, lead in self.placement.choose():
                 yield load.id, lead
 
-    def take(self, per_step: int, lead: WorkItem) -> tuple[WorkItem, ...]:
-        """Take the batch that ``lead`` begins out of the queue; ``per_step`` of its pictures share a step."""
-        items = self._queue.take(max(per_step, MIN_BATCH), lead)
+    def take(self, slot: str, per_step: int, lead: WorkItem) -> tuple[WorkItem, ...]:
+        """Take the batch that ``lead`` begins for a slot out of the queue; ``per_step`` of its pictures share a step.
+
+        With several slots, the pictures of a job that are not in the batch wait again at once, for other slots.
+        """
+        limit = self.placement.share(slot, lead, per_step, max(per_step, MIN_BATCH))
+        items = self._queue.take(limit, lead)
         self.placement.took(items)
-        return items
+        if not self.placement.several:
+            return items
+        for item in items:
+            if (rest := item.rest()) is not None:
+                self._queue.put_front(rest)
+        return tuple(replace(item, later=()) for item in items)
 
     def put_back(self, items: Iterable[WorkItem]) -> None:
         """The batch can't be begun: its items wait as before, first in their person's queues, and are not charged."""
@@ -128,7 +138,7 @@ class Batcher:
                 batch.set_progress(event.recipe_id, event.step / event.steps)
             case Image():
                 charge = batch.charges[event.recipe_id]
-                reference = self.speeds.measured(batch.slot, charge.ticket, event.seconds)
+                reference = self.speeds.measured(batch.slot, charge.ticket, event.seconds, batch.together)
                 self._overhead.drawn(event.seconds, self._clock.monotonic(), batch.slot)
                 self._settle(batch, event.recipe_id, reference)
                 self._picture_ended(batch)

@@ -87,7 +87,7 @@ class BatchClaims:
         taken: list[_Taken] = []
         for slot, lead in self._batcher.choose():
             per_step = self._per_step(lead.ticket, slot)
-            taken.append(_Taken(slot, per_step, self._batcher.take(per_step, lead)))
+            taken.append(_Taken(slot, per_step, self._batcher.take(slot, per_step, lead)))
         if not taken:
             return None
         with self._active.claiming(item.ticket.job_id for batch in taken for item in batch.items):

@@ -234,20 +234,30 @@ class Completion:
         else:
             await self.discard(active)
 
-    async def requeue_lost(self, active: ActiveJob) -> bool:
-        """The engine was lost with the job: requeue it, unless that has happened MAX_ATTEMPTS times.
+    async def requeue_lost(self, active: ActiveJob, *, partly: bool) -> bool:
+        """A slot was lost with pictures of the job: requeue it, unless that has happened MAX_ATTEMPTS times.
 
-        Returns whether it was requeued. If not, it was cancelled, or its remaining pictures have failed.
+        Args:
+            active: The job.
+            partly: Another slot draws a part of it, so that it goes on running and only the attempt is counted.
+
+        Returns:
+            Whether the lost pictures may be drawn again. If not, it was cancelled, or those have failed.
         """
         if active.job.attempts >= MAX_ATTEMPTS:
-            active.fail_remaining(LOST)
+            active.failed.update(dict.fromkeys(active.lost, LOST))
             return False
 
         async def write() -> bool:
             async with self._db.write() as tx:
+                if partly:
+                    return await jobs.count_loss(tx, active.job.id)
                 return await jobs.requeue(tx, active.job.id, now=self._clock.now(), lost=True)
 
-        return await persist(write, self._clock)
+        counted = await persist(write, self._clock)
+        if counted and partly:
+            active.job = replace(active.job, attempts=active.job.attempts + 1)
+        return counted
 
     async def requeue_running(self) -> None:
         """At a graceful stop: requeue every running job; the attempt does not count."""

@@ -233,6 +233,7 @@ class Dispatcher:
                 }
                 self._metrics.traces.begun(active.job.id, about)
             active.painting.update(item.indexes)
+            active.slots.update(dict.fromkeys(item.indexes, batch.slot))
             self._live.begin(active.job.id, len(active.recipes))
             for index in active.done:
                 self._live.step(active.job.id, index, 1.0)
@@ -338,17 +339,40 @@ class Dispatcher:
         if active.cancelled:
             pass
         elif lost and active.remaining():
-            if await self._completion.requeue_lost(active):
-                self._live.end(active.job.id)
-                if not active.cancelled:
-                    self._metrics.traces.queued(active.job.id)
-                    self._queue.put(item.ticket, active.remaining(), solo=True)
-                self._changed(active.job.id)
+            await self._requeue_lost(active, item)
         else:
             active.failed.update(dict.fromkeys(silent, error_key(EngineError.code)))
             if rest is not None:
                 self._queue.put_front(rest)
         self._check(active)
+
+    async def _requeue_lost(self, active: ActiveJob, item: WorkItem) -> None:
+        """Let the pictures of a job that a slot was lost with be drawn again, alone, by whichever slot is free first."""
+        job_id, under_way = active.job.id, bool(active.lost)
+        active.lost.update({*item.indexes, *item.later}.intersection(active.remaining()))
+        if under_way or not active.lost:
+            return  # another slot was lost with it a moment ago
+        running = bool(active.painting) or self._active.is_claiming(job_id)
+        if not running:
+            # The row will be queued: no part of it may begin before it is claimed again.
+            self._queue.remove(job_id)
+            active.lost.update(active.remaining())
+        try:
+            again = await self._completion.requeue_lost(active, partly=running)
+        finally:
+            lost = tuple(sorted(active.lost))
+            active.lost.clear()
+        if not again:
+            return
+        if not running:
+            self._live.end(job_id)
+        if not active.cancelled:
+            self._metrics.traces.queued(job_id)
+            if running:
+                self._queue.put_front(WorkItem(item.ticket, lost, started=True, solo=True))
+            else:
+                self._queue.put(item.ticket, lost, solo=True)
+        self._changed(job_id)
 
     async def _store(self, active: ActiveJob, index: int, image: Image) -> None:
         """Store one picture while the device draws on."""

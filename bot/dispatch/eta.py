@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bot.core.jobs import ticket_of
 from bot.core.ports import Clock, Eta, QueuePosition
 from bot.delivery.live import Live
 from bot.dispatch.active_job import ActiveJobs
-from bot.dispatch.batcher import Batcher
+from bot.dispatch.batcher import MIN_BATCH, Batcher
+from bot.dispatch.schedule import Assigned, ListSchedule
 from bot.observability.metrics import EtaOutcome, EtaResult
 from bot.queue.job_queue import JobQueue
 from bot.queue.timing import DurationEstimate, Overhead
@@ -143,10 +145,16 @@ def _category(lane: Lane, expected: float) -> _Category:
 
 @dataclass(frozen=True, slots=True)
 class _Position:
-    """A waiting job: its position, the device seconds up to its end (None: unknown), and its lane."""
+    """A waiting job.
+
+    Attributes:
+        position: 1 is next.
+        ends: The slot that draws its last picture, and when; None: unknown.
+        lane: Its lane.
+    """
 
     position: int
-    seconds: float | None
+    ends: Assigned | None
     lane: Lane
 
 
@@ -167,10 +175,10 @@ class EtaEstimator:
     ) -> None:
         """Args:
         queue: What waits.
-        batcher: Says whether the service is paused, and which jobs urgent work overtakes.
+        batcher: Knows the slots and their speeds, whether the service is paused, and which jobs urgent work overtakes.
         active: What is being drawn.
         live: Has the progress of that.
-        estimate: Device seconds for one picture; pictures that are drawn together share them.
+        estimate: Reference seconds for one picture; pictures that are drawn together share them.
         overhead: How much longer the service takes than the device.
         calibration: Makes ranges of expected waits, and remembers predictions.
         clock: Time.
@@ -183,7 +191,7 @@ class EtaEstimator:
         self._overhead = overhead
         self._calibration = calibration
         self._clock = clock
-        self._version = -1
+        self._version: tuple[int, int] | None = None
         self._read_at = 0.0
         self._positions: dict[int, _Position] = {}
         self._total = 0.0
@@ -196,16 +204,18 @@ class EtaEstimator:
         self._refresh()
         found = self._positions.get(job_id)
         if found is None:
-            if self._version == self._queue.version:
+            if self._version == self._versions():
                 return None
             # The job came after a long queue was read.
             return QueuePosition(self._queue.approximate_position(job_id), None, paused=self._batcher.paused)
         drawing = self._seconds_in_flight(found.lane)
         if self._batcher.paused:
             return QueuePosition(found.position, None, paused=True)
-        if found.seconds is None or drawing is None:
+        if found.ends is None or drawing is None:
             return QueuePosition(found.position, None)
-        expected = (found.seconds + drawing) * self._overhead.factor() + self._overhead.tail()
+        # What the slot has now goes on while the queue stays as it is.
+        seconds = found.ends.given + drawing.get(found.ends.slot, 0.0)
+        expected = seconds * self._overhead.factor() + self._overhead.tail()
         now = self._clock.monotonic()
         eta = self._calibration.predict(expected, found.lane, now=now)
         self._calibration.record(job_id, expected, eta, found.lane, now=now)
@@ -219,7 +229,19 @@ class EtaEstimator:
         each = self._estimate.seconds(ticket_of(active.job))
         if each is None:
             return None
-        return each * len(active.recipes) * (1 - done) * self._overhead.factor() + self._overhead.tail()
+        undone = len(active.recipes) * (1 - done)
+        fractions = self._live.fractions(job_id)
+        by_slot: dict[str, float] = {}
+        for index in active.painting:
+            slot = active.slots.get(index, "")
+            by_slot[slot] = by_slot.get(slot, 0.0) + 1 - fractions.get(index, 0.0)
+        if len(by_slot) > 1:
+            # Its slots draw at the same time, and then share what is left of it.
+            longest = max(pictures / self._speed(slot) for slot, pictures in by_slot.items())
+            seconds = each * (longest + max(0.0, undone - sum(by_slot.values())) / self._speed_of_all())
+        else:
+            seconds = each * undone / self._speed(next(iter(by_slot), ""))
+        return seconds * self._overhead.factor() + self._overhead.tail()
 
     def order(self) -> list[int]:
         """Return the waiting jobs that were not begun, the next one first; of a long queue, as it was read last."""
@@ -250,32 +272,50 @@ class EtaEstimator:
         if len(self._queue) < limit:
             return None
         self._refresh()
-        return max(MIN_RETRY, self._total * self._overhead.factor() / 10)
+        return max(MIN_RETRY, self._total / self._speed_of_all() * self._overhead.factor() / 10)
 
     def _refresh(self) -> None:
-        if self._version == self._queue.version:
+        if self._version == self._versions():
             return
         now = self._clock.monotonic()
-        if len(self._queue) > SMALL_QUEUE and self._version >= 0 and 0 <= now - self._read_at < REREAD_EVERY:
+        if len(self._queue) > SMALL_QUEUE and self._version is not None and 0 <= now - self._read_at < REREAD_EVERY:
             return
-        self._version, self._read_at = self._queue.version, now
+        self._version, self._read_at = self._versions(), now
         self._read_queue()
+
+    def _versions(self) -> tuple[int, int]:
+        return self._queue.version, self._batcher.placement.version
 
     def _read_queue(self) -> None:
         """Compute each job's position and the device seconds up to its end; None after the first unknown duration."""
         self._positions = {}
+        slots = self._batcher.placement.drawing()
+        schedule = ListSchedule(slots, {load.id: self._speed(load.id) for load in slots})
         total: float | None = 0.0
+        lane_now: Lane | None = None
         for lane, item in self._queue.order():
-            each = self._estimate.seconds(item.ticket)
-            total = None if total is None or each is None else total + each * len(item.indexes)
+            if lane is not lane_now:
+                schedule.begin(self._seconds_in_flight(lane) or {})
+                lane_now = lane
+            each, count = self._estimate.seconds(item.ticket), len(item.indexes)
+            total = None if total is None or each is None else total + each * count
+            ends: Assigned | None = None
+            if total is not None and each is not None:
+                # Slots share the pictures of a job; in a long queue a few of them together are as good.
+                piece = count if len(slots) == 1 else MIN_BATCH if len(self._queue) > SMALL_QUEUE else 1
+                for begin in range(0, count, piece):
+                    found = schedule.assign(item.ticket.model, each * min(piece, count - begin))
+                    if ends is None or (found is not None and found.ends >= ends.ends):
+                        ends = found
             if not item.started:
-                self._positions[item.ticket.job_id] = _Position(len(self._positions) + 1, total, lane)
+                self._positions[item.ticket.job_id] = _Position(len(self._positions) + 1, ends, lane)
         self._total = total or 0.0
 
-    def _seconds_in_flight(self, lane: Lane) -> float | None:
-        """Return the device seconds left of the work in flight that this lane waits for; None when unknown."""
+    def _seconds_in_flight(self, lane: Lane) -> Mapping[str, float] | None:
+        """Return the device seconds left of the work in flight that this lane waits for, by slot; None when unknown."""
         overtaken = self._batcher.preemptible_jobs() if lane is Lane.INTERACTIVE else frozenset()
-        total = 0.0
+        first = next(iter(self._batcher.placement.loads))
+        found: dict[str, float] = {}
         for active in self._active.values():
             if active.painting and active.job.id not in overtaken:
                 each = self._estimate.seconds(ticket_of(active.job))
@@ -283,5 +323,14 @@ class EtaEstimator:
                     return None
                 # Its pictures for a later batch wait in the queue and are counted there.
                 undone = len(active.recipes) * (1 - (self._live.progress(active.job.id) or 0.0))
-                total += each * min(undone, len(active.painting))
-        return total
+                share = each * min(1.0, undone / len(active.painting))
+                for index in active.painting:
+                    slot = active.slots.get(index, first)
+                    found[slot] = found.get(slot, 0.0) + share / self._speed(slot)
+        return found
+
+    def _speed(self, slot: str) -> float:
+        return self._batcher.speeds.of(slot)
+
+    def _speed_of_all(self) -> float:
+        return sum(self._speed(load.id) for load in self._batcher.placement.drawing())

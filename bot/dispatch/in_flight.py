@@ -29,6 +29,7 @@ class InFlightBatch:
         lane: Its urgency.
         charges: The charge for each picture, by recipe id.
         slot: Id of the slot.
+        together: How many of its pictures shared steps at first.
         remaining: Work that remains of each picture that has not ended, as ``Ticket.work``, by recipe id.
     """
 
@@ -38,12 +39,14 @@ class InFlightBatch:
     lane: Lane = Lane.INTERACTIVE
     charges: Mapping[str, Charge] = field(default_factory=dict)
     slot: str = ""
+    together: int = field(init=False)
     remaining: dict[str, int] = field(init=False)
     _total: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self._total = {r.id: r.width * r.height * r.steps for r in self.recipes}
         self.remaining = dict(self._total)
+        self.together = max(1, min(len(self._total), self.per_step))
 
     def set_progress(self, recipe_id: str, fraction: float) -> None:
         """Set how much (0 to 1) of a picture is done."""
@@ -102,9 +105,13 @@ class InFlight:
         """Return the models of its batches."""
         return frozenset(c.ticket.model for batch in self._batches for c in batch.charges.values())
 
-    def seconds(self) -> float:
-        """Return the reference seconds that its batches are expected to take from now on."""
-        return sum(batch.seconds() for batch in self._batches)
+    def is_free(self, lane: Lane) -> bool:
+        """Whether work of this lane would be drawn at once: it overtakes all that the slot has."""
+        return not self._batches or (lane is Lane.INTERACTIVE and all(b.lane is Lane.BULK for b in self._batches))
+
+    def seconds(self, lane: Lane = Lane.BULK) -> float:
+        """Return the reference seconds of its batches that work of this lane would wait for."""
+        return sum(batch.seconds() for batch in self._batches if lane is Lane.BULK or batch.lane is Lane.INTERACTIVE)
 
     def fits(self, item: WorkItem, lane: Lane = Lane.INTERACTIVE) -> bool:
         """Whether an item may be handed over now: at most MAX_LOAD batches would be drawn before it.

@@ -5,8 +5,10 @@ A slot may be left without work that would make it load a model while another sl
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from bot.core.ports import Clock
@@ -24,6 +26,10 @@ UNKNOWN_SWITCH = 5.0
 
 SHUN_SECONDS = 30.0
 """Seconds after a loss for which a slot is given work only when no other is idle."""
+
+SHARE_GAIN = 0.75
+"""Waiting pictures are shared out among idle slots where that takes at most this share of the time of one slot: pictures
+that are drawn together may cost less device time in all, which the next person would miss."""
 
 _SLACK = 64
 """Jobs that have left the queue and are remembered before they are swept out."""
@@ -107,10 +113,14 @@ class Placement:
         self._speeds = speeds
         self._clock = clock
         self._loads: dict[str, SlotLoad] = {}
+        self._able: dict[str, frozenset[str]] = {}
+        self._version = 0
         self._idle: dict[str, SlotLoad] = {}
         self._busy: dict[str, SlotLoad] = {}
         # The item that a slot is kept free for, and the slot.
         self._kept: tuple[int, str] | None = None
+        # The slots that were chosen in this turn and are not known to be busy yet.
+        self._chosen: set[str] = set()
         # When a slot first left a job to another slot, by job.
         self._left: dict[int, float] = {}
         self.update(slots)
@@ -119,6 +129,15 @@ class Placement:
     def loads(self) -> Mapping[str, SlotLoad]:
         """All slots, by id, in the engine's order."""
         return MappingProxyType(self._loads)
+
+    @property
+    def version(self) -> int:
+        """Increases with every change of the slots that can draw."""
+        return self._version
+
+    def drawing(self) -> list[SlotLoad]:
+        """Return the slots that can draw; all of them while none can."""
+        return [load for load in self._loads.values() if load.slot.ready] or list(self._loads.values())
 
     @property
     def several(self) -> bool:
@@ -133,11 +152,14 @@ class Placement:
             load.update(slot)
             self._loads[slot.id] = load
         ready = [load for load in self._loads.values() if load.slot.ready]
+        if (able := {load.id: load.slot.models for load in ready}) != self._able:
+            self._able = able
+            self._version += 1
         self._loads.update((load.id, load) for load in known.values() if len(load.in_flight))
         self._idle = {load.id: load for load in ready if load.in_flight.is_empty()}
         self._busy = {load.id: load for load in ready if not load.in_flight.is_empty()}
-        able = [load.slot.models for load in ready]
-        self._queue.set_models(frozenset().union(*able) if able and all(able) else None)
+        models = able.values()
+        self._queue.set_models(frozenset().union(*models) if able and all(models) else None)
         self._speeds.keep({load.id for load in ready})
 
     def is_ready(self) -> bool:
@@ -174,26 +196,72 @@ class Placement:
 
         The caller takes each item out of the queue before it asks for the next one.
         """
+        self._chosen.clear()
         shortest = self._queue.shortest_new()
         hopeless: set[tuple[frozenset[str], frozenset[str]]] = set()
-        for load in self._idle_order():
+        for load in self._fast_first(self._idle.values()):
             kind = (load.slot.models, load.resident)
             if not len(self._queue):
                 return
             if kind in hopeless:
                 continue
             if (item := self._lead(load)) is not None:
+                self._chosen.add(load.id)
                 yield load, item
             elif self._kept is None or self._kept[1] != load.id:
                 hopeless.add(kind)
         busy = [load for load in self._busy.values() if load.may_have_room(shortest)]
         if len(busy) > 1:
-            busy.sort(key=self.free_in)
+            lane = Lane.INTERACTIVE if self._queue.has_urgent() else Lane.BULK
+            busy.sort(key=lambda load: (self.free_in(load, lane), -self._speeds.of(load.id)))
         for load in busy:
             if not len(self._queue):
                 return
             if load.id in self._busy and (item := self._lead(load)) is not None:
+                self._chosen.add(load.id)
                 yield load, item
+
+    def share(self, slot: str, lead: WorkItem, per_step: int, limit: int) -> int:
+        """Return how many pictures a slot takes, so that other slots that would draw them at once draw the others.
+
+        Args:
+            slot: Id of the slot.
+            lead: The item that begins its batch.
+            per_step: How many of its pictures share a step.
+            limit: Most pictures that it takes.
+
+        Returns:
+            1 to ``limit``.
+        """
+        ticket, lane = lead.ticket, self._queue.lane(lead)
+        if not self.several or lead.solo or not self._loads[slot].in_flight.is_free(lane):
+            return limit
+        free = [
+            load
+            for load in (*self._idle.values(), *self._busy.values())
+            if load.in_flight.is_free(lane) and not load.in_flight.is_full() and load.id not in self._chosen
+        ]
+        others = [load.id for load in self._fast_first(free) if load.has_model(ticket.model)]
+        most = limit * (1 + len(others))
+        count = self._queue.pictures_like(lead, most)
+        if count < 2 or count >= most:
+            return limit
+
+        def seconds(pictures: int, on: str) -> float:
+            each = self._estimate.seconds_together(ticket, min(pictures, per_step)) or self._estimate.cost(ticket)
+            return each * pictures / self._speeds.of(on)
+
+        # Each picture goes where it is done first.
+        done = [(seconds(1, on), n, on) for n, on in enumerate((slot, *others))]
+        shares: Counter[str] = Counter()
+        ends = 0.0
+        for _ in range(count):
+            at, n, on = done[0]
+            shares[on] += 1
+            ends = max(ends, at)
+            heapq.heapreplace(done, (seconds(shares[on] + 1, on), n, on))
+        gains = ends <= SHARE_GAIN * seconds(min(count, limit), slot)
+        return max(1, min(limit, shares[slot])) if gains else limit
 
     def took(self, items: Sequence[WorkItem]) -> None:
         """These items are out of the queue."""
@@ -204,15 +272,15 @@ class Placement:
         if len(self._left) > 2 * len(self._queue) + _SLACK:
             self._left = {job_id: since for job_id, since in self._left.items() if job_id in self._queue}
 
-    def free_in(self, load: SlotLoad) -> float:
-        """Return the device seconds until a slot has drawn all that it has, by what was measured."""
-        return load.in_flight.seconds() / self._speeds.of(load.id)
+    def free_in(self, load: SlotLoad, lane: Lane = Lane.BULK) -> float:
+        """Return the device seconds until a slot has drawn all that goes before work of this lane, as measured."""
+        return load.in_flight.seconds(lane) / self._speeds.of(load.id)
 
-    def _idle_order(self) -> list[SlotLoad]:
-        if len(self._idle) < 2:
-            return list(self._idle.values())
+    def _fast_first(self, loads: Collection[SlotLoad]) -> list[SlotLoad]:
+        if len(loads) < 2:
+            return list(loads)
         shunned = self._clock.monotonic() - SHUN_SECONDS
-        return sorted(self._idle.values(), key=lambda s: (s.lost_at > shunned, -self._speeds.of(s.id), s.used_at))
+        return sorted(loads, key=lambda s: (s.lost_at > shunned, -self._speeds.of(s.id), s.used_at))
 
     def _lead(self, load: SlotLoad) -> WorkItem | None:
         view = _View(self, load)

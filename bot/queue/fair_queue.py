@@ -54,7 +54,7 @@ class WorkItem:
     Attributes:
         ticket: The job.
         indexes: Pictures of the job to draw, 0-based; never empty.
-        later: Pictures that do not fit into this batch; they are queued again after it.
+        later: Pictures that do not fit into this batch; they are queued again after it, or at once for another slot.
         started: An earlier batch has taken some of the job's pictures, so its row is running.
         solo: It was in a batch that was lost. It is drawn alone, so that no other job is lost with it again.
         ahead: An owner moved it to the front: it begins before all others.
@@ -76,6 +76,16 @@ class WorkItem:
     def rest(self) -> WorkItem | None:
         """Return an item with the pictures for later; None when there are none."""
         return replace(self, indexes=self.later, later=(), started=True, charge=None) if self.later else None
+
+    def joined(self, other: WorkItem) -> WorkItem:
+        """Return one item with the pictures of both; they are of the same job, and none is charged."""
+        return replace(
+            self,
+            indexes=tuple(sorted({*self.indexes, *other.indexes})),
+            started=self.started and other.started,
+            solo=self.solo or other.solo,
+            ahead=self.ahead or other.ahead,
+        )
 
     def whole(self) -> WorkItem:
         """Return the item as it waited, with all its pictures and no charge."""

@@ -73,8 +73,11 @@ class JobQueue:
         self._on_change()
 
     def put_front(self, item: WorkItem) -> None:
-        """Put what a batch had no room for at the front of its person's queue."""
-        self._scheduler.put(item, front=True)
+        """Put what a batch had no room for at the front of its person's queue, together with what waits of the job."""
+        if item.ticket.job_id in self._scheduler:
+            self._scheduler.join(item)
+        else:
+            self._scheduler.put(item, front=True)
         self._on_change()
 
     def remove(self, job_id: int) -> bool:
@@ -118,6 +121,18 @@ class JobQueue:
     def pictures(self, model: str) -> int:
         """See ``Scheduler.pictures``."""
         return self._scheduler.pictures(model)
+
+    def lane(self, item: WorkItem) -> Lane:
+        """See ``Scheduler.lane``."""
+        return self._scheduler.lane(item)
+
+    def has_urgent(self) -> bool:
+        """See ``Scheduler.has_urgent``."""
+        return self._scheduler.has_urgent()
+
+    def pictures_like(self, lead: WorkItem, most: int) -> int:
+        """See ``Scheduler.pictures_like``."""
+        return self._scheduler.pictures_like(lead, most)
 
     def shortest_new(self) -> Mapping[Lane, int]:
         """See ``Scheduler.shortest_new``."""
@@ -241,6 +256,20 @@ class Scheduler:
         self._by_model_pictures[item.ticket.model] += len(item.indexes)
         self._reindex(person)
 
+    def join(self, item: WorkItem) -> None:
+        """Add pictures of a job that waits: another part of it was handed out and comes back."""
+        job_id = item.ticket.job_id
+        if (moved := self._behind.get(job_id)) is not None:
+            moved.item = moved.item.joined(item)
+            return
+        queue = self._by_job[job_id]
+        before = queue.items[job_id]
+        queue.items[job_id] = joined = before.joined(item)
+        added = len(joined.indexes) - len(before.indexes)
+        self._pictures[queue.person] += added
+        self._by_model_pictures[item.ticket.model] += added
+        self._reindex(queue.person)
+
     def remove(self, job_id: int) -> WorkItem | None:
         """Remove a job; returns its item, or None when it did not wait."""
         item = self._take_out(job_id)
@@ -298,6 +327,24 @@ class Scheduler:
     def pictures(self, model: str) -> int:
         """Return how many pictures of a model wait, without those of jobs that an owner moved to the back."""
         return self._by_model_pictures[model]
+
+    def lane(self, item: WorkItem) -> Lane:
+        """Return the lane of an item that waits."""
+        return self._lane(self._by_job[item.ticket.job_id])
+
+    def has_urgent(self) -> bool:
+        """Whether interactive work waits."""
+        return bool(self._lanes[Lane.INTERACTIVE])
+
+    def pictures_like(self, lead: WorkItem, most: int) -> int:
+        """Return how many pictures of the lane and model of an item wait, but at most ``most``."""
+        queues = self._by_model.get((self.lane(lead), lead.ticket.model), ())
+        count = 0
+        for item in chain.from_iterable(queue.items.values() for queue in queues):
+            count += len(item.indexes)
+            if count >= most:
+                return most
+        return count
 
     def shortest_new(self) -> Mapping[Lane, int]:
         """Return, by lane, the least work of the items that have become first in their queues since the last call."""
@@ -383,7 +430,8 @@ class Scheduler:
 
         The other items are first in their queues, can share the batch (``Ticket.share``), are in the same lane, and
         their people are at most one batch ahead of those whose turn it is. Each item has its charge. Pictures that do
-        not fit are in ``later`` of their item: put them back after the batch, so that no job is in two batches at once.
+        not fit are in ``later`` of their item: put them back after the batch, or at once where another slot may draw
+        them at the same time.
         """
         queue = self._by_job[lead.ticket.job_id]
         lane = self._lane(queue)

@@ -39,11 +39,13 @@ class DurationEstimate:
 
     def __init__(self) -> None:
         self._kinds = _Medians()
+        self._together = _Medians()
         self._rates = _Medians()
 
-    def measured(self, ticket: Ticket, seconds: float) -> None:
-        """One picture of this ticket took this many reference seconds."""
+    def measured(self, ticket: Ticket, seconds: float, together: int = 1) -> None:
+        """One picture of this ticket took this many reference seconds, while ``together`` of them shared their steps."""
         self._kinds.add(ticket.batch_key, seconds)
+        self._together.add((ticket.batch_key, together), seconds)
         if ticket.work:
             self._rates.add(ticket.model, seconds / ticket.work)
             self._rates.add(_ANY_MODEL, seconds / ticket.work)
@@ -59,6 +61,10 @@ class DurationEstimate:
             return known
         rate = self._rates.get(ticket.model) or self._rates.get(_ANY_MODEL)
         return None if rate is None else rate * ticket.work
+
+    def seconds_together(self, ticket: Ticket, together: int) -> float | None:
+        """Return the reference seconds of one picture of several that share their steps; None when not measured."""
+        return self._together.get((ticket.batch_key, together))
 
     def cost(self, ticket: Ticket) -> float:
         """Return what one picture is charged before it is measured, in reference seconds; a guess without measurements."""
@@ -94,22 +100,35 @@ class SlotSpeeds:
             if known:
                 self._anchor = max(known, key=lambda slot: len(self._ratios.get(slot, ())))
 
-    def measured(self, slot: str, ticket: Ticket, seconds: float) -> float:
-        """One picture of this ticket took a slot this many device seconds; returns its reference seconds."""
+    def measured(self, slot: str, ticket: Ticket, seconds: float, together: int = 1) -> float:
+        """Note how long a slot took for one picture of this ticket.
+
+        Args:
+            slot: The slot.
+            ticket: The picture's job.
+            seconds: Device seconds of the picture.
+            together: How many pictures shared its steps.
+
+        Returns:
+            The reference seconds of the picture.
+        """
         if not self._anchor:
             self._anchor, self._speeds[slot] = slot, 1.0
         if slot != self._anchor and seconds > 0:
-            expected = self._by_anchor.seconds(ticket, exact=True)
-            if expected is None:
-                expected = self._estimate.seconds(ticket, exact=True) or self._by_anchor.seconds(ticket)
+            expected = (
+                self._by_anchor.seconds_together(ticket, together)
+                or self._by_anchor.seconds(ticket, exact=True)
+                or self._estimate.seconds(ticket, exact=True)
+                or self._by_anchor.seconds(ticket)
+            )
             if expected is not None:
                 ratios = self._ratios.setdefault(slot, deque(maxlen=KEPT))
                 ratios.append(expected / seconds)
                 self._speeds[slot] = median(ratios)
         reference = seconds * self.of(slot)
         if slot == self._anchor:
-            self._by_anchor.measured(ticket, reference)
-        self._estimate.measured(ticket, reference)
+            self._by_anchor.measured(ticket, reference, together)
+        self._estimate.measured(ticket, reference, together)
         return reference
 
 

@@ -135,6 +135,14 @@ async def requeue(tx: Tx, job_id: int, *, now: float, lost: bool) -> bool:
     return await move(tx, job_id, JobState.RUNNING, JobState.QUEUED, now=now, lost=lost)
 
 
+async def count_loss(tx: Tx, job_id: int) -> bool:
+    """Count an attempt of a job of which a slot has lost a part, while another slot draws on; returns whether it runs."""
+    rows = await tx.execute_fetchall(
+        "UPDATE jobs SET attempts = attempts + 1 WHERE id = ? AND state = 'running' RETURNING id", (job_id,)
+    )
+    return any(True for _ in rows)
+
+
 async def get(tx: Tx, job_id: int) -> Job | None:
     """Return a job, or None."""
     return await _JOBS.select_one(tx, "WHERE id = ?", (job_id,))

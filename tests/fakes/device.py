@@ -153,7 +153,7 @@ class Device:
             lead = chosen[1]
             request = self.jobs[lead.ticket.job_id].job.request
             room = batch_of(request.width * request.height)
-            works = self.batcher.take(room, lead)
+            works = self.batcher.take(SLOT, room, lead)
             rows: list[_Row] = []
             together = []
             for work in works:

@@ -8,6 +8,7 @@ from bot.core.jobs import JobState
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
 from tests.flow.conftest import Make
+from tests.flow.harness import Bot
 
 
 def devices(count: int, gate: StepGate) -> Mapping[str, FakeEngine]:
@@ -68,3 +69,51 @@ async def test_nothing_is_drawn_while_no_device_is_ready(make: Make) -> None:
     await engines["cuda:1"].recover()
     await bot.delivered(job.id)
     assert drawn(engines) == [0, 1]
+
+
+async def test_the_pictures_of_one_job_are_shared_out_among_idle_devices(make: Make) -> None:
+    gate = StepGate()
+    engines = devices(4, gate)
+    bot = await make(devices=engines)
+    job = await bot.ask(count="4")
+    await bot.until(lambda: drawn(engines) == [1, 1, 1, 1])
+    gate.open()
+    await bot.delivered(job.id)
+    assert await bot.ledger(job.id) == (2, 0, 4)
+    assert len(bot.chats.pictures(job.id)) == 4
+
+
+async def test_a_job_goes_on_running_when_one_of_its_devices_is_lost(make: Make) -> None:
+    gate = StepGate()
+    engines = devices(2, gate)
+    bot = await make(devices=engines)
+    job = await bot.ask(count="4")
+    await bot.until(lambda: drawn(engines) == [2, 2])
+    lost, kept = engines.values()
+    await lost.lose()
+    await bot.until(lambda: _attempts(bot, job.id, 1))
+    assert (await bot.job(job.id)).state is JobState.RUNNING
+    gate.open()
+    await bot.delivered(job.id)
+    assert len(kept.painted) == 4
+    assert await bot.ledger(job.id) == (2, 0, 4)
+
+
+async def test_a_job_whose_devices_are_all_lost_is_drawn_once(make: Make) -> None:
+    gate = StepGate()
+    engines = devices(2, gate)
+    bot = await make(devices=engines)
+    job = await bot.ask(count="4")
+    await bot.until(lambda: drawn(engines) == [2, 2])
+    for engine in engines.values():
+        await engine.lose()
+    await bot.until(lambda: _attempts(bot, job.id, 1))
+    gate.open()
+    await engines["cuda:1"].recover()
+    await bot.delivered(job.id)
+    assert drawn(engines) == [2, 6]
+    assert await bot.ledger(job.id) == (2, 0, 4)
+
+
+async def _attempts(bot: Bot, job_id: int, attempts: int) -> bool:
+    return (await bot.job(job_id)).attempts == attempts

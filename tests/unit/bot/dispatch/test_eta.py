@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -344,3 +345,48 @@ def test_the_seconds_left_are_unknown_where_nothing_was_measured() -> None:
     world.running()
     world.live.step(9, 0, 0.5)
     assert world.eta.seconds_left(9) is None
+
+
+def two_slots(world: World) -> None:
+    """Let it have a slot of speed 1 and one of speed 2."""
+    world.batcher.set_slots([replace(SLOT, id="slow"), replace(SLOT, id="fast")])
+    for slot, seconds in (("slow", 3.0), ("fast", 1.5)):
+        world.batcher.speeds.measured(slot, ONE, seconds)
+
+
+def test_slots_draw_what_waits_at_the_same_time() -> None:
+    world = World()
+    two_slots(world)
+    world.queue.put(Ticket(1, 1, 1, KIND))
+    world.queue.put(Ticket(2, 2, 1, KIND))
+    world.queue.put(Ticket(3, 3, 1, KIND))
+    assert [world.expected(n) for n in (1, 2, 3)] == pytest.approx([1.5, 3.0, 3.0])
+    run = world.running()
+    run.slots = dict.fromkeys(range(4), "fast")
+    assert [world.expected(n) for n in (1, 2, 3)] == pytest.approx([7.5, 3.0, 9.0]), "as the queue was read"
+    world.queue.put(Ticket(4, 4, 1, KIND))
+    assert [world.expected(n) for n in (1, 2, 3, 4)] == pytest.approx([3.0, 6.0, 7.5, 9.0])
+    assert world.eta.retry_after(4) == MIN_RETRY
+
+
+def test_the_end_of_a_begun_job_is_that_of_its_slowest_part() -> None:
+    world = World()
+    two_slots(world)
+    run = world.running()
+    run.slots = {0: "slow", 1: "fast", 2: "fast", 3: "fast"}
+    world.live.step(9, 0, 0.5)
+    assert world.eta.seconds_left(9) == pytest.approx(4.5)
+    run.painting = {0}
+    for index in (1, 2, 3):
+        world.live.step(9, index, 1.0)
+    assert world.eta.seconds_left(9) == pytest.approx(1.5)
+
+
+def test_a_slot_that_is_lost_is_not_counted_on() -> None:
+    world = World()
+    two_slots(world)
+    for n in range(1, 5):
+        world.queue.put(Ticket(n, n, 1, KIND))
+    assert world.expected(4) == pytest.approx(4.5)
+    world.batcher.set_slots([replace(SLOT, id="slow", state=EngineState(Phase.LOST)), replace(SLOT, id="fast")])
+    assert world.expected(4) == pytest.approx(6.0)

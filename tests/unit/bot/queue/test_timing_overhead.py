@@ -69,7 +69,7 @@ class Line:
 
     def begin(self) -> InFlightBatch:
         _, lead = next(self.batcher.choose())
-        works = self.batcher.take(1, lead)
+        works = self.batcher.take(SLOT.id, 1, lead)
         return self.batcher.begin(SLOT.id, [(work, recipes_of(work.ticket.job_id, REQUEST)) for work in works], 1)
 
     def draw(self, seconds: float, elapsed: float) -> None:

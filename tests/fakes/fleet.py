@@ -1,0 +1,307 @@
+"""Several devices in simulated time: the service's own queue, batcher and expected waits, and the engine's order of steps.
+
+Steps take as long as the work and the card's speed say. Nothing is drawn, and hours take seconds.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bot.core.events import EventBus
+from bot.core.jobs import Job, JobState, ticket_of
+from bot.core.requests import DrawRequest, recipes_of
+from bot.delivery.live import Live
+from bot.dispatch.active_job import ActiveJob, ActiveJobs
+from bot.dispatch.batcher import Batcher
+from bot.dispatch.eta import EtaCalibration, EtaEstimator
+from bot.dispatch.in_flight import InFlightBatch
+from bot.observability.metrics import EtaOutcome
+from bot.queue.fair_queue import WorkItem
+from bot.queue.job_queue import JobQueue
+from bot.queue.timing import DurationEstimate, Overhead
+from engine.contract import EngineState, Image, Phase, Recipe, Slot, Step
+from engine.diffusion.request_state import RequestState, StepScheduler
+from tests.fakes.clock import FakeClock
+from tests.fakes.device import Ask, Asked
+
+STEP = 1.0
+"""Seconds of a step of one picture of 192x192 on a card of speed 1."""
+
+
+@dataclass(slots=True)
+class Card:
+    """A card of the fleet.
+
+    Attributes:
+        speed: How many times as fast as a card of speed 1 it is.
+        loaded: The model on it.
+        models: What it can draw; empty: everything.
+        switch: Seconds that a model change takes.
+        calls: Open calls that it takes.
+    """
+
+    speed: float = 1.0
+    loaded: str = "demo"
+    models: frozenset[str] = frozenset()
+    switch: float = 0.0
+    calls: int = 2
+    lost: bool = False
+    changes: int = 0
+    pictures: int = 0
+    idle: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    recipe: Recipe
+    batch: InFlightBatch
+    job_id: int
+    index: int
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Running:
+    """A card's open pictures, and the step that it takes now."""
+
+    scheduler: StepScheduler
+    team: list[RequestState] = field(default_factory=list)
+    began: float = 0.0
+    number: int = 0
+    idle_since: float | None = 0.0
+
+
+class Fleet:
+    """Cards, the queue before them, and the people who request pictures.
+
+    Args:
+        cards: The cards, by the id of their slot.
+        per_step: How many pictures share a step on a card.
+        gain: How much of a step's time a further picture in it takes.
+        on_done: Called with each job that is done.
+        predicting: Whether each job's wait is predicted when it comes.
+    """
+
+    def __init__(
+        self,
+        cards: Mapping[str, Card],
+        *,
+        per_step: int = 1,
+        gain: float = 1.0,
+        on_done: Callable[[Asked], None] = lambda _: None,
+        predicting: bool = False,
+    ) -> None:
+        self.cards = dict(cards)
+        self.clock = FakeClock(0.0)
+        self.jobs: dict[int, Asked] = {}
+        self.handed: list[tuple[str, tuple[WorkItem, ...]]] = []
+        self.lost_times: Counter[int] = Counter()
+        self.outcomes: list[EtaOutcome] = []
+        self._per_step, self._gain, self._on_done = per_step, gain, on_done
+        self._predicting = predicting
+        self.estimate, self.live = DurationEstimate(), Live(EventBus())
+        overhead = Overhead()
+        self.queue = JobQueue(self.estimate.cost)
+        self.batcher = Batcher(self.queue, self.estimate, self._slots(), overhead=overhead, clock=self.clock)
+        self.active = ActiveJobs()
+        self.calibration = EtaCalibration()
+        self.eta = EtaEstimator(
+            self.queue,
+            self.batcher,
+            self.active,
+            self.live,
+            estimate=self.estimate,
+            overhead=overhead,
+            calibration=self.calibration,
+            clock=self.clock,
+        )
+        self._running = {
+            name: _Running(StepScheduler(lambda _: per_step, (card.loaded,))) for name, card in self.cards.items()
+        }
+        self._rows: dict[int, _Row] = {}
+        self._works: dict[InFlightBatch, tuple[WorkItem, ...]] = {}
+        self._events: list[tuple[float, int, str]] = []
+        self._numbers = itertools.count(1)
+
+    def now(self) -> float:
+        """Seconds since the beginning."""
+        return self.clock.now()
+
+    def run(
+        self,
+        asks: Iterable[Ask],
+        *,
+        until: Callable[[], bool] = lambda: False,
+        events: Sequence[tuple[float, Callable[[], None]]] = (),
+    ) -> None:
+        """Make the requests and call ``events`` at their times; draw until nothing is left or ``until`` holds."""
+        coming = sorted(asks, key=lambda ask: -ask.at)
+        faults = sorted(events, key=lambda event: -event[0])
+        while not until():
+            while coming and coming[-1].at <= self.now():
+                self._put(coming.pop())
+            while faults and faults[-1][0] <= self.now():
+                faults.pop()[1]()
+            self._hand_over()
+            for name in self.cards:
+                self._step(name)
+            times = [line[-1].at for line in (coming,) if line] + [line[-1][0] for line in (faults,) if line]
+            if self._events:
+                times.append(self._events[0][0])
+            if not times:
+                assert not len(self.queue), "jobs wait while every card is idle"
+                return
+            self.clock.advance(max(0.0, min(times) - self.now()) + 1e-9)
+            while self._events and self._events[0][0] <= self.now():
+                _, number, name = heapq.heappop(self._events)
+                if self._running[name].number == number:
+                    self._stepped(name)
+
+    def lose(self, name: str) -> None:
+        """A card is lost with all that it draws."""
+        running = self._running[name]
+        self.cards[name].lost = True
+        running.number = 0
+        running.team = []
+        rows = [self._rows.pop(request.ticket) for request in running.scheduler]
+        for request in list(running.scheduler):
+            running.scheduler.remove(request.ticket)
+        self.batcher.set_slots(self._slots())
+        for batch in dict.fromkeys(row.batch for row in rows):
+            self.batcher.lost(batch)
+            self.batcher.end(batch)
+            for work in self._works.pop(batch):
+                left = tuple(row.index for row in rows if row.batch is batch and row.job_id == work.ticket.job_id)
+                if left:
+                    self.lost_times[work.ticket.job_id] += 1
+                    self.active[work.ticket.job_id].painting.difference_update(left)
+                    self.queue.put_front(WorkItem(work.ticket, left, started=True, solo=True))
+
+    def recover(self, name: str) -> None:
+        """A lost card is back."""
+        self.cards[name].lost = False
+        self._running[name].idle_since = self.now()
+        self.batcher.set_slots(self._slots())
+
+    def _slots(self) -> list[Slot]:
+        return [
+            Slot(
+                name,
+                EngineState(
+                    Phase.LOST if card.lost else Phase.IDLE,
+                    resident=() if card.lost else (card.loaded,),
+                    switch_seconds=card.switch,
+                ),
+                card.calls,
+                card.models,
+            )
+            for name, card in self.cards.items()
+        ]
+
+    def _put(self, ask: Ask) -> None:
+        request = DrawRequest("p", "p", "", ask.width, ask.height, ask.steps, 1.0, 7, ask.count, ask.model)
+        job_id = next(self._numbers)
+        job = Job(job_id, JobState.QUEUED, ask.person, ask.person, ask.place, request, "en", "", 0, self.clock.now())
+        self.jobs[job_id] = Asked(ask, job, set(range(ask.count)))
+        self.queue.put(ticket_of(job))
+        if self._predicting:
+            self.eta.position(job_id)
+
+    def _hand_over(self) -> None:
+        while True:
+            chosen = []
+            for slot, lead in self.batcher.choose():
+                chosen.append((slot, self.batcher.take(slot, self._per_step, lead)))
+            if not chosen:
+                return
+            for slot, works in chosen:
+                self._begin(slot, works)
+
+    def _begin(self, slot: str, works: tuple[WorkItem, ...]) -> None:
+        assert not self.cards[slot].lost
+        together = []
+        for work in works:
+            asked = self.jobs[work.ticket.job_id]
+            asked.begun = self.now() if asked.begun is None else asked.begun
+            run = self.active.setdefault(
+                asked.job.id, ActiveJob(asked.job, recipes_of(asked.job.id, asked.job.request))
+            )
+            assert not run.painting.intersection(work.indexes), "a picture is with two cards"
+            run.painting.update(work.indexes)
+            run.slots.update(dict.fromkeys(work.indexes, slot))
+            self.live.begin(asked.job.id, len(run.recipes))
+            together.append((work, [run.recipes[i] for i in work.indexes]))
+        batch = self.batcher.begin(slot, together, self._per_step)
+        self._works[batch] = works
+        self.handed.append((slot, works))
+        for work, recipes in together:
+            for recipe, index in zip(recipes, work.indexes, strict=True):
+                number = next(self._numbers)
+                self._rows[number] = _Row(recipe, batch, work.ticket.job_id, index)
+                self._running[slot].scheduler.add(RequestState(number, recipe, batch.lane))
+
+    def _step(self, name: str) -> None:
+        """Begin the next step of a card that takes none."""
+        card, running = self.cards[name], self._running[name]
+        if running.team or card.lost:
+            return
+        team = running.scheduler.schedule()
+        if not team:
+            if running.idle_since is None:
+                running.idle_since = self.now()
+            return
+        if running.idle_since is not None:
+            card.idle += self.now() - running.idle_since
+            running.idle_since = None
+        seconds = 0.0
+        key = team[0].key
+        if key.model not in running.scheduler.loaded:
+            running.scheduler.loaded = (key.model,)
+            card.loaded = key.model
+            card.changes += 1
+            seconds = card.switch
+            self.batcher.set_slots(self._slots())
+        running.team, running.began = team, self.now() + seconds
+        running.number = next(self._numbers)
+        took = STEP * key.pixels / 192**2 * (1 + self._gain * (len(team) - 1)) / card.speed
+        heapq.heappush(self._events, (self.now() + seconds + took, running.number, name))
+
+    def _stepped(self, name: str) -> None:
+        running, team = self._running[name], self._running[name].team
+        running.team = []
+        for turn in team:
+            row = self._rows[turn.ticket]
+            turn.begun = True
+            turn.steps -= 1
+            row.seconds += (self.now() - running.began) / len(team)
+            done, steps = row.recipe.steps - turn.steps, row.recipe.steps
+            self.live.step(row.job_id, row.index, done / steps)
+            self.batcher.on_event(row.batch, Step(row.recipe.id, done, steps))
+            if not turn.steps:
+                running.scheduler.remove(turn.ticket)
+                self._finish(name, self._rows.pop(turn.ticket))
+
+    def _finish(self, name: str, row: _Row) -> None:
+        recipe = row.recipe
+        self.cards[name].pictures += 1
+        image = Image(recipe.id, b"", width=recipe.width, height=recipe.height, seconds=row.seconds)
+        self.batcher.on_event(row.batch, image)
+        asked, run = self.jobs[row.job_id], self.active[row.job_id]
+        asked.left.remove(row.index)
+        run.painting.discard(row.index)
+        if not row.batch.remaining:
+            self.batcher.end(row.batch)
+            for work in self._works.pop(row.batch):
+                if (rest := work.rest()) is not None:
+                    self.queue.put_front(rest)
+        if not asked.left:
+            asked.done = self.now()
+            del self.active[row.job_id]
+            self.live.end(row.job_id)
+            if (result := self.calibration.complete(row.job_id, now=self.clock.monotonic())) is not None:
+                self.outcomes.append(result.outcome)
+            self._on_done(asked)
