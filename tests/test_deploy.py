@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.cli.main import BAD_INPUT
+from bot.core.ports import SlotReport
 from bot.observability.metrics import EtaOutcome, EtaResult, Metrics
 from bot.settings import Settings
 from tests.fakes.engine import FakeEngine
@@ -94,7 +95,8 @@ def exported() -> Exported:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     metrics = Metrics(registry)
-    metrics.watch([], [], FakeEngine(), ROOT)
+    engine = FakeEngine()
+    metrics.watch([], [], engine, ROOT, slots=lambda: [SlotReport("0", engine.state(), 1.0, [], 0)])
     metrics.painted("demo", 0.1)
     metrics.begun(1)
     metrics.jobs.labels("painted").inc()

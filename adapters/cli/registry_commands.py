@@ -20,7 +20,7 @@ from bot.context import AppContext
 from bot.core.errors import BadInput
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
-from bot.core.ports import QueueLoad, QueuePosition, Ticket
+from bot.core.ports import QueueLoad, QueuePosition, SlotReport, Ticket
 from bot.features import COMMANDS
 from bot.quotas.rules.terms import parse_terms
 from bot.settings import Settings
@@ -137,6 +137,10 @@ class IdleBacklog:
     def load(self) -> QueueLoad:
         """Not known here."""
         return QueueLoad(0, 0)
+
+    def slots(self) -> Sequence[SlotReport]:
+        """Not known here."""
+        return ()
 
     def progress(self, job_id: int) -> float | None:  # noqa: ARG002 - the port's
         """Not known here."""

@@ -11,7 +11,7 @@ from bot.core.cards import Card
 from bot.core.messages import Address
 from bot.core.pictures import PictureFile
 from bot.core.requests import PictureSource
-from engine.contract import SafetyVerdict
+from engine.contract import EngineState, SafetyVerdict
 
 
 class Gone(Exception):
@@ -208,6 +208,25 @@ class QueueLoad:
     drawing: int
 
 
+@dataclass(frozen=True, slots=True)
+class SlotReport:
+    """One slot of the engine.
+
+    Attributes:
+        id: Its id.
+        state: What it is doing.
+        speed: How fast it is: reference seconds of work in a second; 1 while it was not compared with others.
+        jobs: Ids of the jobs of which it has pictures.
+        pictures: How many pictures it has.
+    """
+
+    id: str
+    state: EngineState
+    speed: float
+    jobs: Sequence[int]
+    pictures: int
+
+
 class QueuePositions(Protocol):
     """Positions and expected waits of the jobs in the queue."""
 
@@ -259,6 +278,9 @@ class Backlog(QueuePositions, Protocol):
 
     def load(self) -> QueueLoad:
         """Return how much there is to draw, of everybody."""
+
+    def slots(self) -> Sequence[SlotReport]:
+        """Return the engine's slots, and what each of them draws."""
 
     def progress(self, job_id: int) -> float | None:
         """Return 0 to 1 while a job is being drawn; None otherwise."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from bot.core.ports import Clock
+from bot.core.ports import Clock, SlotReport
 from bot.dispatch.in_flight import InFlightBatch
 from bot.dispatch.placement import Placement
 from bot.queue.fair_queue import WorkItem
@@ -75,6 +75,16 @@ class Batcher:
         loads = self.placement.loads.values()
         batches = (batch for load in loads for batch in load.in_flight.bulk())
         return frozenset(c.ticket.job_id for batch in batches for c in batch.charges.values())
+
+    def reports(self) -> list[SlotReport]:
+        """Return the slots, and what each of them draws."""
+        found = []
+        for load in self.placement.loads.values():
+            jobs = load.in_flight.pictures()
+            found.append(
+                SlotReport(load.id, load.slot.state, self.speeds.of(load.id), sorted(jobs), sum(jobs.values()))
+            )
+        return found
 
     def choose(self) -> Iterator[tuple[str, WorkItem]]:
         """Yield the slots that are to be given a batch now, and the item that begins it; nothing while paused.

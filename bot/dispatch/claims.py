@@ -96,28 +96,29 @@ class BatchClaims:
     async def _claim(self, taken: Sequence[_Taken]) -> list[Claimed]:
         """Make the jobs of batches running; returns what was not cancelled meanwhile."""
         fresh = [item.ticket.job_id for batch in taken for item in batch.items if not item.started]
-        claimed: set[int] = set()
-        rows: dict[int, Job | None] = {}
+        claimed: Sequence[Job] = ()
         try:
             if fresh:
                 async with self._db.write() as tx:
-                    claimed = set(await jobs.claim(tx, fresh, now=self._clock.now()))
-                    rows = {job_id: await jobs.get(tx, job_id) for job_id in claimed}
+                    claimed = await jobs.claim(tx, fresh, now=self._clock.now())
         except Exception:
             for batch in reversed(taken):
                 self._batcher.put_back(batch.items)
             raise
         # Nothing is awaited between the commit and here, so a cancel after the commit finds the active jobs.
-        for job_id, row in rows.items():
-            if row is not None:
-                self._active.setdefault(job_id, ActiveJob(row, self._recipes(row))).job = row
+        for row in claimed:
+            if (known := self._active.get(row.id)) is not None:
+                known.job = row
+            else:
+                self._active[row.id] = ActiveJob(row, self._recipes(row))
+        running = {row.id for row in claimed}
         found = []
         for batch in taken:
             items = []
             for item in batch.items:
                 # A job that was cancelled meanwhile is not active, or marked as cancelled.
                 active = self._active.get(item.ticket.job_id)
-                if active is not None and not active.cancelled and (item.started or active.job.id in claimed):
+                if active is not None and not active.cancelled and (item.started or active.job.id in running):
                     items.append((active, item))
                 else:
                     self._batcher.refund(item)

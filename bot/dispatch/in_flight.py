@@ -5,6 +5,7 @@ Enough is with a slot that it never waits, and little enough that the queue stil
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -104,6 +105,10 @@ class InFlight:
     def models(self) -> frozenset[str]:
         """Return the models of its batches."""
         return frozenset(c.ticket.model for batch in self._batches for c in batch.charges.values())
+
+    def pictures(self) -> Counter[int]:
+        """Return how many pictures of each job have not ended, by job."""
+        return Counter(batch.charges[recipe].ticket.job_id for batch in self._batches for recipe in batch.remaining)
 
     def is_free(self, lane: Lane) -> bool:
         """Whether work of this lane would be drawn at once: it overtakes all that the slot has."""

@@ -16,7 +16,7 @@ from bot.core.access import AccessMode, Owners
 from bot.core.errors import Unavailable
 from bot.core.events import EventBus, JobChanged, MessagesAdded, PreviewDemand
 from bot.core.jobs import ServiceState, ticket_of
-from bot.core.ports import Clock, Moderator, QueueLoad, QueuePosition, Surface, Ticket
+from bot.core.ports import Clock, Moderator, QueueLoad, QueuePosition, SlotReport, Surface, Ticket
 from bot.core.preferences import Preferences
 from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live
@@ -115,6 +115,7 @@ class Dispatch:
         """
         self._db = db
         self._folder = folder
+        self._engine = engine
         self._clock = clock
         self._limit = limit
         self._reserved = 0
@@ -201,7 +202,7 @@ class Dispatch:
         self._bus.subscribe(MessagesAdded, self._exports.on_messages_added)
         self._bus.subscribe(MessagesAdded, self._delivery.on_messages_added)
         self._bus.subscribe(PreviewDemand, self._dispatcher.on_preview_demand)
-        metrics.watch(self._queue, active, engine, folder, lambda: self._batcher.paused)
+        metrics.watch(self._queue, active, engine, folder, paused=lambda: self._batcher.paused, slots=self.slots)
 
     @property
     def surfaces(self) -> Mapping[str, Surface]:
@@ -330,6 +331,11 @@ class Dispatch:
         """See ``Backlog``."""
         waiting = sum(job_id not in self._active for job_id in self._queue)
         return QueueLoad(waiting, len(self._active))
+
+    def slots(self) -> Sequence[SlotReport]:
+        """See ``Backlog``."""
+        self._batcher.placement.update(self._engine.slots())
+        return self._batcher.reports()
 
     def progress(self, job_id: int) -> float | None:
         """See ``Backlog``."""

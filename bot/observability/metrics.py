@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,8 +16,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from bot.core.errors import Refusal
+from bot.core.ports import SlotReport
 from bot.observability.tracing import Traces
-from engine.contract import Engine, Phase
+from engine.contract import READY, Engine, Phase
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
 
@@ -215,7 +216,14 @@ class Metrics:
         self._old.seconds.labels(model).observe(seconds)
 
     def watch(
-        self, queue: Sized, active: Sized, engine: Engine, folder: Path, paused: Callable[[], bool] = lambda: False
+        self,
+        queue: Sized,
+        active: Sized,
+        engine: Engine,
+        folder: Path,
+        *,
+        paused: Callable[[], bool] = lambda: False,
+        slots: Callable[[], Sequence[SlotReport]] = tuple,
     ) -> None:
         """Export the state of the service, read at each scrape.
 
@@ -225,8 +233,9 @@ class Metrics:
             engine: The engine.
             folder: A folder of the disk with the data.
             paused: Whether an owner has paused drawing.
+            slots: Returns the engine's slots.
         """
-        self._registry.register(_Gauges(queue, active, engine, folder, paused))
+        self._registry.register(_Gauges(queue, active, engine, folder, paused=paused, slots=slots))
 
 
 class _OldNames:
@@ -256,12 +265,22 @@ class _OldNames:
 class _Gauges(Collector):
     """Gauges that are read at each scrape. The phase is one of several, so that no old phase stays set."""
 
-    def __init__(self, queue: Sized, active: Sized, engine: Engine, folder: Path, paused: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        queue: Sized,
+        active: Sized,
+        engine: Engine,
+        folder: Path,
+        *,
+        paused: Callable[[], bool],
+        slots: Callable[[], Sequence[SlotReport]],
+    ) -> None:
         self._queue = queue
         self._active = active
         self._engine = engine
         self._folder = folder
         self._paused = paused
+        self._slots = slots
 
     def collect(self) -> list[Metric]:
         """Return all families as they are now."""
@@ -281,8 +300,21 @@ class _Gauges(Collector):
                 "easel_engine_restarts", "Starts of the engine's process after one died.", value=state.restarts
             ),
         ]
+        found += self._of_slots()
         try:
             free = shutil.disk_usage(self._folder).free
         except OSError:
             return found  # the folder is made with the first picture, and /readyz tells of a disk that is gone
         return [*found, GaugeMetricFamily("easel_disk_free_bytes", "Free space of the disk with the data.", value=free)]
+
+    def _of_slots(self) -> Sequence[Metric]:
+        ready = GaugeMetricFamily("easel_slot_ready", "1 while a slot of the engine can draw.", labels=["slot"])
+        pictures = GaugeMetricFamily("easel_slot_pictures", "Pictures that a slot has.", labels=["slot"])
+        speed = GaugeMetricFamily(
+            "easel_slot_speed_ratio", "Speed of a slot, compared with the one that drew first.", labels=["slot"]
+        )
+        for slot in self._slots():
+            ready.add_metric([slot.id], float(slot.state.phase in READY))
+            pictures.add_metric([slot.id], slot.pictures)
+            speed.add_metric([slot.id], slot.speed)
+        return ready, pictures, speed

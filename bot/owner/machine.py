@@ -13,6 +13,7 @@ from bot.core.access import guarded
 from bot.core.errors import NotAllowed
 from bot.core.jobs import ServiceState
 from bot.core.people import Actor
+from bot.core.ports import SlotReport
 from bot.core.preferences import RIGHTS
 from bot.moderation import store as moderation_rows
 from bot.owner import store
@@ -21,7 +22,7 @@ from bot.owner.ports import Library, MachineFacts, Surroundings
 from bot.owner.store import ModelSpeed, PlaceRetention, StoredPictures
 from bot.privacy import deletion
 from bot.storage import data_files, inputs, people
-from engine.contract import Engine, EngineState, LoraInfo, Profile, Slot
+from engine.contract import Engine, EngineState, LoraInfo, Profile
 
 SUM_SECONDS = 300.0
 """Seconds for which the sum of all pictures is kept: it reads every row."""
@@ -121,13 +122,13 @@ class DeviceView:
 
     Attributes:
         engine: The engine's state, all slots together.
-        slots: Its slots, one for each device.
+        slots: Its slots, one for each device, and what each of them draws.
         machine: What the system tells.
         speeds: How fast models drew lately.
     """
 
     engine: EngineState
-    slots: Sequence[Slot]
+    slots: Sequence[SlotReport]
     machine: MachineFacts
     speeds: Sequence[ModelSpeed]
 
@@ -220,7 +221,7 @@ class MachineView:
         """Return the devices and the machine."""
         async with ctx.db.read() as tx:
             speeds = await store.speeds(tx)
-        return DeviceView(self._engine.state(), self._engine.slots(), await self._around.machine.facts(), speeds)
+        return DeviceView(self._engine.state(), ctx.backlog.slots(), await self._around.machine.facts(), speeds)
 
 
 def _served(kind: str, one: Profile | LoraInfo, family: str, rights: Mapping[str, object]) -> ServedModel:

@@ -310,7 +310,8 @@ class Ledger(RuleBasedStateMachine):
 
     def claim(self, data: st.DataObject) -> None:
         job_id, job = self.pick(data, "queued")
-        assert self.change(lambda tx: jobs.claim(tx, [job_id], now=self.clock.now())) == (job_id,)
+        (claimed,) = self.change(lambda tx: jobs.claim(tx, [job_id], now=self.clock.now()))
+        assert claimed.id == job_id
         job.state = "running"
 
     def paint(self, data: st.DataObject) -> None:

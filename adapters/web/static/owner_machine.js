@@ -48,12 +48,13 @@ function Memory({ engine, machine, all, slot }) {
 
 const busyShare = (state) => (state.warm_seconds ? percent(Math.min(1, state.busy_seconds / state.warm_seconds)) : "–");
 
-/** What each of several devices does. */
+/** What each of several devices does, and how fast it is. */
 function Slots({ slots }) {
+  const fastest = Math.max(...slots.map(({ speed }) => speed));
   return html`<${Panel} title=${text("slots")} about=${text("slots.about")}>
     <div class="scroll" tabindex="0" role="group" aria-label=${text("slots")}><table class="list">
-      <thead><tr><th scope="col">${text("device.device")}</th><th scope="col">${text("device.phase")}</th><th scope="col">${text("device.model")}</th><th scope="col">${text("device.precision")}</th><th scope="col" class="figure">${text("device.memory")}</th><th scope="col" class="figure">${text("device.busy")}</th><th scope="col" class="figure">${text("device.restarts")}</th></tr></thead>
-      <tbody>${slots.map(({ id, state }) => html`<tr key=${id}><th scope="row">${state.device || id}</th><td>${text(`phase.${state.phase}`)}</td><td>${state.model || "–"}</td><td>${state.precision || "–"}</td><td class="figure">${state.memory ? bytes(state.memory) : "–"}</td><td class="figure">${busyShare(state)}</td><td class="figure">${number(state.restarts)}</td></tr>`)}</tbody>
+      <thead><tr><th scope="col">${text("device.device")}</th><th scope="col">${text("device.phase")}</th><th scope="col">${text("device.model")}</th><th scope="col">${text("device.precision")}</th><th scope="col" class="figure">${text("device.memory")}</th><th scope="col" class="figure">${text("device.busy")}</th><th scope="col" class="figure">${text("device.restarts")}</th><th scope="col" class="figure">${text("slots.speed")}</th><th scope="col">${text("slots.jobs")}</th></tr></thead>
+      <tbody>${slots.map(({ id, state, speed, jobs }) => html`<tr key=${id}><th scope="row">${state.device || id}</th><td>${text(`phase.${state.phase}`)}</td><td>${state.model || "–"}</td><td>${state.precision || "–"}</td><td class="figure">${state.memory ? bytes(state.memory) : "–"}</td><td class="figure">${busyShare(state)}</td><td class="figure">${number(state.restarts)}</td><td class="figure">${percent(speed / fastest)}</td><td>${jobs.map((job) => `#${job}`).join(" ") || "–"}</td></tr>`)}</tbody>
     </table></div>
   </${Panel}>`;
 }

@@ -19,7 +19,7 @@ from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef
 from bot.core.people import Actor, Place
 from bot.core.pictures import DrawnPicture
-from bot.core.ports import QueueLoad, QueuePosition, Ticket
+from bot.core.ports import QueueLoad, QueuePosition, SlotReport, Ticket
 from bot.core.quotas import Limit
 from bot.delivery.live import Live
 from bot.history import store as history_rows
@@ -111,6 +111,9 @@ class RecordingBacklog:
 
     def load(self) -> QueueLoad:
         return QueueLoad(len({t.job_id for t in self.tickets} - set(self.forgotten)), 0)
+
+    def slots(self) -> Sequence[SlotReport]:
+        return ()
 
     def progress(self, job_id: int) -> float | None:
         return None

@@ -233,6 +233,8 @@ async def test_the_overview_and_the_machine(app: WebHarness) -> None:
     (speed,) = device["speeds"]
     assert [(slot["id"], slot["state"]["phase"]) for slot in device["slots"]] == [("0", "warm")]
     assert (speed["model"], speed["pictures"]) == ("demo", 1)
+    (slot,) = device["slots"]
+    assert (slot["id"], slot["state"]["phase"], slot["speed"], slot["jobs"]) == ("0", "warm", 1.0, [])
     disk = await got(app, "/api/owner/disk")
     assert disk["pictures"]["count"] == 1
     assert disk["database"] > 0

@@ -59,7 +59,9 @@ async def test_ids_are_never_used_again(db: Database) -> None:
 async def test_times_and_attempts_of_each_move(db: Database) -> None:
     async with db.write() as tx:
         job_id = await add_job(tx, now=1.0)
-        assert await jobs.claim(tx, [job_id, job_id, 99], now=2.0) == (job_id,)
+        (claimed,) = await jobs.claim(tx, [job_id, job_id, 99], now=2.0)
+        assert (claimed.id, claimed.state, claimed.started_at) == (job_id, R, 2.0)
+        assert await jobs.claim(tx, [job_id], now=2.5) == ()
         assert await jobs.requeue(tx, job_id, now=3.0, lost=True)
         waiting = await jobs.get(tx, job_id)
         assert waiting is not None
