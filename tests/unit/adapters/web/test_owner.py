@@ -73,8 +73,8 @@ async def test_the_queue_is_listed_moved_and_cancelled(held: WebHarness) -> None
 
 async def test_a_private_prompt_is_shown_to_nobody_else(held: WebHarness) -> None:
     card = await held.ask("a secret apple --private")
-    queue = await got(held, QUEUE)
-    (line,) = queue["drawing"] or queue["waiting"]
+    await held.until(lambda: held.dispatch.load().drawing == 1)
+    (line,) = (await got(held, QUEUE))["drawing"]
     assert line["job"]["id"] == card["job_id"]
     assert line["job"]["private"]
     assert line["job"]["prompt"] == ""
