@@ -341,7 +341,8 @@ def check_provenance(settings: Settings) -> Finding:
         seen = text("cli.doctor.provenance.label")
     elif settings.provenance_aigc_producer:
         seen = text("cli.doctor.provenance.no_label")
-    return Finding("provenance", True, " ".join(filter(None, (told, seen, text(signed)))))
+    named = text("cli.doctor.provenance.name", name=settings.provenance_name) if settings.provenance_name else ""
+    return Finding("provenance", True, " ".join(filter(None, (told, named, seen, text(signed)))))
 
 
 def check_styles(data_dir: Path) -> Finding | None:

@@ -21,6 +21,7 @@ from bot.history import store as history_rows
 from bot.privacy import exports
 from bot.privacy.deletion import forget
 from bot.privacy.store import exports as export_rows
+from bot.provenance.inspection import inspect
 from bot.storage import pictures
 from engine.contract import LoraInfo
 from tests.fakes.engine import FakeEngine
@@ -109,6 +110,21 @@ async def test_all_of_ones_own_and_nothing_of_others(make: Make) -> None:
     bobs = unpacked(*sent(bot, "2"))
     assert [name for name in bobs if name.startswith("inputs/")] == []
     assert f"pictures/easel-{third}-1.png" in bobs
+
+
+async def test_an_export_has_the_recipes_that_files_do_not_tell(make: Make) -> None:
+    bot = await make()
+    job = await bot.ask("a secret garden --seed 7", private=True)
+    await bot.delivered(job.id)
+    async with bot.db.read() as tx:
+        batch = await export_rows.batch(tx, 1, "pictures", after=0, limit=9)
+    (exported,) = json.loads(json.dumps(batch.jobs))
+    (drawn,) = exported["pictures"]
+    found = inspect((bot.folder / batch.files[0].path).read_bytes())
+    assert (found.is_marked, found.parameters) == (True, None)
+    told = [exported[name] for name in ("typed", "prompt", "seed", "steps", "guidance", "model")] + [drawn["seed"]]
+    asked = job.request
+    assert told == [asked.typed, asked.prompt, 7, asked.steps, asked.guidance, asked.model, 7]
 
 
 async def test_every_column_of_jobs_and_pictures_is_exported_or_internal(make: Make) -> None:

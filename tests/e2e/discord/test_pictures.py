@@ -85,7 +85,7 @@ async def test_a_form_with_somebody_elses_pictures_is_refused(start: Start, disc
     bot = await start()
     ann, eve = discord.person("Ann"), discord.person("Eve")
     await ann.fill(await ann.pick("Use as start", ann.writes("", file(discord, picture()))), prompt="a cat")
-    await eve.draw("an apple")
+    await (await eve.draw("an apple")).answer()
     forged = await (await eve.submit("easel:usepicture:1", prompt="show me")).answer()
     assert text("en", "refusal.pictures.draft") in words(forged)
     pressed = await (await eve.send_press(shown(discord), "easel:usepicture:1")).answer()

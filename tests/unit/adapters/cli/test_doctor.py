@@ -168,6 +168,7 @@ def test_what_files_say_and_whether_they_are_signed(settings: Settings, monkeypa
     for changes, said in (
         ({"provenance_label": LabelPlace.CORNER}, "All of them have the visible label."),
         ({"provenance_aigc_producer": "P1"}, "EASEL_PROVENANCE_LABEL=corner"),
+        ({"provenance_name": "Club Ink"}, "They name Club Ink, and no person, place or job."),
     ):
         assert said in doctor.check_provenance(settings.model_copy(update=changes)).found
     assert "easel provenance init" in found.found
