@@ -155,7 +155,7 @@ async def test_bombs_are_refused_by_every_route(app: WebHarness) -> None:
             assert 400 <= status < 500 or status in {200, 204, 303}, (method, path, what, status, rest[:200])
             assert status != 429
     for bomb in (bomb_png(), text_bomb_png()):
-        for field, path in (("init", "/api/draw"), ("file", "/api/parameters")):
+        for field, path in (("init", "/api/draw"), ("file", "/api/parameters"), ("file", "/api/inspect")):
             form = FormData(default_to_multipart=True)
             form.add_field("key", "0000-bomb")
             form.add_field("prompt", "a cat")
