@@ -592,7 +592,8 @@ class Engine(Protocol):
         """
 
     def paint(self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE, slot: str = "") -> AsyncGenerator[Event]:
-        """Draw recipes on one slot; those of one model and size share their steps.
+        """Draw recipes on one slot; those of one model and size share their steps. One that does not fit the memory of its
+        slot may be drawn on another.
 
         Every recipe ends in exactly one Image or Failed, or in nothing if it was dropped. Leaving the loop drops the
         rest. Several calls may be open at once: each slot orders its own by lane, draws short ones before long ones,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -15,8 +16,10 @@ from engine.contract import (
     EngineLost,
     EngineState,
     Event,
+    Failed,
     Lane,
     LoraInfo,
+    OutOfMemory,
     Phase,
     Profile,
     Recipe,
@@ -32,6 +35,8 @@ _BEST_FIRST = (
     Phase.LOST,
     Phase.BROKEN,
 )
+
+log = logging.getLogger(__name__)
 
 
 class MultiEngine:
@@ -51,6 +56,7 @@ class MultiEngine:
             raise ValueError("an engine needs a device")
         self._engines = dict(engines)
         self._first = next(iter(self._engines.values()))
+        self._moving: set[str] = set()
         self._calls: dict[str, int] = dict.fromkeys(self._engines, 0)
         self._added = asyncio.Event()
 
@@ -129,23 +135,43 @@ class MultiEngine:
     ) -> AsyncGenerator[Event]:
         """See ``engine.contract.Engine.paint``. Without a slot, the ready one with the fewest open calls draws.
 
+        A picture that does not fit the slot's memory is drawn on another slot, and so are those of a slot that breaks.
+
         Raises:
             EngineLost: The slot's process died, hung or was closed, or there is no such slot.
         """
-        name = slot or self._choose(recipes[0].model if recipes else "")
-        engine = self._engines.get(name)
-        if engine is None:
+        model = recipes[0].model if recipes else ""
+        name = slot or self._choose(model)
+        if name not in self._engines:
             raise EngineLost(f"There is no slot {name!r}.")
-        self._calls[name] += 1
-        try:
-            async with aclosing(engine.paint(recipes, lane)) as events:
-                async for event in events:
-                    yield event
-        finally:
-            self._calls[name] -= 1
+        tried = {name}
+        while True:
+            failed: dict[str, Failed] = {}
+            self._calls[name] += 1
+            try:
+                async with aclosing(self._engines[name].paint(recipes, lane)) as events:
+                    async for event in events:
+                        if isinstance(event, Failed) and self._draws_elsewhere(event.error, name):
+                            failed[event.recipe_id] = event
+                            self._moving.add(event.recipe_id)
+                        else:
+                            yield event
+                recipes = [recipe for recipe in recipes if recipe.id in failed and recipe.id in self._moving]
+            finally:
+                self._calls[name] -= 1
+                self._moving.difference_update(failed)
+            others = [other for other in self._ready_for(model) if other not in tried]
+            if not recipes or not others:
+                for recipe in recipes:
+                    yield failed[recipe.id]
+                return
+            name = min(others, key=lambda each: self._calls[each])
+            tried.add(name)
+            log.info("%d pictures of %s are drawn on %s instead", len(recipes), model, name)
 
     async def drop(self, recipe_id: str) -> None:
         """Take a recipe out within one step, on whichever slot it is. Unknown ids are ignored."""
+        self._moving.discard(recipe_id)
         for engine in self._engines.values():
             await engine.drop(recipe_id)
 
@@ -171,6 +197,14 @@ class MultiEngine:
         self._engines[name] = engine
         self._calls[name] = 0
         self._added.set()
+
+    def _draws_elsewhere(self, error: EngineError, name: str) -> bool:
+        """Whether what failed on a slot may be drawn on another one: its card is too small, or it is broken."""
+        return isinstance(error, OutOfMemory) or self._engines[name].state().phase is Phase.BROKEN
+
+    def _ready_for(self, model: str) -> list[str]:
+        """Return the ready slots that can draw a model."""
+        return [slot.id for slot in self.slots() if slot.ready and slot.can_draw(model)]
 
     def _choose(self, model: str) -> str:
         """Return the slot with the fewest open calls among those in the best phase that can draw this model."""

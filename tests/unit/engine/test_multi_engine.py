@@ -1,0 +1,114 @@
+"""An engine of several devices: what does not fit one card is drawn on another."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import pytest
+
+from engine.contract import BadRecipe, EngineError, EngineLost, Event, Failed, Image, OutOfMemory, Phase, Recipe, Step
+from engine.multi_engine import MultiEngine
+from tests.fakes.engine import FakeEngine
+from tests.fakes.step_gate import StepGate
+
+SMALL = 64 * 64
+TOO_LARGE = OutOfMemory("The picture does not fit the memory of cuda:0.")
+
+
+def recipe(name: str, side: int = 64) -> Recipe:
+    return Recipe(name, "demo", "a red apple", "", side, side, 2, 0.0, 7)
+
+
+def small_card(recipe: Recipe) -> EngineError | None:
+    return TOO_LARGE if recipe.width * recipe.height > SMALL else None
+
+
+@contextlib.asynccontextmanager
+async def running(engines: Mapping[str, FakeEngine]) -> AsyncIterator[MultiEngine]:
+    engine = MultiEngine(engines)
+    await engine.start()
+    yield engine
+    await engine.aclose()
+
+
+async def drawn(engine: MultiEngine, recipes: Sequence[Recipe], slot: str = "cuda:0") -> list[Event]:
+    async with contextlib.aclosing(engine.paint(recipes, slot=slot)) as events:
+        return [event async for event in events]
+
+
+def ends(events: Sequence[Event]) -> dict[str, type[Event]]:
+    return {event.recipe_id: type(event) for event in events if not isinstance(event, Step)}
+
+
+def test_it_needs_a_device() -> None:
+    with pytest.raises(ValueError, match="device"):
+        MultiEngine({})
+
+
+async def test_what_does_not_fit_a_card_is_drawn_on_another() -> None:
+    engines = {"cuda:0": FakeEngine(fail=small_card), "cuda:1": FakeEngine()}
+    async with running(engines) as engine:
+        events = await drawn(engine, [recipe("fits"), recipe("large", 128), recipe("also", 192)])
+        assert ends(events) == dict.fromkeys(("fits", "large", "also"), Image)
+        assert len(events) == 3 * 3
+    assert [one.id for one in engines["cuda:1"].painted] == ["large", "also"]
+
+
+async def test_what_fits_no_card_fails_once() -> None:
+    async with running({name: FakeEngine(fail=small_card) for name in ("cuda:0", "cuda:1", "cuda:2")}) as engine:
+        (failed,) = await drawn(engine, [recipe("large", 128)])
+        assert failed == Failed("large", TOO_LARGE)
+
+
+async def test_what_is_wrong_for_every_card_is_tried_on_none() -> None:
+    other = FakeEngine()
+    async with running({"cuda:0": FakeEngine(fail=lambda _: BadRecipe("no")), "cuda:1": other}) as engine:
+        assert ends(await drawn(engine, [recipe("bad")])) == {"bad": Failed}
+    assert not other.painted
+
+
+async def test_a_card_that_is_away_is_not_waited_for() -> None:
+    away = FakeEngine(auto_warm=False)
+    async with running({"cuda:0": FakeEngine(fail=small_card), "cuda:1": away}) as engine:
+        assert ends(await drawn(engine, [recipe("large", 128)])) == {"large": Failed}
+
+
+async def test_what_was_dropped_before_another_card_draws_it_is_drawn_by_none() -> None:
+    gate = StepGate()
+    other = FakeEngine()
+    async with running({"cuda:0": FakeEngine(pause=gate, fail=small_card), "cuda:1": other}) as engine:
+        seen: list[Event] = []
+        async with contextlib.aclosing(engine.paint([recipe("large", 128), recipe("fits")], slot="cuda:0")) as events:
+            gate.let(1)
+            seen.append(await anext(events))
+            await engine.drop("large")
+            gate.open()
+            seen += [event async for event in events]
+        assert ends(seen) == {"fits": Image}
+    assert not other.painted
+
+
+async def test_pictures_of_a_card_that_breaks_are_drawn_on_another() -> None:
+    broken, other = FakeEngine(), FakeEngine()
+    async with running({"cuda:0": broken, "cuda:1": other}) as engine:
+        await broken.break_down(EngineError("The model can't be loaded."))
+        assert engine.slots()[0].state.phase is Phase.BROKEN
+        assert ends(await drawn(engine, [recipe("a")])) == {"a": Image}
+        await other.lose()
+        with pytest.raises(EngineLost):
+            await drawn(engine, [recipe("a")], "nowhere")
+
+
+async def test_it_is_warm_with_the_first_and_broken_with_the_last() -> None:
+    one, other = FakeEngine(auto_warm=False), FakeEngine(auto_warm=False)
+    async with running({"cuda:0": one, "cuda:1": other}) as engine:
+        await one.break_down(EngineError("The first can't."))
+        await other.recover()
+        await engine.warm()
+        state = engine.state()
+        assert (state.phase, state.problem) == (Phase.WARM, "cuda:0: The first can't.")
+        await other.break_down(EngineError("The second can't."))
+        with pytest.raises(EngineError, match="first"):
+            await engine.warm()
+        assert engine.state().phase is Phase.BROKEN
