@@ -16,6 +16,7 @@ from bot.cards import i18n
 from bot.context import AppContext
 from bot.core.cards import Card
 from bot.core.errors import NotFound
+from bot.core.file_marks import XMP, embed_texts
 from bot.core.people import Actor
 from bot.core.pictures import Picture, PictureFile
 from bot.core.strictness import SPOILER
@@ -25,6 +26,7 @@ from bot.history import service as history_service
 from bot.history import store as history_rows
 from bot.history.cards import Album
 from bot.history.service import HistoryEntry, HistoryPage
+from bot.provenance import xmp
 from bot.storage import data_files, people
 
 CELL = 256
@@ -54,6 +56,8 @@ def contact_sheet(
 ) -> Sheet:
     """Return the pictures' thumbnails in reading order, each with its label. Blocks: run in a thread.
 
+    Its XMP says that models drew the pictures.
+
     Args:
         paths: The pictures' files; None, and an unreadable file, leave an empty square.
         labels: One for each picture, such as ``#12``.
@@ -81,7 +85,7 @@ def contact_sheet(
         _number(draw, (left, top), label, font)
     out = io.BytesIO()
     sheet.save(out, "PNG")
-    return Sheet(out.getvalue(), sheet.width, sheet.height)
+    return Sheet(embed_texts(out.getvalue(), {XMP: xmp.sheet_packet().decode()}), sheet.width, sheet.height)
 
 
 async def store(folder: Path, paths: Sequence[Path | None], labels: Sequence[str], alt: str) -> PictureFile:

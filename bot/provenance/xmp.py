@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from bot.core.inspection import TRAINED
 from bot.provenance import aigc
 from bot.provenance.a1111 import easel_version
 from bot.provenance.facts import Facts
@@ -65,6 +66,11 @@ def packet(facts: Facts) -> bytes:
 def label_packet(label: str) -> bytes:
     """Return a packet that has this AIGC label alone."""
     return _packet({AIGC: label})
+
+
+def sheet_packet() -> bytes:
+    """Return the packet of a contact sheet, whose parts are pictures that models made: it has the mark alone."""
+    return _packet({SOURCE_TYPE: TRAINED, "xmp:CreatorTool": f"Easel {easel_version()}"})
 
 
 def _packet(properties: Mapping[str, str]) -> bytes:

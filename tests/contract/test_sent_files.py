@@ -118,6 +118,22 @@ def test_exiftool_reads_any_text_back_from_each_format(exiftool: ExifTool, tmp_p
         assert isinstance(tags["XMP-TC260:Aigc"], str)
 
 
+async def test_exiftool_finds_nothing_wrong_with_any_file(exiftool: ExifTool, tmp_path: Path) -> None:
+    sealing, rules = signs(), MarkingRules(name="Club <Ink> & Co", aigc_producer="P1")
+    file = stored(tmp_path, PROMPTS["Chinese"], NEGATIVE, sealing=sealing, rules=rules)
+    files = [
+        *await sent(file, sealing),
+        *(SentFile("page", "WEBP", thumbnails.encode(file.path, side)) for side in SIDES),
+    ]
+    for tags in exiftool.tags(written(tmp_path, files), "-all", "-validate"):
+        wrong = [value for name, value in tags.items() if name.startswith(("ExifTool:Warning", "ExifTool:Error"))]
+        # What a camera would say of a JPEG is not there.
+        assert [one for one in wrong if not one.startswith("Missing required JPEG")] == []
+        assert tags["ExifTool:Validate"] == ("OK" if not wrong else "10 Warnings")
+        assert tags["XMP-iptcExt:DigitalSourceType"] == TRAINED
+        assert tags["XMP-photoshop:Credit"] == "Club <Ink> & Co"
+
+
 async def test_every_file_has_one_label_of_seven_keys(exiftool: ExifTool, tmp_path: Path) -> None:
     sealing, rules = signs(), MarkingRules(aigc_producer="00191320114777777777700000")
     files = await sent(stored(tmp_path, "a red apple", sealing=sealing, rules=rules), sealing)

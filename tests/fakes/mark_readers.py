@@ -56,10 +56,13 @@ class ExifTool:
         return b"".join(lines)
 
     def tags(self, paths: Sequence[Path], *options: str) -> list[dict[str, Any]]:
-        """Return the tags of each file as ``group:name``, in the files' order; numbers as their text."""
+        """Return the tags of each file as ``group:name``, in the files' order; numbers as their text.
+
+        A name that comes again is followed by ``#2`` and so on.
+        """
         # -U also shows tags that it has no name for, -a those that come twice.
         said = self.run("-j", "-G1", "-a", "-U", *options, *map(str, paths))
-        found = json.loads(said, parse_int=str, parse_float=str)
+        found = json.loads(said, parse_int=str, parse_float=str, object_pairs_hook=_all)
         assert [one["SourceFile"] for one in found] == [str(path) for path in paths]
         return cast("list[dict[str, Any]]", found)
 
@@ -71,6 +74,14 @@ class ExifTool:
         self._process.wait(timeout=30)
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+
+def _all(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        again = sum(one.partition("#")[0] == name for one in found)
+        found[f"{name}#{again + 1}" if again else name] = value
+    return found
 
 
 def exiftool_text(tags: dict[str, Any]) -> str | None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bot.core.inspection import TRAINED
 from bot.history.listing import contact_sheet
+from bot.provenance.inspection import inspect
 
 COLOURS = [(200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0), (0, 200, 200)]
 
@@ -38,6 +40,18 @@ def test_each_picture_is_in_its_place(paths: list[Path]) -> None:
     for index, colour in enumerate(COLOURS):
         centre = (8 + index % 3 * 108 + 50, 8 + index // 3 * 108 + 50)
         assert picture.getpixel(centre) == colour
+
+
+def test_a_sheet_says_that_models_drew_its_pictures(paths: list[Path]) -> None:
+    sheet = contact_sheet(paths, labels(5), cell=100)
+    found = inspect(sheet.data)
+    assert (found.source_type, found.is_faulty, set(found.claims)) == (
+        TRAINED,
+        False,
+        {"Iptc4xmpExt:DigitalSourceType", "xmp:CreatorTool"},
+    )
+    # The same pictures have the same file, since its name is its digest.
+    assert contact_sheet(paths, labels(5), cell=100).data == sheet.data
 
 
 def test_shapes_are_kept(paths: list[Path]) -> None:
