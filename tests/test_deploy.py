@@ -1,18 +1,21 @@
-"""The files of ``deploy/``: systemd accepts the unit and finds it hardened; Grafana's board names what Easel exports."""
+"""What Easel is deployed with: the systemd unit, the container, and Grafana's board, which names what Easel exports."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from packaging.specifiers import SpecifierSet
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -63,6 +66,50 @@ def test_systemd_accepts_the_unit_and_finds_it_hardened(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert not done.stderr, done.stderr
+
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
+"""The Dockerfile with its continued lines joined."""
+
+
+def instructions(name: str) -> list[str]:
+    """What follows each instruction of this name."""
+    return re.findall(rf"^{name} (.+)$", DOCKERFILE, re.MULTILINE)
+
+
+def test_the_image_holds_the_packages() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    copied = {name for line in instructions("COPY") if "--from" not in line for name in line.split()[:-1]}
+    assert set(packages) <= copied
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+    # What .dockerignore leaves out can't be copied.
+    kept = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert [name for name in copied if f"!{name}" not in kept] == []
+    arguments = dict(line.split("=", 1) for line in instructions("ARG"))
+    assert arguments["PYTHON"] in SpecifierSet(project["project"]["requires-python"])
+    assert set(arguments["EXTRAS"].split(",")) <= set(project["project"]["optional-dependencies"])
+
+
+def test_the_images_health_check_is_a_program() -> None:
+    (check,) = instructions("HEALTHCHECK")
+    python, option, program = json.loads(check.partition(" CMD ")[2])
+    assert (python, option) == ("python", "-c")
+    assert "/healthz" in program
+    ast.parse(program)
+    for name in set(re.findall(r"EASEL_[A-Z_]+", program)):
+        assert name in (ROOT / ".env.example").read_text(encoding="utf-8")
+
+
+def test_compose_publishes_to_this_machine_alone_and_keeps_the_data() -> None:
+    composed = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    assert set(composed["services"]) == {"easel", "easel-cuda"}
+    for service in composed["services"].values():
+        port = service["environment"]["EASEL_WEB_PORT"]
+        assert service["ports"] == [f"127.0.0.1:{port}:{port}"]
+        assert service["volumes"] == [f"data:{service['environment']['EASEL_DATA_DIR']}"]
+        assert (service["read_only"], service["tmpfs"], service["cap_drop"]) == (True, ["/tmp"], ["ALL"])
+    assert composed["services"]["easel-cuda"]["profiles"] == ["cuda"]
 
 
 BOARD = ROOT / "deploy" / "grafana" / "easel.json"

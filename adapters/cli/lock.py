@@ -32,14 +32,22 @@ def held(folder: Path) -> Iterator[None]:
     except Timeout:
         raise BadInput("cli.data.in_use", folder=str(folder), holder=_holder(folder)) from None
     except OSError as error:
-        raise BadInput("cli.data.unwritable", folder=str(folder), reason=error.strerror or str(error)) from None
+        raise _unwritable(folder, error) from None
     try:
-        with data_files.open_new(folder / HOLDER) as file:
-            file.write(f"{os.getpid()} {platform.node()}\n".encode())
+        try:
+            with data_files.open_new(folder / HOLDER) as file:
+                file.write(f"{os.getpid()} {platform.node()}\n".encode())
+        except OSError as error:
+            # The lock's file may be of this user in a folder of another.
+            raise _unwritable(folder, error) from None
         yield
         (folder / HOLDER).unlink(missing_ok=True)
     finally:
         lock.release()
+
+
+def _unwritable(folder: Path, error: OSError) -> BadInput:
+    return BadInput("cli.data.unwritable", folder=str(folder), reason=error.strerror or str(error))
 
 
 def holder_of(folder: Path) -> str | None:

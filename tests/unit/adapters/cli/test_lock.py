@@ -39,3 +39,13 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
         pytest.fail("held a file")
     assert caught.value.key == "cli.data.unwritable"
     assert caught.value.params["folder"] == str(tmp_path / "data")
+
+
+def test_a_folder_whose_holder_cannot_be_written_is_refused_and_free_again(tmp_path: Path) -> None:
+    (tmp_path / "easel.pid").mkdir()
+    with pytest.raises(BadInput) as caught, held(tmp_path):
+        pytest.fail("held a folder that can't be written")
+    assert caught.value.key == "cli.data.unwritable"
+    (tmp_path / "easel.pid").rmdir()
+    with held(tmp_path):
+        pass
