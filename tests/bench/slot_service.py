@@ -31,7 +31,7 @@ from bot.core.people import Actor, Place
 from bot.core.pictures import PictureFile
 from bot.core.ports import Abilities, Gone
 from bot.core.requests import DrawForm, PictureSource
-from bot.dispatch.service import Dispatch
+from bot.dispatch.service import QUEUE_LIMIT, Dispatch
 from bot.storage import thumbnails
 from bot.storage.database import Database
 from bot.studio import Studio
@@ -46,6 +46,9 @@ PEOPLE = 400
 
 AT_ONCE = 50
 """Requests that are admitted at the same time before the devices begin."""
+
+MOST = QUEUE_LIMIT - AT_ONCE
+"""Most requests that wait from the beginning; devices that would draw more are more than one service feeds."""
 
 BEAT = 0.01
 """Seconds between two looks at how late the event loop is."""
@@ -271,7 +274,7 @@ async def measure(plan: Plan, folder: Path) -> dict[str, Any]:
         # The first request compiles the catalogue of its language.
         await service.fill(1)
         if not plan.arrivals:
-            await service.fill(round(plan.ceiling * (plan.ramp + plan.window + 1) + 2 * len(plan.seconds)))
+            await service.fill(min(MOST, round(plan.ceiling * (plan.ramp + plan.window + 1) + 2 * len(plan.seconds))))
             while plan.chats and service.surface.calls["send"] < len(service.asked_at):  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.05)
         beats: list[float] = []
