@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Coroutine, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
@@ -95,6 +96,8 @@ class Dispatcher:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
+        self._on_slot: defaultdict[str, set[int]] = defaultdict(set)
+        """The active jobs that each slot has had pictures of."""
         self._requests: dict[int, str] = {}
         """Ids of the requests of jobs that have not ended, for log lines; those from before the start are missing."""
         self._turned_at = clock.monotonic()
@@ -234,6 +237,7 @@ class Dispatcher:
                 self._metrics.traces.begun(active.job.id, about)
             active.painting.update(item.indexes)
             active.slots.update(dict.fromkeys(item.indexes, batch.slot))
+            self._on_slot[batch.slot].add(active.job.id)
             self._live.begin(active.job.id, len(active.recipes))
             for index in active.done:
                 self._live.step(active.job.id, index, 1.0)
@@ -282,6 +286,10 @@ class Dispatcher:
         active, index = self._active.get(int(job_id)), int(number)
         if active is None or index not in active.painting:
             return
+        if isinstance(event, Step) and event.step > 1 and not active.cancelled:
+            # It logs nothing, and comes often.
+            self._on_step(active, index, event)
+            return
         with self._log_context(active.job.id):
             self._on_picture(active, index, event)
 
@@ -322,12 +330,13 @@ class Dispatcher:
             self._bus.publish(JobChanged(job_id, stored=False))
             if before is not None:
                 # Pictures that share steps with this one have taken theirs within one and a half steps.
-                self._mark_preempted(now - max(_PREEMPTED_AFTER, 1.5 * (now - before)))
+                self._mark_preempted(active.slots[index], now - max(_PREEMPTED_AFTER, 1.5 * (now - before)))
 
-    def _mark_preempted(self, since: float) -> None:
-        """Show which jobs have taken no step since then."""
-        for job_id, active in self._active.items():
-            if not self._live.is_preempted(job_id) and active.is_paused(since):
+    def _mark_preempted(self, slot: str, since: float) -> None:
+        """Show which jobs of a slot have taken no step since then; another slot may take longer for a step."""
+        for job_id in self._on_slot[slot]:
+            active = self._active.get(job_id)
+            if active is not None and not self._live.is_preempted(job_id) and active.is_paused(since):
                 self._live.set_preempted(job_id, True)
                 self._bus.publish(JobChanged(job_id, stored=False))
 
@@ -386,6 +395,8 @@ class Dispatcher:
             return
         if self._active.pop(active.job.id, None) is None:
             return
+        for slot in set(active.slots.values()):
+            self._on_slot[slot].discard(active.job.id)
         if active.cancelled:
             self._live.end(active.job.id)
             self._spawn(self._completion.discard(active))

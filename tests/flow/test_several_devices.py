@@ -117,3 +117,24 @@ async def test_a_job_whose_devices_are_all_lost_is_drawn_once(make: Make) -> Non
 
 async def _attempts(bot: Bot, job_id: int, attempts: int) -> bool:
     return (await bot.job(job_id)).attempts == attempts
+
+
+async def test_a_slow_device_takes_its_time_and_is_not_overtaken_by_others(make: Make) -> None:
+    slow, fast = StepGate(), StepGate()
+    engines = {"cuda:0": FakeEngine(pause=slow), "cuda:1": FakeEngine(pause=fast)}
+    bot = await make(devices=engines)
+    one, other = await bot.ask(user="1", steps="8"), await bot.ask(user="2", steps="8")
+    await bot.until(lambda: drawn(engines) == [1, 1])
+    first = int(engines["cuda:0"].painted[0].id.partition(":")[0])
+    second = other.id if first == one.id else one.id
+    slow.let(1)
+    await bot.until(lambda: bot.dispatch.progress(first) == 1 / 8)
+    for step in range(1, 5):
+        bot.clock.advance(5.0)
+        fast.let(1)
+        await bot.until(lambda step=step: bot.dispatch.progress(second) == step / 8)  # type: ignore[misc]
+    assert not bot.dispatch.live.is_preempted(first), "nobody passes it: the other one has a device of its own"
+    for gate in (slow, fast):
+        gate.open()
+    for job in (one, other):
+        await bot.delivered(job.id)
