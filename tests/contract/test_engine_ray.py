@@ -7,6 +7,8 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from engine.host.supervision import Timeouts
 from engine.ray import driver_process
 from engine.ray.placement import SlotPlan
 from engine.ray.ray_engine import TIMEOUTS, RayEngine
+from tests.fakes import ray_cluster as clusters
 from tests.fakes.ray_cluster import FAKE_WORKER, Cluster
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow, pytest.mark.timeout(200)]
@@ -55,10 +58,17 @@ def left(cluster: Cluster) -> list[str]:
     """Return the names of the cluster's actors."""
     names = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, ProcessLookupError):
-            if os.getsid(process.pid) == cluster.session and process.status() != psutil.STATUS_ZOMBIE:
+        with contextlib.suppress(psutil.Error):
+            if in_session(process.pid, cluster.session) and process.status() != psutil.STATUS_ZOMBIE:
                 names.append(process.name())
     return [name for name in names if name.startswith("ray::Painter")]
+
+
+def in_session(pid: int, session: int) -> bool:
+    try:
+        return os.getsid(pid) == session
+    except ProcessLookupError:
+        return False
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -249,3 +259,46 @@ async def test_the_doctor_names_an_address_where_nothing_answers(ray_cluster: Cl
     ok, found = await ray_settings.check(settings(ray_cluster, address="127.0.0.1:1"))
     assert not ok
     assert found.startswith("Nothing answers at 127.0.0.1:1,")
+
+
+_PARENT = """
+import asyncio
+from engine.contract import EngineConfig, Recipe
+from engine.ray.driver_process import ClusterConfig
+from engine.ray.ray_engine import RayEngine
+from tests.fakes.ray_cluster import FAKE_WORKER
+
+async def main():
+    engine = RayEngine(EngineConfig("demo", "nowhere"), ClusterConfig(gpus=1), worker=FAKE_WORKER)
+    await engine.start()
+    await engine.warm()
+    async for _ in engine.paint([Recipe("a", "demo", "a cat", "", 512, 512, 50, 0.0, 7)]):
+        print(engine.driver_pid, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_cluster_on_this_machine_ends_with_a_service_that_is_killed() -> None:
+    clusters.require()
+    await asyncio.to_thread(_kill_a_service)
+
+
+def _kill_a_service() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    try:
+        driver = int(parent.stdout.readline())
+        processes = [process for process in psutil.process_iter() if in_session(process.pid, driver)]
+        names = {process.name().partition("(")[0] for process in processes}
+        files = {Path(file.path) for process in processes for file in process.open_files()}
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+    assert {"gcs_server", "raylet", "ray::Painter"} <= names
+    psutil.wait_procs(processes, timeout=10)
+    assert not [process for process in processes if alive(process.pid)]
+    own = [path for path in files if any(part.startswith("easel-ray-") for part in path.parts)]
+    assert own
+    assert not [path for path in own if path.exists()]
