@@ -133,7 +133,7 @@ class Sealing:
     def sign_copy(self, data: bytes, mime: str, original: bytes) -> bytes:
         """Sign a copy in another format or size, as ``sign``; a ``SignCopy``.
 
-        Files that do not say that a model drew them, such as contact sheets, are no copies of pictures: they stay.
+        Files that do not say that a model drew them, such as archives, are no copies of pictures: they stay.
         """
         try:
             texts = read_texts(original)

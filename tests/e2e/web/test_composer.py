@@ -11,6 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
 from bot.cards.i18n import text
+from bot.storage import jobs
 from engine.contract import Capability, LoraInfo, LoraRequest, Range
 from engine.families.sd15.spec import sd15
 from engine.families.z_image.spec import demo
@@ -157,6 +158,7 @@ async def test_everything_of_a_request_is_chosen_by_chips(
         browser.write("clip-skip", "2")
         assert not browser.all("#error")
         browser.complaints()  # the refusal's status
+        browser.one("#label").click()
         draw(browser, "a red apple")
         assert "DPM++ 2M Karras" in browser.text(".job-facts")
 
@@ -164,6 +166,7 @@ async def test_everything_of_a_request_is_chosen_by_chips(
         browser.open(url)
         browser.chip("more")
         assert Select(browser.one("#sampler")).first_selected_option.text == "DPM++ 2M Karras"
+        assert browser.one("#label").is_selected()
         browser.choose("model", "demo")
         assert picked(browser) == ["Ink Wash", LORAS[2].title]
         assert options(browser, "sampler") == [own, "Heun", "DPM++ 2M", "DPM++ 2M SDE", "UniPC"]
@@ -183,6 +186,9 @@ async def test_everything_of_a_request_is_chosen_by_chips(
         ("demo", "", 1.0, False, "", 0),
         ("sd15", "", 1.0, False, "DPM++ 2M Karras", 2),
     ]
+    async with app.db.read() as tx:
+        newest = [await jobs.get(tx, number) for number in range(1, 5)]
+    assert [job.request.label for job in newest if job is not None] == [False, False, False, True]
     assert engine.painted[3].negative == ""
     assert engine.painted[2].loras == (LoraRequest("ink", 0.8), LoraRequest("pixel-art", -1.95))
     assert engine.painted[3].loras == ()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image as Pillow
 
 from bot.core.file_marks import embed_chunk, read_chunk
 from bot.core.inspection import COMPOSITE, SealState
@@ -168,5 +169,7 @@ def test_a_forged_ingredient_is_left_out_at_signing(signer: Signer, caplog: pyte
 def test_an_ingredient_of_an_upload_is_not_taken_from_the_upload_itself(signer: Signer, theirs: Seal) -> None:
     archived = keep_marks(plain(), theirs.sign(marked(facts()), "image/png", facts()), manifest=True)
     assert read_chunk(archived, CHUNK)
+    with Pillow.open(io.BytesIO(archived)) as kept, Pillow.open(io.BytesIO(plain())) as bare:
+        assert kept.tobytes() == bare.tobytes()
     # Whoever uploads it could have written the archive, and what it says of the signature.
     assert not read_chunk(keep_marks(plain(), archived, manifest=True), CHUNK)
