@@ -35,7 +35,9 @@ class InspectionHandlers:
 
     async def view(self, request: web.Request) -> web.Response:
         """Lead to the page's view; its language stays."""
-        query = f"?{request.query_string}" if request.query_string else ""
+        # As it was sent: decoded, it could hold the end of a header's line.
+        sent = request.rel_url.raw_query_string
+        query = f"?{sent}" if sent else ""
         return web.Response(status=302, headers={"Location": f"/{query}{VIEW.removeprefix('/')}"})
 
     async def inspect(self, request: web.Request) -> web.Response:

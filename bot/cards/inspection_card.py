@@ -13,6 +13,8 @@ from bot.core.texts import clip
 _MAX_VALUE = 1000
 """Longest value that is shown, in characters."""
 
+_PROMPT = "Iptc4xmpExt:AIPromptInformation"
+
 _CLAIMS = {
     "Iptc4xmpExt:AISystemUsed": "system",
     "Iptc4xmpExt:AISystemVersionUsed": "version",
@@ -128,6 +130,9 @@ class _Wording:
                 yield self._fact(name, found.claims[key][0])
         if found.label:
             yield self._fact("label", found.label)
+        # Where the recipe is there, its prompt is shown; where the two differ, that is a problem of its own.
+        if found.parameters is None and (prompt := found.claims.get(_PROMPT)):
+            yield self._fact("prompt", prompt[0])
 
     def _recipe(self) -> Iterable[Fact]:
         read = self._found.parameters

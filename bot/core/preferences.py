@@ -70,7 +70,7 @@ class Preferences:
     def recipe_rule(self, actor: Actor) -> RecipeRule:
         """Return what somebody has chosen for the files of their requests; ALWAYS where they leave it to the operator."""
         chosen = self.of_person(actor).get(RECIPE)
-        return RecipeRule(chosen) if chosen in _RULES else RecipeRule.ALWAYS
+        return RecipeRule(chosen) if isinstance(chosen, str) and chosen in _RULES else RecipeRule.ALWAYS
 
     def of_place(self, place: Place) -> Options:
         """Return the defaults and rights of a place; nothing in direct messages."""

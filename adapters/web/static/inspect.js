@@ -8,11 +8,10 @@ import { store } from "./store.js";
 import { announce, t } from "./texts.js";
 import { Thumb, take } from "./thumbs.js";
 
-function Facts({ title, about, facts, id }) {
+function Facts({ title, facts, id }) {
   if (!facts.length) return null;
   return html`<section class="inspect-part" aria-labelledby=${id}>
     <h3 id=${id}>${title}</h3>
-    ${about && html`<p class="about">${about}</p>`}
     <dl class="inspect-facts">${facts.map(({ label, value }) => html`<div key=${label}><dt>${label}</dt><dd>${value}</dd></div>`)}</dl>
   </section>`;
 }
@@ -42,11 +41,12 @@ function Found({ found, name, picture }) {
       <div>
         <h3 class="inspect-status"><${Icon} name=${found.faulty ? "alert" : found.marked ? "check" : "info"} />${found.status}</h3>
         <p class="quiet inspect-name">${name}</p>
+        ${found.about.map((one) => html`<p key=${one} class="about inspect-believed">${one}</p>`)}
         ${found.problems.length > 0 && html`<ul class="inspect-problems">${found.problems.map((one) => html`<li key=${one}>${one}</li>`)}</ul>`}
       </div>
     </header>
     <${Facts} id="inspect-verified" title=${t("inspect.verified")} facts=${found.verified} />
-    <${Facts} id="inspect-claimed" title=${t(signed ? "inspect.signed" : "inspect.claimed")} about=${found.about.join(" ")} facts=${found.claimed} />
+    <${Facts} id="inspect-claimed" title=${t(signed ? "inspect.signed" : "inspect.claimed")} facts=${found.claimed} />
     ${found.tool && html`<${Recipe} ...${found} />`}
   </article>`;
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiohttp import FormData
+from yarl import URL
 
 from adapters.web import request_checks
 from adapters.web.request_checks import BodyReader
@@ -102,8 +103,9 @@ async def test_a_body_that_is_a_little_larger_than_all_memory_takes_all_of_it() 
 
 
 async def test_the_address_leads_to_the_view_and_keeps_the_language(app: WebHarness) -> None:
-    for query, place in (("", "/#inspect"), ("?lang=zh", "/?lang=zh#inspect")):
-        async with app.client.get(f"/inspect{query}", allow_redirects=False) as response:
+    two_lines = "?lang=zh%0d%0aSet-Cookie:a=b"
+    for query, place in (("", "/#inspect"), ("?lang=zh", "/?lang=zh#inspect"), (two_lines, f"/{two_lines}#inspect")):
+        async with app.client.get(URL(f"/inspect{query}", encoded=True), allow_redirects=False) as response:
             assert (response.status, response.headers["Location"]) == (302, place)
     _, info = await app.get("/api/info")
     assert {"label": text("en", "web.inspect"), "url": "/#inspect"} in info["account"]["links"]
