@@ -38,7 +38,7 @@ def choose(requested: str, name: str = "") -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise NoDevice(
-                f"EASEL_DEVICE is {name or requested}, but PyTorch sees no such card here: set it to auto or cpu, "
+                f"EASEL_DEVICE asks for {name or requested}, but PyTorch sees no such card here: set it to auto or cpu, "
                 "or install a PyTorch with CUDA and the card's driver."
             )
         return torch.device("cuda", device.index or 0)

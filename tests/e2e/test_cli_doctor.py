@@ -7,7 +7,7 @@ import json
 import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -39,12 +39,13 @@ NAMES = [
 ]
 
 
-def _json(cwd: Path, env: dict[str, str]) -> tuple[int, dict[str, dict[str, object]]]:
+def _json(cwd: Path, env: dict[str, str], plans: Sequence[str] = ("plan",)) -> tuple[int, dict[str, dict[str, object]]]:
     done = easel("doctor", "--json", cwd=cwd, env={"EASEL_WEB_PORT": str(free_port()), **env})
     found = json.loads(done.stdout)
     assert done.stderr == ""
     checks = {check["name"]: check for check in found["checks"]}
-    assert list(checks) == NAMES
+    at = NAMES.index("plan")
+    assert list(checks) == [*NAMES[:at], *plans, *NAMES[at + 1 :]]
     assert found["ok"] is all(check["ok"] for check in checks.values())
     return done.returncode, checks
 
@@ -85,11 +86,14 @@ def test_it_speaks_chinese(typed: Typed) -> None:
     assert [line.split()[0] for line in out.splitlines() if not line.startswith(" ")].count("正常") == len(NAMES) - 1
 
 
-def test_a_precision_that_the_device_has_not(tmp_path: Path) -> None:
-    code, checks = _json(tmp_path, {"EASEL_DEVICE": "cpu", "EASEL_PRECISION": "nf4"})
+def test_a_precision_that_two_devices_have_not(tmp_path: Path) -> None:
+    slots = ["cpu:0", "cpu:1"]
+    code, checks = _json(tmp_path, {"EASEL_DEVICE": "cpu,cpu", "EASEL_PRECISION": "nf4"}, slots)
     assert code == 1
-    assert {name for name, check in checks.items() if not check["ok"]} == {"plan"}
-    assert str(checks["plan"]["found"]).startswith("EASEL_PRECISION=nf4 needs ")
+    assert {name for name, check in checks.items() if not check["ok"]} == set(slots)
+    assert str(checks["torch"]["found"]).endswith(", cpu:0, cpu:1")
+    for slot in slots:
+        assert "EASEL_PRECISION=nf4 needs " in str(checks[slot]["found"])
 
 
 @pytest.mark.parametrize("state", ["newer", "damaged", "ours"])

@@ -11,7 +11,7 @@ from engine.diffusion.device import StepClock
 
 def test_the_cpu_is_always_there() -> None:
     cpu = devices.choose("cpu")
-    assert devices.title(cpu) == "cpu"
+    assert (devices.title(cpu), devices.title(cpu, "cpu:1")) == ("cpu", "cpu:1")
     assert devices.memory(cpu) >= 0
     devices.release(cpu)
 
@@ -23,6 +23,12 @@ def test_auto_takes_what_is_there() -> None:
 def test_a_card_that_is_not_there() -> None:
     with pytest.raises(devices.NoDevice, match=r"cuda:77.*set it to auto or cpu"):
         devices.choose("cuda:77")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
+def test_a_card_that_is_seen_alone_is_called_as_the_setting_calls_it() -> None:
+    with pytest.raises(devices.NoDevice, match=r"EASEL_DEVICE asks for cuda:3, but"):
+        devices.choose("cuda", "cuda:3")
 
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="this is a Mac")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from engine.diffusion.executor import StepExecutor
 from engine.diffusion.image_encoder import ImageEncoder
 from engine.diffusion.loader import Loader, warm_recipe
 from engine.diffusion.memory import probe
+from engine.diffusion.memory.types import CPU, CUDA
 from engine.diffusion.model_manager import LoadedModel, LoadError, ModelManager
 from engine.diffusion.request_state import RequestState
 from engine.families.batched import BatchedFamily
@@ -76,6 +78,33 @@ def test_what_is_kept_for_something_else_is_not_planned_with(monkeypatch: pytest
     assert isinstance(caught.value.error, OutOfMemory)
     here.reserved = 0
     assert here.load(spec(demo().source), "").precision == "fp32"
+
+
+def test_one_of_several_cards_refuses_what_a_single_one_leaves_to_the_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = loader()
+    small = replace(probe.probe_device(here.device), kind=CUDA, name="a card", total=2**20, free=2**20, stream=False)
+    monkeypatch.setattr(probe, "probe_device", lambda *_: small)
+    loaded = here.load(spec(demo().source), "")
+    assert loaded.memory is not None
+    assert loaded.memory.plan.on == CPU
+    turns: list[str] = []
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        turns.append("begins")
+        try:
+            yield
+        finally:
+            turns.append("ends")
+
+    several = Loader("cpu", "auto", "nowhere", "", lambda *_: None, slot="cuda:1", stay=True, turn=turn)
+    assert several.title == "cuda:1"
+    with pytest.raises(LoadError, match="does not fit the memory of cuda:1") as caught:
+        several.load(spec(demo().source), "")
+    assert isinstance(caught.value.error, OutOfMemory)
+    assert turns == ["begins", "ends"]
 
 
 def test_what_would_not_fit_in_place_of_another_is_known_before_that_is_unloaded(
@@ -171,7 +200,7 @@ def test_neither_pickles_nor_code_are_run(damage: Callable[[Path, Path], Path], 
 
 
 def test_a_device_that_is_not_there() -> None:
-    with pytest.raises(LoadError, match="EASEL_DEVICE is cuda:77"):
+    with pytest.raises(LoadError, match="EASEL_DEVICE asks for cuda:77"):
         loader("cuda:77")
 
 
