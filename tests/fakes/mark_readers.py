@@ -61,10 +61,10 @@ class ExifTool:
         A name that comes again is followed by ``#2`` and so on.
         """
         # -U also shows tags that it has no name for, -a those that come twice.
-        said = self.run("-j", "-G1", "-a", "-U", *options, *map(str, paths))
-        found = json.loads(said, parse_int=str, parse_float=str, object_pairs_hook=_all)
+        said = self.run("-j", "-G1:4", "-a", "-U", *options, *map(str, paths))
+        found = json.loads(said, parse_int=str, parse_float=str)
         assert [one["SourceFile"] for one in found] == [str(path) for path in paths]
-        return cast("list[dict[str, Any]]", found)
+        return [{_name(said): value for said, value in one.items()} for one in found]
 
     def close(self) -> None:
         """End the process."""
@@ -76,12 +76,12 @@ class ExifTool:
         self._process.stdout.close()
 
 
-def _all(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        again = sum(one.partition("#")[0] == name for one in found)
-        found[f"{name}#{again + 1}" if again else name] = value
-    return found
+def _name(said: str) -> str:
+    """Return ``group:name#2`` for exiftool's ``group:Copy1:name``."""
+    match said.split(":"):
+        case [group, copy, name]:
+            return f"{group}:{name}#{int(copy.removeprefix('Copy')) + 1}"
+    return said
 
 
 def exiftool_text(tags: dict[str, Any]) -> str | None:
