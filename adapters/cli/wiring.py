@@ -168,7 +168,7 @@ async def opened(app: AppSettings, make_engine: Callable[[EngineConfig], Engine]
         metrics = Metrics(registry, traces)
         moderator = await stack.enter_async_context(classifier(settings))
         seal = await asyncio.to_thread(load_seal, settings)
-        sealing = None if seal is None else Sealing(seal, count=lambda how: metrics.signatures.labels(how.value).inc())
+        sealing = None if seal is None else Sealing(seal, count=metrics.signed)
         dispatch = Dispatch(
             db,
             pictures,

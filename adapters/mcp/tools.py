@@ -46,6 +46,9 @@ Report = Callable[[float, str], Awaitable[None]]
 """Tells a caller how far their job is: 0 to 1, and in words."""
 
 
+_LABEL = "Draw a visible label into the pictures: AI generated."
+
+
 class _Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -67,6 +70,7 @@ class DrawArguments(_Arguments):
     guidance: float | None = Field(
         None, ge=0, allow_inf_nan=False, description="Guidance scale; the model's default without it."
     )
+    label: bool = Field(False, description=_LABEL)
 
 
 class EditArguments(_Arguments):
@@ -86,6 +90,7 @@ class EditArguments(_Arguments):
     count: int = Field(1, ge=1, le=4, description="How many pictures.")
     seed: int | None = Field(None, ge=0, le=2**63 - 1, description="The same seed draws the same picture.")
     model: str | None = Field(None, description="A model's name; one that edits without it.")
+    label: bool = Field(False, description=_LABEL)
 
 
 class HistoryArguments(_Arguments):
@@ -234,6 +239,7 @@ class Tools:
             lora=args.lora,
             steps=None if args.steps is None else str(args.steps),
             guidance=None if args.guidance is None else f"{args.guidance:g}",
+            label=args.label or None,
         )
         return await self._drawn(caller, form, report)
 
@@ -248,6 +254,7 @@ class Tools:
             count=str(args.count),
             seed=None if args.seed is None else str(args.seed),
             model=args.model if profile is None else profile.name,
+            label=args.label or None,
         )
         if profile is not None and Capability.EDIT in profile.can and mask is None:
             values: dict[str, object] = {"references": (picture,)}

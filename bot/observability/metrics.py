@@ -199,6 +199,10 @@ class Metrics:
         self._web_requests.labels(route, str(status)).inc()
         self._web_seconds.labels(route).observe(seconds)
 
+    def signed(self, outcome: str) -> None:
+        """A file was signed, or could not be."""
+        self.signatures.labels(outcome).inc()
+
     def begun(self, waited: float) -> None:
         """A job is drawn after it has waited this many seconds."""
         self._wait_seconds.observe(max(0.0, waited))

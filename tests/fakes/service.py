@@ -9,11 +9,14 @@ from prometheus_client import CollectorRegistry
 
 from adapters.cli.clock import SystemClock
 from bot.core.access import AccessMode, Owners
+from bot.core.file_marks import unsigned
 from bot.core.quotas import Limit
 from bot.dispatch.service import Dispatch
 from bot.observability.metrics import Metrics
 from bot.observability.tracing import Traces
 from bot.owner.ports import Surroundings
+from bot.provenance.seal import Seal
+from bot.provenance.sealing import Sealing
 from bot.storage.database import Database
 from bot.studio import Studio
 from engine.contract import Engine
@@ -32,6 +35,7 @@ def build_service(
     link: str = "",
     surroundings: Surroundings | None = None,
     traces: Traces | None = None,
+    seal: Seal | None = None,
 ) -> tuple[Dispatch, Studio]:
     """Return Dispatch and Studio of a data folder; nothing is started.
 
@@ -47,10 +51,14 @@ def build_service(
         link: Address of the page for others.
         traces: Traces requests; nothing is traced by default.
         surroundings: What the owner's pages show of the machine; nothing by default.
+        seal: Signs pictures; nothing is signed by default.
     """
     clock, pictures = SystemClock(), folder / "pictures"
     metrics = Metrics(registry, traces)
-    dispatch = Dispatch(db, pictures, engine, clock=clock, metrics=metrics, owners=owners, access=access)
+    sealing = None if seal is None else Sealing(seal, count=metrics.signed)
+    dispatch = Dispatch(
+        db, pictures, engine, clock=clock, metrics=metrics, owners=owners, access=access, sealing=sealing
+    )
     studio = Studio(
         db,
         engine,
@@ -66,6 +74,8 @@ def build_service(
         access=access,
         link=link,
         metrics=metrics,
+        sign_copy=unsigned if sealing is None else sealing.sign_copy,
+        keeps_manifests=sealing is not None,
         surroundings=surroundings,
         surfaces=dispatch.surfaces,
     )

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +15,19 @@ from PIL import Image, ImageChops
 
 from bot.core.errors import OverQuota, Refusal
 from bot.core.file_marks import XMP, embed_texts
+from bot.core.inspection import SealState
 from bot.provenance.aigc import KEYS
 from bot.provenance.inspection import inspect
+from bot.provenance.seal import Seal, check_seal
 from bot.provenance.xmp import label_packet
 from bot.storage import data_files, jobs
 from engine.contract import Phase
 from tests.fakes.bad_requests import BAD_REQUESTS
+from tests.fakes.engine import FakeEngine
 from tests.fakes.source_images import picture
-from tests.unit.adapters.web.harness import LANGUAGES, Json, WebHarness, error_of
+from tests.fakes.step_gate import StepGate
+from tests.unit.adapters.web.harness import LANGUAGES, Json, WebHarness, error_of, settings_of
+from tests.unit.bot.provenance.marked_files import facts, marked, signing_keys
 
 UUID = "3f1c2a9e-7b44-4a0e-9d0e-1d2f3a4b5c6d"
 
@@ -123,6 +129,26 @@ async def test_the_aigc_label_of_an_upload_is_kept(app: WebHarness) -> None:
     report = inspect(await _file(app, await app.started({"image": upload})))
     assert (report.label, report.label_faults) == (label, ())
     assert not inspect(await _file(app, await app.drawn())).label
+
+
+async def test_where_pictures_are_signed_the_manifest_of_an_upload_goes_along(tmp_path: Path) -> None:
+    c2pa = pytest.importorskip("c2pa", reason="the extra c2pa is not installed")
+    keys, gate = signing_keys(), StepGate()
+    gate.open()
+    seal = Seal(keys.chain, keys.key)
+    upload = seal.sign(marked(facts()), "image/png", facts())
+    harness = WebHarness(tmp_path, FakeEngine(pause=gate), gate, settings_of())
+    harness.more["seal"] = seal
+    async with harness.opened() as app:
+        data = await _file(app, await app.started({"image": upload}))
+        hostile = bytearray(upload)
+        hostile[upload.index(b"caBX") + 100 : upload.index(b"caBX") + 900] = bytes(800)
+        assert inspect(await _file(app, await app.started({"image": bytes(hostile)}))).is_marked
+        assert app.registry.get_sample_value("easel_signatures_total", {"outcome": "signed"}) == 2
+    assert check_seal(data, "image/png", [keys.root]).state is SealState.TRUSTED
+    with c2pa.Reader("image/png", io.BytesIO(data)) as reader:
+        (ingredient,) = reader.get_active_manifest()["ingredients"]
+    assert (ingredient["relationship"], "active_manifest" in ingredient) == ("inputTo", True)
 
 
 async def _file(app: WebHarness, card: Json) -> bytes:

@@ -25,6 +25,7 @@ from adapters.web import request_checks
 from adapters.web.request_checks import BodyReader
 from bot.core.cards import Tone
 from bot.core.errors import Unavailable
+from bot.storage import jobs
 from engine.contract import Capability, OutOfMemory, Range
 from engine.families.z_image.spec import demo
 from tests.fakes.engine import FakeEngine
@@ -142,6 +143,11 @@ async def test_edit_takes_pictures_of_the_history_and_sent_ones(app: WebHarness)
             assert not result.is_error, words(result)
             assert (app.engine.painted[-1].model, bool(app.engine.painted[-1].image)) == ("demo", True)
         assert app.engine.painted[-1].strength == 0.3
+        await client.call_tool("edit", {"instruction": "an apple", "image": white, "label": True})
+        await client.call_tool("draw", {"prompt": "a red apple", "label": True})
+    async with app.db.read() as tx:
+        asked = [job.request.label for number in range(1, 10) if (job := await jobs.get(tx, number)) is not None]
+    assert asked == [False] * 7 + [True] * 2
 
 
 async def test_history_lists_and_searches(app: WebHarness) -> None:

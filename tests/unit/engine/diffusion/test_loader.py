@@ -26,6 +26,7 @@ from engine.diffusion.memory.types import CPU, CUDA
 from engine.diffusion.model_manager import LoadedModel, LoadError, ModelManager
 from engine.diffusion.request_state import RequestState
 from engine.families.batched import BatchedFamily
+from engine.families.sd15.spec import sd15
 from engine.families.z_image.model import ZImage
 from engine.families.z_image.spec import demo
 from engine.spec import ModelSpec
@@ -67,6 +68,14 @@ def test_what_is_unloaded_is_gone() -> None:
     assert loaded.precision == "fp32"
     here.unload(loaded)
     assert loaded.family.pipe is None
+
+
+def test_a_single_file_is_known_by_its_hash_and_a_folder_is_not(tmp_path: Path) -> None:
+    folder = models.small_sd15(tmp_path / "base")
+    file = models.single_file(folder, tmp_path / "checkpoint.safetensors")
+    profile = replace(sd15(), source=str(file))
+    assert loader().load(ModelSpec(profile, base=str(folder)), "").checkpoint == file
+    assert loader().load(spec(demo().source), "").checkpoint is None
 
 
 def test_what_is_kept_for_something_else_is_not_planned_with(monkeypatch: pytest.MonkeyPatch) -> None:
