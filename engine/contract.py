@@ -569,7 +569,7 @@ class Engine(Protocol):
         """Name of the profile that serves edits when the default one can't; empty for none."""
 
     def slots(self) -> tuple[Slot, ...]:
-        """Its devices, at least one, always in the same order; cheap."""
+        """Its devices, at least one, always in the same order; further ones come behind them. Cheap."""
 
     async def slots_changed(self) -> None:
         """Return after the next change of a slot's phase or models on the device; those since the last call count.

@@ -146,16 +146,25 @@ class Driver:
 
     async def run(self) -> None:
         """Tell the service that the driver lives, and how many GPUs there are."""
+        watching = asyncio.create_task(self._watch_gpus(), name="gpus")
+        while not watching.done():
+            self._pipe.send(wire.Alive())
+            await asyncio.wait((watching,), timeout=ALIVE_SECONDS)
+        await watching
+
+    async def _watch_gpus(self) -> None:
         import ray  # noqa: PLC0415 - an extra
 
         known = -1
         while True:
-            found = await asyncio.to_thread(ray.cluster_resources)
-            gpus = int(found.get("GPU", 0))
-            if gpus != known:
-                known = gpus
-                self._pipe.send(wire.Joined(gpus))
-            self._pipe.send(wire.Alive())
+            try:
+                found = await asyncio.to_thread(ray.cluster_resources)
+            except Exception as error:  # noqa: BLE001 - the head is away: Ray raises several, and ends the driver if it stays away
+                log.warning("the Ray cluster does not tell its resources: %r", error)
+            else:
+                if (gpus := int(found.get("GPU", 0))) != known:
+                    known = gpus
+                    self._pipe.send(wire.Joined(gpus))
             await asyncio.sleep(ALIVE_SECONDS)
 
     def handle(self, message: wire.Message) -> None:
@@ -177,8 +186,7 @@ class Driver:
         self._tasks.discard(task)
         self._actors.pop(channel, None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("an actor's channel failed", exc_info=error)
-            self._pipe.send(wire.Gone(channel, f"The driver failed ({type(error).__name__}: {error})."))
+            log.error("the end of an actor could not be reported", exc_info=error)
 
 
 class _Actor:
@@ -210,10 +218,14 @@ class _Actor:
         try:
             gone = await self._run(worker, placement)
         except asyncio.CancelledError:
-            pass
+            if not self._closed:
+                raise
+        except Exception as error:
+            log.exception("an actor's channel failed")
+            gone = wire.Gone(self._channel, f"The driver failed ({type(error).__name__}: {error}).")
         finally:
             self._kill()
-            self._pipe.send(wire.Gone(self._channel, fault=False) if self._closed else gone)
+            self._pipe.send(gone)
 
     async def _run(self, worker: str, placement: wire.Placement) -> wire.Gone:
         import ray  # noqa: PLC0415 - an extra
@@ -221,26 +233,26 @@ class _Actor:
 
         actors: Any = ray.remote(Painter)
         self._handle = actors.options(**_options(placement)).remote(worker)
-        talking: asyncio.Task[None] | None = None
         node = ""
+        tasks: list[asyncio.Task[None]] = []
         try:
             hello = await self._hello()
             if isinstance(hello, wire.Gone):
                 return hello
             self._pid, node = hello.pid, hello.node
             self._pipe.send(wire.Hired(self._channel, hello.pid, hello.node))
-            talking = asyncio.create_task(self._talk(), name=f"tell-{self._channel}")
-            while await self._listen():
-                pass
+            tasks += [asyncio.create_task(self._talk()), asyncio.create_task(self._listen())]
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
             problem = await self._handle.problem.remote() or "it has ended by itself"
             return wire.Gone(self._channel, f"The device's process on {node} failed: {problem}.")
         except RayError as error:
             return wire.Gone(self._channel, _sentence(error, node))
         finally:
-            if talking is not None:
-                talking.cancel()
-                with contextlib.suppress(asyncio.CancelledError, RayError):
-                    await talking
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _hello(self) -> Hello | wire.Gone:
         """Wait for the actor's process, which waits for a free GPU."""
@@ -262,17 +274,15 @@ class _Actor:
             )
         return hello
 
-    async def _listen(self) -> bool:
-        """Pass one stream of the actor on; return whether there will be another one."""
-        stream = self._handle.listen.options(
-            num_returns="streaming", _generator_backpressure_num_objects=AHEAD
-        ).remote()
-        async for reference in stream:
-            frames: bytes = await reference
-            if not frames:
-                return False
-            self._pipe.send(wire.Said(self._channel, frames))
-        return True
+    async def _listen(self) -> None:
+        """Pass on what the actor says, stream after stream, until its worker has ended."""
+        listen = self._handle.listen.options(num_returns="streaming", _generator_backpressure_num_objects=AHEAD)
+        while True:
+            async for reference in listen.remote():
+                frames: bytes = await reference
+                if not frames:
+                    return
+                self._pipe.send(wire.Said(self._channel, frames))
 
     async def _talk(self) -> None:
         """Pass the service's frames on; those that wait go together."""

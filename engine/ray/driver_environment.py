@@ -36,17 +36,15 @@ def make_environment(more: Mapping[str, str], token: str, folder: Path | None) -
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": token,
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Standard error is a pipe: Ray would colour its lines.
-        "RAY_COLOR_PREFIX": "0",
+        # Records of every call, for a dashboard that is not there: they grow by a kilobyte with each paint.
+        "RAY_task_events_report_interval_ms": "0",
     }
     if folder is not None:
         own = {
-            "TMPDIR": str(folder),
-            # A head of one's own that is lost is not waited for.
+            # A head of this machine that is lost is not waited for: it is started again.
             "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
             # Actors feed the GPUs: they are not less urgent than others.
             "RAY_worker_niceness": "0",
         }
-        environment = {**environment, **{name: os.environ.get(name, value) for name, value in own.items()}}
-        environment["TMPDIR"] = str(folder)
+        environment = {**own, **environment, "TMPDIR": str(folder)}
     return environment

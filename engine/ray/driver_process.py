@@ -104,8 +104,9 @@ class DriverProcess:
             ChildFailed: The driver can't be started.
         """
         async with self._lock:
-            if self._task is not None and self._task.done():
-                await self._task
+            if self._task is not None and (self._child is None or self._task.done()):
+                # The one before is cleaned up first: its actors hold the GPUs.
+                await asyncio.wait((self._task,))
                 self._task = None
             if self._task is None:
                 await self._start()
@@ -153,7 +154,7 @@ class DriverProcess:
 
     async def _run(self, child: ChildProcess[wire.Message], folder: Path | None) -> None:
         """Read what the driver sends until it ends, and clean up after it."""
-        end = worker_wire.Broken("lost", "The driver of the Ray cluster was closed.", passing=True)
+        end = worker_wire.Broken("failed", "The driver of the Ray cluster was closed.", passing=True)
         try:
             while True:
                 message = await child.receive()
@@ -161,20 +162,22 @@ class DriverProcess:
                     case wire.Refused(problem, passing):
                         problem = wrong_token(child, self._cluster) or problem
                         log.error("%s", problem)
-                        end = worker_wire.Broken("lost", problem, passing)
+                        end = worker_wire.Broken("failed", problem, passing)
                         return
                     case wire.Joined(gpus):
                         log.info("the Ray cluster has %d GPUs", gpus)
                         self._joined(gpus)
-                    case wire.Hired(channel=number) | wire.Said(channel=number) | wire.Gone(channel=number):
-                        if (channel := self._channels.get(number)) is not None:
-                            channel.take(message)
+                    case wire.Hired(channel=number, pid=pid, node=node) if number in self._channels:
+                        log.info("an actor runs on %s as process %d", node, pid)
+                        self._channels[number].take(message)
+                    case wire.Said(channel=number) | wire.Gone(channel=number) if number in self._channels:
+                        self._channels[number].take(message)
                 # While it joins, nothing comes but the end of that.
                 child.expect_within(self._timeouts.silence)
         except ChildFailed as e:
             last = " / ".join(child.last_lines)
             log.warning("%s Its last lines: %s", e, last)
-            end = worker_wire.Broken("lost", f"{e} It is started again.", passing=True)
+            end = worker_wire.Broken("failed", f"{e} It is started again.", passing=True)
         finally:
             self._child = None
             for channel in self._channels.values():
@@ -275,7 +278,7 @@ class Channel:
                 self._messages.put_nowait(ChildFailed(problem))
                 self._gone.set()
             case wire.Gone(problem=problem, passing=passing):
-                self.end(worker_wire.Broken("lost", problem, passing))
+                self.end(worker_wire.Broken("failed", problem, passing))
 
     def end(self, message: worker_wire.Broken) -> None:
         """The actor is gone through no fault of its own."""

@@ -25,12 +25,10 @@ class Seen:
     Attributes:
         gpus: Logical GPUs of the cluster.
         problem: Why it can't be joined; empty if it can.
-        wrong_token: It refuses the token.
     """
 
     gpus: int = 0
     problem: str = ""
-    wrong_token: bool = False
 
 
 async def look(cluster: ClusterConfig, seconds: float, environment: Mapping[str, str] | None = None) -> Seen:
@@ -70,15 +68,15 @@ async def _answer(child: ChildProcess[wire.Message], cluster: ClusterConfig) -> 
             done, _ = await asyncio.wait((receiving,), timeout=_LOOK_SECONDS)
             # Ray tries for twenty seconds where the token is wrong.
             if problem := wrong_token(child, cluster):
-                return Seen(problem=problem, wrong_token=True)
+                return Seen(problem=problem)
             if done:
-                message = receiving.result()
-                return Seen(message.gpus) if isinstance(message, wire.Joined) else _refused(message)
+                match receiving.result():
+                    case wire.Joined(gpus):
+                        return Seen(gpus)
+                    case wire.Refused(problem):
+                        return Seen(problem=problem)
+                receiving = asyncio.ensure_future(child.receive())
     finally:
         if not receiving.done():
             receiving.cancel()
         await asyncio.gather(receiving, return_exceptions=True)
-
-
-def _refused(message: wire.Message) -> Seen:
-    return Seen(problem=message.problem if isinstance(message, wire.Refused) else f"The driver sent {message!r}.")

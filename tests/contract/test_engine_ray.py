@@ -91,10 +91,6 @@ async def all_of(engine: RayEngine, *recipes: Recipe, slot: str = "") -> list[Ev
         return [event async for event in events]
 
 
-def index_of(engine: RayEngine, slot: str) -> int:
-    return [each.id for each in engine.slots()].index(slot)
-
-
 async def test_each_gpu_of_the_cluster_is_a_slot(engine: RayEngine) -> None:
     assert [slot.id for slot in engine.slots()] == ["ray:0", "ray:1"]
     assert engine.state().phase is Phase.WARM
@@ -259,6 +255,52 @@ async def test_the_doctor_names_an_address_where_nothing_answers(ray_cluster: Cl
     ok, found = await ray_settings.check(settings(ray_cluster, address="127.0.0.1:1"))
     assert not ok
     assert found.startswith("Nothing answers at 127.0.0.1:1,")
+
+
+QUICK_TO_DOUBT = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+}
+
+
+@pytest.mark.chaos
+async def test_a_silent_machine_is_lost_and_the_others_draw_on(tmp_path: Path) -> None:
+    clusters.require()
+    with contextlib.ExitStack() as stack:
+        cluster = await asyncio.to_thread(stack.enter_context, clusters.running(1, QUICK_TO_DOUBT))
+        node = await asyncio.to_thread(stack.enter_context, clusters.second_node(cluster))
+        config = EngineConfig("demo", str(tmp_path))
+        engine = RayEngine(config, cluster.config, timeouts=PATIENT, worker=FAKE_WORKER)
+        await engine.start()
+        try:
+            await until(lambda: len(engine.slots()) == 2 and all(slot.ready for slot in engine.slots()))
+            silent, other = sorted(engine.slots(), key=lambda slot: not on(engine, slot, node))
+            assert on(engine, silent, node)
+            assert not on(engine, other, node)
+            painting = asyncio.create_task(all_of(engine, slow("a"), slot=silent.id))
+            stop_all(node)
+            assert isinstance((await all_of(engine, recipe("b"), slot=other.id))[-1], Image)
+            assert not painting.done()
+            with pytest.raises(EngineLost):
+                await painting
+            assert isinstance((await all_of(engine, recipe("c"), slot=other.id))[-1], Image)
+            assert not next(slot for slot in engine.slots() if slot.id == silent.id).ready
+        finally:
+            await engine.aclose()
+
+
+def on(engine: RayEngine, slot: Slot, session: int) -> bool:
+    """Whether a slot's actor is in a session."""
+    pid = engine.pids[[each.id for each in engine.slots()].index(slot.id)]
+    return pid is not None and in_session(pid, session)
+
+
+def stop_all(session: int) -> None:
+    """Stop every process of a session, as if the cable of its machine was pulled."""
+    for pid in psutil.pids():
+        if in_session(pid, session):
+            os.kill(pid, signal.SIGSTOP)
 
 
 _PARENT = """

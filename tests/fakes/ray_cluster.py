@@ -1,6 +1,6 @@
-"""A Ray cluster of two logical GPUs on this machine, for tests that join a running one. It ends with its parent.
+"""A Ray cluster with logical GPUs on this machine, for tests that join a running one. It ends with its parent.
 
-Run as ``python -m tests.fakes.ray_cluster FOLDER``: it prints its address, and ends when its input is closed.
+Run as ``python -m tests.fakes.ray_cluster FOLDER GPUS``: it prints its address, and ends when its input is closed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,17 +41,22 @@ def require() -> None:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Cluster]:
-    """Start a cluster, and end it with everything that belongs to it."""
+def running(gpus: int = 2, environment: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+    """Start a cluster, and end it with everything that belongs to it.
+
+    Args:
+        gpus: Its logical GPUs.
+        environment: Further variables of its processes.
+    """
     folder = make_folder()
     token = folder / "token"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.fakes.ray_cluster", str(folder)],
+        [sys.executable, "-m", "tests.fakes.ray_cluster", str(folder), str(gpus)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=make_environment({}, str(token), folder),
+        env={**make_environment({}, str(token), folder), **(environment or {})},
         start_new_session=True,
     )
     assert process.stdin is not None
@@ -68,13 +73,40 @@ def running() -> Iterator[Cluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _serve(folder: str) -> None:
+@contextlib.contextmanager
+def second_node(cluster: Cluster) -> Iterator[int]:
+    """Add a node of one logical GPU to a cluster, as another machine would; yields the session of its processes."""
+    limits = ("--num-cpus=0", "--num-gpus=1", f"--object-store-memory={80 * 10**6}")
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            f"--address={cluster.config.address}",
+            "--block",
+            *limits,
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=make_environment({}, cluster.config.token_file, None),
+        start_new_session=True,
+    )
+    try:
+        yield process.pid
+    finally:
+        kill_session(process.pid)
+        process.wait()
+
+
+def _serve(folder: str, gpus: int) -> None:
     import ray  # noqa: PLC0415 - in this process alone
 
     ray.init(
         address="local",
         num_cpus=0,
-        num_gpus=2,
+        num_gpus=gpus,
         include_dashboard=False,
         log_to_driver=False,
         object_store_memory=80 * 10**6,
@@ -86,4 +118,4 @@ def _serve(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(sys.argv[1], int(sys.argv[2]))
