@@ -10,6 +10,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.virtual_authenticator import VirtualAuthenticatorOptions
 
+from bot.cards.i18n import text
 from bot.core.sign_in import PAGE_OWNER
 from tests.e2e.web.browser import Browser, need_chromium
 from tests.fakes.engine import FakeEngine
@@ -91,8 +92,15 @@ def walk(visitor: Visitor, first: str, second: str, link: str) -> None:
     visitor.at("/")
     browser.until("return document.querySelector('#account')?.title === 'Ada'", "the account's menu")
 
-    # The account page: sessions, a key that is shown once and revoked, and the way out.
+    # The account page: what files tell, sessions, a key that is shown once and revoked, and the way out.
     visitor.go("/account")
+    browser.until("return document.getElementById('files-recipe')?.value === 'always'", "what files tell")
+    browser.js(
+        "const box = document.getElementById('files-recipe'); box.value = 'never'; box.dispatchEvent(new Event('change'))"
+    )
+    browser.until(lambda: text("en", "account.files.done") in browser.text(".account"), "it is stored")
+    visitor.go("/account")
+    browser.until("return document.getElementById('files-recipe')?.value === 'never'", "what was chosen")
     visitor.see("Where you are signed in")
     visitor.see("this browser")
     browser.one("#keys-name").send_keys("laptop")
