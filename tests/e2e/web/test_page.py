@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -130,7 +131,9 @@ def test_a_picture_by_keyboard_alone(served: Service, browser: Browser) -> None:
     assert {address.split("/")[2] for address in browser.requested()} == {served.url.split("/")[2]}
 
 
-def test_a_picture_is_downloaded_with_its_recipe_in_it(served: Service, browser: Browser, tmp_path: Path) -> None:
+def test_a_downloaded_picture_has_its_recipe_in_it_and_is_drawn_again_from_it(
+    served: Service, browser: Browser, tmp_path: Path
+) -> None:
     browser.open(served.url)
     folder = tmp_path / "downloads"
     folder.mkdir()
@@ -142,9 +145,24 @@ def test_a_picture_is_downloaded_with_its_recipe_in_it(served: Service, browser:
     browser.until(file.exists, "the downloaded file")
     with Image.open(file) as image:
         assert image.size == (192, 192)
-        parameters = str(image.info["parameters"])
+        parameters, pixels = str(image.info["parameters"]), image.convert("RGB").tobytes()
     assert parameters.startswith(APPLE)
     assert "Seed: 11" in parameters
+
+    # The file alone is enough for the same pixels, in another window that knows nothing of the request.
+    browser.command("Storage.clearDataForOrigin", origin=served.url, storageTypes="all")
+    browser.open(f"{served.url}/inspect")
+    browser.until("return document.getElementById('inspect-file')", "the view of inspection")
+    browser.one("#inspect-file").send_keys(str(file))
+    browser.until("return document.getElementById('inspect-again')", "what the file says")
+    assert text("en", "inspect.own.stored") in browser.text("#inspect-found")
+    browser.one("#inspect-again").click()
+    browser.until("return document.activeElement.id === 'prompt'", "the form is filled in")
+    browser.keys(Keys.ENTER)
+    again = after(browser, job)
+    assert drawn(browser, again) == 1
+    with Image.open(io.BytesIO(served.get(served.card(again)["pictures"][0]["url"]))) as image:
+        assert image.convert("RGB").tobytes() == pixels
 
 
 def test_cancel_stops_the_drawing_and_keeps_the_focus(served: Service, browser: Browser) -> None:
