@@ -233,6 +233,7 @@ class Dispatcher:
                 about: dict[str, str | int] = {
                     "easel.model": active.job.request.model,
                     "easel.pictures": len(active.recipes),
+                    "easel.slot": batch.slot,
                 }
                 self._metrics.traces.begun(active.job.id, about)
             active.painting.update(item.indexes)
@@ -305,7 +306,7 @@ class Dispatcher:
             case Failed():
                 active.painting.discard(index)
                 active.failed[index] = error_key(event.error.code)
-                log.warning("picture %s failed: %s", event.recipe_id, event.error.code)
+                log.warning("picture %s failed on slot %s: %s", event.recipe_id, active.slots[index], event.error.code)
                 self._check(active)
             case Preview():
                 self._live.add_preview(active.job.id, index, event.data, event.mime)

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from bot.core.ports import Clock
-from bot.dispatch.in_flight import InFlight, InFlightBatch
+from bot.dispatch.in_flight import InFlightBatch
+from bot.dispatch.slot_load import SlotLoad
 from bot.queue.fair_queue import WorkItem
 from bot.queue.job_queue import JobQueue
 from bot.queue.timing import DurationEstimate, SlotSpeeds
@@ -20,9 +21,6 @@ from engine.contract import READY, Lane, Phase, Slot
 
 SWAP_AFTER = 60.0
 """Seconds for which a job waits at most for a slot with its model while another slot could load that."""
-
-UNKNOWN_SWITCH = 5.0
-"""Seconds that a model change is expected to take on a slot that has made none."""
 
 SHUN_SECONDS = 30.0
 """Seconds after a loss for which a slot is given work only when no other is idle."""
@@ -36,63 +34,6 @@ _SLACK = 64
 
 _WILL_DRAW = READY | {Phase.WARMING}
 """Phases of a slot that draws soon without anybody's help."""
-
-
-class SlotLoad:
-    """One slot: what it is doing, the batches that it has, and when it was used.
-
-    Attributes:
-        slot: What the engine says of it.
-        in_flight: Its batches.
-        used_at: When it was given its last batch, by the monotonic clock.
-        lost_at: When it was lost with a batch.
-    """
-
-    def __init__(self, slot: Slot) -> None:
-        self.slot = slot
-        self.in_flight = InFlight(slot.calls)
-        self.used_at = self.lost_at = -math.inf
-        self._refused: dict[Lane, float] | None = None
-        self._warm = slot.state.without_load
-
-    @property
-    def id(self) -> str:
-        """Id of the slot."""
-        return self.slot.id
-
-    @property
-    def resident(self) -> frozenset[str]:
-        """Names of the models on the device."""
-        return self._warm
-
-    @property
-    def switch_seconds(self) -> float:
-        """Expected seconds of a model change."""
-        return self.slot.state.switch_seconds or UNKNOWN_SWITCH
-
-    def update(self, slot: Slot) -> None:
-        """The engine says this of it now."""
-        self.slot, self._warm = slot, slot.state.without_load
-        self.in_flight.calls = slot.calls
-        self.changed()
-
-    def changed(self) -> None:
-        """It may have room for another batch."""
-        self._refused = None
-
-    def refuse(self, works: Mapping[Lane, float]) -> None:
-        """No waiting item can be handed over now; ``works``: the least work that there was no room for, by lane."""
-        self._refused = dict(works)
-
-    def may_have_room(self, shortest: Mapping[Lane, float]) -> bool:
-        """Whether to look for an item for it, where these are the works of the shortest new ones, by lane."""
-        if self._refused is None:
-            return not self.in_flight.is_full()
-        return any(work < self._refused.get(lane, math.inf) for lane, work in shortest.items())
-
-    def has_model(self, model: str) -> bool:
-        """Whether no load is needed for this model once its batches are drawn."""
-        return model in self._warm or model in self.in_flight.models()
 
 
 class Placement:

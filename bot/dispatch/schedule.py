@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from bot.dispatch.placement import SlotLoad
+from bot.dispatch.slot_load import SlotLoad
 
 
 class Assigned(NamedTuple):

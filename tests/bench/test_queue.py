@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bot.core.ports import Ticket
 from bot.queue.fair_queue import WorkItem
-from bot.queue.job_queue import Scheduler
+from bot.queue.scheduler import Scheduler
 from engine.contract import Lane
 from tests.bench.test_speed import measured
 

@@ -161,6 +161,45 @@ class Fleet:
                 if self._running[name].number == number:
                     self._stepped(name)
 
+    def request(self, ask: Ask) -> int:
+        """Make a request now; returns its job's id."""
+        self._put(ask)
+        return max(self.jobs)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and draw meanwhile."""
+        ends = self.now() + seconds
+        while True:
+            self._hand_over()
+            for name in self.cards:
+                self._step(name)
+            if not self._events or self._events[0][0] > ends:
+                self.clock.advance(max(0.0, ends - self.now()))
+                return
+            at, number, name = heapq.heappop(self._events)
+            self.clock.advance(max(0.0, at - self.now()))
+            if self._running[name].number == number:
+                self._stepped(name)
+
+    def cancel(self, job_id: int) -> None:
+        """A job is cancelled: it leaves the queue, and its cards at once."""
+        self.queue.remove(job_id)
+        asked = self.jobs[job_id]
+        asked.left.clear()
+        for name, running in self._running.items():
+            for request in [r for r in running.scheduler if self._rows[r.ticket].job_id == job_id]:
+                row = self._rows.pop(request.ticket)
+                running.scheduler.remove(request.ticket)
+                running.team = [turn for turn in running.team if turn is not request]
+                if not any(other.batch is row.batch for other in self._rows.values()):
+                    self.batcher.end(row.batch)
+                    del self._works[row.batch]
+            if not running.team:
+                running.number = 0
+            self._step(name)
+        self.active.pop(job_id, None)
+        self.live.end(job_id)
+
     def lose(self, name: str) -> None:
         """A card is lost with all that it draws."""
         running = self._running[name]
@@ -293,7 +332,8 @@ class Fleet:
         asked, run = self.jobs[row.job_id], self.active[row.job_id]
         asked.left.remove(row.index)
         run.painting.discard(row.index)
-        if not row.batch.remaining:
+        # Pictures of a cancelled job remain in a batch until it ends.
+        if not any(other.batch is row.batch for other in self._rows.values()):
             self.batcher.end(row.batch)
             for work in self._works.pop(row.batch):
                 if (rest := work.rest()) is not None:

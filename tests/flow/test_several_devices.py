@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
+
 from bot.core.jobs import JobState
+from bot.dispatch.claims import Claimed
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
 from tests.flow.conftest import Make
@@ -138,3 +141,31 @@ async def test_a_slow_device_takes_its_time_and_is_not_overtaken_by_others(make:
         gate.open()
     for job in (one, other):
         await bot.delivered(job.id)
+
+
+async def test_the_dispatcher_sleeps_while_no_slot_has_room(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = StepGate()
+    engines = devices(3, gate)
+    bot = await make(devices=engines)
+    claims = bot.dispatch._dispatcher._claims
+    tries = 0
+    next_batches = claims.next_batches
+
+    async def counted() -> list[Claimed] | None:
+        nonlocal tries
+        tries += 1
+        return await next_batches()
+
+    monkeypatch.setattr(claims, "next_batches", counted)
+    jobs = [await bot.ask(user=str(n)) for n in range(8)]
+    await bot.until(lambda: sum(drawn(engines)) == 3)
+    await engines["cuda:2"].lose()
+    await bot.quiet()
+    before = tries
+    await bot.quiet()
+    assert tries == before
+    gate.open()
+    await engines["cuda:2"].recover()
+    for job in jobs:
+        await bot.delivered(job.id)
+    assert tries < before + 60

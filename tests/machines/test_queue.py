@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from bot.core.ports import Ticket
 from bot.queue.fair_queue import WorkItem
-from bot.queue.job_queue import AGED_EVERY, BULK_ABOVE, Scheduler
+from bot.queue.scheduler import AGED_EVERY, BULK_ABOVE, Scheduler
 from engine.contract import Lane
 
 LIMIT = 4

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bot.dispatch.placement import SlotLoad
 from bot.dispatch.schedule import ListSchedule
+from bot.dispatch.slot_load import SlotLoad
 from engine.contract import EngineState, Phase, Slot
 
 

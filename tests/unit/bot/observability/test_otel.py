@@ -96,6 +96,7 @@ async def test_a_request_is_one_trace_without_a_word_of_its_prompt(app: WebHarne
         "easel.job": job,
         "easel.model": "demo",
         "easel.pictures": 2,
+        "easel.slot": "0",
         "easel.outcome": "painted",
     }
     queue, draw = recorded.named("queue"), recorded.named("draw")

@@ -8,7 +8,7 @@ import pytest
 
 from bot.core.ports import Ticket
 from bot.queue.fair_queue import CROWD, WorkItem
-from bot.queue.job_queue import AGED_EVERY, BULK_ABOVE, LOOK_AHEAD, MAX_PASSES, Scheduler
+from bot.queue.scheduler import AGED_EVERY, BULK_ABOVE, LOOK_AHEAD, MAX_PASSES, Scheduler
 from engine.contract import Lane
 
 
