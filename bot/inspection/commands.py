@@ -67,6 +67,5 @@ COMMANDS = (
         handler=_inspect,
         args=(Arg("file", ArgType.PICTURE, required=False),),
         listed=False,
-        admin_details=True,
     ),
 )
