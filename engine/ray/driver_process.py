@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import shutil
@@ -89,6 +88,7 @@ class DriverProcess:
         self._numbers = itertools.count(1)
         self._channels: dict[int, Channel] = {}
         self._child: ChildProcess[wire.Message] | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
@@ -109,7 +109,9 @@ class DriverProcess:
                 await asyncio.wait((self._task,))
                 self._task = None
             if self._task is None:
-                await self._start()
+                # The slot that asks may be closed meanwhile; the driver is not left half started.
+                self._starting = asyncio.create_task(self._start(), name="ray-driver-start")
+                await asyncio.shield(self._starting)
         child = self._child
         if child is None:  # it has ended in the meantime
             raise ChildFailed("The driver of the Ray cluster has ended.")
@@ -121,10 +123,12 @@ class DriverProcess:
     async def aclose(self) -> None:
         """End the driver, and with it every actor, within 5 s."""
         async with self._lock:
+            if self._starting is not None:
+                await asyncio.wait((self._starting,))
             if self._task is not None:
-                self._task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await self._task
+                if self._child is not None:  # else it is ending already, and cleans up
+                    self._task.cancel()
+                await asyncio.wait((self._task,))
                 self._task = None
 
     def _forget(self, number: int) -> None:

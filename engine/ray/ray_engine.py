@@ -13,7 +13,7 @@ from engine.contract import EngineConfig, Profile, Slot
 from engine.host.process_engine import Models, ProcessEngine
 from engine.host.supervision import Timeouts
 from engine.multi_engine import MultiEngine
-from engine.ray.driver_process import DRAW, ClusterConfig, DriverProcess, DriverTimeouts
+from engine.ray.driver_process import COMMAND, DRAW, ClusterConfig, DriverProcess, DriverTimeouts
 from engine.ray.placement import SlotPlan, read_plans
 
 TIMEOUTS = Timeouts(first_pause=0.2, longest_pause=30.0, starts=10**9, losses=5)
@@ -36,6 +36,7 @@ class RayEngine(MultiEngine):
         timeouts: Limits of each slot; tests make them short.
         driver_timeouts: Limits of the driver.
         worker: What actors run; tests put something without a device in its place.
+        command: How the driver is started; tests put another program in its place.
 
     Raises:
         UnknownModel: As ``Models.read`` and ``read_plans``. Blocking: reads small files.
@@ -50,6 +51,7 @@ class RayEngine(MultiEngine):
         timeouts: Timeouts = TIMEOUTS,
         driver_timeouts: DriverTimeouts | None = None,
         worker: str = DRAW,
+        command: Sequence[str] = COMMAND,
     ) -> None:
         # Ray shows each actor its own card. Several devices: on each node, one loads at a time.
         self._config = replace(config, device="cpu" if config.device == "cpu" else "auto", devices=2)
@@ -62,7 +64,7 @@ class RayEngine(MultiEngine):
         self._plans = list(plans or [SlotPlan()])
         self._gpus: asyncio.Queue[int] = asyncio.Queue()
         self._growing: asyncio.Task[None] | None = None
-        self._driver = DriverProcess(cluster, config.environment, self._gpus.put_nowait, driver_timeouts)
+        self._driver = DriverProcess(cluster, config.environment, self._gpus.put_nowait, driver_timeouts, command)
         super().__init__({_name(number): self._make(number, plan) for number, plan in enumerate(self._plans)})
 
     @property

@@ -21,7 +21,6 @@ from adapters.cli import ray_settings
 from bot.settings import EngineKind, Settings
 from engine.contract import EngineConfig, EngineLost, Event, Image, Phase, Recipe, Slot, Step
 from engine.host.supervision import Timeouts
-from engine.ray import driver_process
 from engine.ray.placement import SlotPlan
 from engine.ray.ray_engine import TIMEOUTS, RayEngine
 from tests.fakes import ray_cluster as clusters
@@ -199,11 +198,6 @@ async def one_slot(cluster: Cluster, folder: Path, timeouts: Timeouts = PATIENT)
         await engine.aclose()
 
 
-def state(engine: RayEngine) -> Slot:
-    (slot,) = engine.slots()
-    return slot
-
-
 async def test_a_stopped_actor_is_lost_at_the_limit_and_ended(ray_cluster: Cluster, tmp_path: Path) -> None:
     async with one_slot(ray_cluster, tmp_path, replace(PATIENT, silence=2.0, steps=0.0)) as engine:
         await engine.warm()
@@ -217,15 +211,6 @@ async def test_a_stopped_actor_is_lost_at_the_limit_and_ended(ray_cluster: Clust
         assert isinstance((await all_of(engine, recipe("b")))[-1], Image)
         assert engine.pids != (pid,)
         await until(lambda: not alive(pid))
-
-
-async def test_another_version_of_easel_is_refused(
-    ray_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(driver_process, "version", lambda _: "99.0")
-    async with one_slot(ray_cluster, tmp_path) as engine:
-        await until(lambda: state(engine).state.phase is Phase.BROKEN)
-        assert "this machine 99.0: install the same version" in state(engine).state.problem
 
 
 def settings(cluster: Cluster, token: Path | None = None, address: str = "") -> Settings:
