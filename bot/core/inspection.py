@@ -37,11 +37,16 @@ class OwnFile(StrEnum):
 
 
 class SealState(StrEnum):
-    """What is known of a file's manifest. REMOTE: the file says that it is on the network, from where it is not fetched."""
+    """What is known of a file's manifest.
+
+    REMOTE: the file says that it is on the network, from where it is not fetched. TOO_LARGE: reading it would take too much
+    memory.
+    """
 
     NONE = "none"
     UNCHECKED = "unchecked"
     REMOTE = "remote"
+    TOO_LARGE = "too_large"
     TRUSTED = "trusted"
     UNKNOWN_SIGNER = "unknown_signer"
     BROKEN = "broken"

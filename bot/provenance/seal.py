@@ -16,13 +16,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bot.core.inspection import SealReport, SealState
+from bot.provenance import manifests
 from bot.provenance.a1111 import easel_version
 from bot.provenance.facts import Facts
 
 if TYPE_CHECKING:
     import c2pa
 
-_QUIET = {"verify": {"remote_manifest_fetch": False}, "builder": {"thumbnail": {"enabled": False}}}
+_QUIET = {
+    "verify": {"remote_manifest_fetch": False},
+    "builder": {"thumbnail": {"enabled": False}},
+    "core": {"max_decompressed_manifest_size_in_mb": 1},
+}
 
 _REMOTE = "Remote:"
 """What the package's error begins with where a manifest is on the network."""
@@ -183,6 +188,8 @@ def archive_of(data: bytes, label: str) -> bytes:
     Raises:
         SealUnavailable: The package is missing, or the file's manifest can't be read.
     """
+    if manifests.is_too_large(data):
+        raise SealUnavailable("it is too large")
     mime = next((mime for mime, begin in _BEGINNINGS.items() if begin.match(data)), "")
     try:
         import c2pa  # noqa: PLC0415 - optional
@@ -226,6 +233,8 @@ def check_seal(data: bytes, mime: str, anchors: Sequence[bytes] = ()) -> SealRep
     """
     if not _has_manifest(data):
         return SealReport(SealState.NONE)
+    if manifests.is_too_large(data):
+        return SealReport(SealState.TOO_LARGE)
     try:
         import c2pa  # noqa: PLC0415 - optional
     except ImportError:
