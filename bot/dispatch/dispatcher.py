@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Coroutine, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -98,6 +98,8 @@ class Dispatcher:
         self._stop = asyncio.Event()
         self._on_slot: defaultdict[str, set[int]] = defaultdict(set)
         """The active jobs that each slot has had pictures of."""
+        self._calls: defaultdict[str, set[asyncio.Timeout]] = defaultdict(set)
+        """The open calls of ``paint`` of each slot."""
         self._requests: dict[int, str] = {}
         """Ids of the requests of jobs that have not ended, for log lines; those from before the start are missing."""
         self._turned_at = clock.monotonic()
@@ -209,6 +211,21 @@ class Dispatcher:
         while True:
             await self._engine.slots_changed()
             self._batcher.set_slots(self._engine.slots())
+            for slot in self._batcher.placement.gone():
+                # A call that came just after the loss would wait until the slot is back; others draw it sooner.
+                for call in self._calls[slot]:
+                    if not call.expired():
+                        call.reschedule(asyncio.get_running_loop().time())
+
+    @asynccontextmanager
+    async def _call(self, slot: str) -> AsyncIterator[None]:
+        """A call of ``paint``, which raises TimeoutError where its slot is gone."""
+        async with asyncio.timeout(None) as call:
+            self._calls[slot].add(call)
+            try:
+                yield
+            finally:
+                self._calls[slot].discard(call)
 
     async def _engine_ready(self) -> None:
         """Return once a slot can draw. While none can start, jobs wait: the operator may repair it."""
@@ -259,11 +276,12 @@ class Dispatcher:
     async def _paint(self, batch: Claimed, in_flight: InFlightBatch) -> None:
         lost = False
         try:
-            async with aclosing(self._engine.paint(list(in_flight.recipes), in_flight.lane, batch.slot)) as events:
+            paint = self._engine.paint(list(in_flight.recipes), in_flight.lane, batch.slot)
+            async with self._call(batch.slot), aclosing(paint) as events:
                 async for event in events:
                     self._batcher.on_event(in_flight, event)
                     self._on_event(event)
-        except EngineLost as e:
+        except (EngineLost, TimeoutError) as e:
             log.warning("slot %s was lost with jobs %s: %s", batch.slot, batch.job_ids(), e)
             lost = True
         except Exception:
@@ -337,7 +355,9 @@ class Dispatcher:
         """Show which jobs of a slot have taken no step since then; another slot may take longer for a step."""
         for job_id in self._on_slot[slot]:
             active = self._active.get(job_id)
-            if active is not None and not self._live.is_preempted(job_id) and active.is_paused(since):
+            if active is None or any(active.slots[index] != slot for index in active.painting):
+                continue
+            if not self._live.is_preempted(job_id) and active.is_paused(since):
                 self._live.set_preempted(job_id, True)
                 self._bus.publish(JobChanged(job_id, stored=False))
 

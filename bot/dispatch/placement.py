@@ -32,6 +32,8 @@ that are drawn together may cost less device time in all, which the next person 
 _SLACK = 64
 """Jobs that have left the queue and are remembered before they are swept out."""
 
+_GONE = frozenset({Phase.LOST, Phase.BROKEN})
+
 _WILL_DRAW = READY | {Phase.WARMING}
 """Phases of a slot that draws soon without anybody's help."""
 
@@ -106,6 +108,10 @@ class Placement:
     def is_ready(self) -> bool:
         """Whether a slot can draw."""
         return bool(self._idle or self._busy)
+
+    def gone(self) -> list[str]:
+        """Return the slots that were lost or can't start, while there are others."""
+        return [load.id for load in self._loads.values() if self.several and load.slot.state.phase in _GONE]
 
     def could_begin(self) -> bool:
         """Whether an idle slot could draw something that waits."""

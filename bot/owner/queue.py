@@ -43,6 +43,7 @@ class QueueLine:
         low: Seconds until its pictures are there, at least; None where that is not known.
         high: The same, at most.
         progress: 0 to 1 while it is drawn.
+        slots: Ids of the slots that have pictures of it now; empty where the engine has one slot alone.
     """
 
     job: QueuedJob
@@ -50,6 +51,7 @@ class QueueLine:
     low: float | None = None
     high: float | None = None
     progress: float | None = None
+    slots: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,14 @@ async def view(ctx: AppContext) -> QueueView:
         drawing = await store.jobs_in(tx, JobState.RUNNING, limit=MOST_SHOWN)
         waiting = await store.jobs_of(tx, order[:MOST_SHOWN])
         held = await store.count_in(tx, JobState.HELD)
+    slots: dict[int, list[str]] = {}
+    devices = ctx.backlog.slots()
+    for slot in devices if len(devices) > 1 else ():
+        for job_id in slot.jobs:
+            slots.setdefault(job_id, []).append(slot.id)
     return QueueView(
         state,
-        [QueueLine(job, progress=ctx.backlog.progress(job.id)) for job in drawing],
+        [QueueLine(job, progress=ctx.backlog.progress(job.id), slots=slots.get(job.id, ())) for job in drawing],
         # One that was begun since the order was read is in the list above.
         [_line(ctx, job) for job in waiting if job.state is JobState.QUEUED],
         ctx.backlog.load().waiting,

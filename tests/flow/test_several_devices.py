@@ -169,3 +169,26 @@ async def test_the_dispatcher_sleeps_while_no_slot_has_room(make: Make, monkeypa
     for job in jobs:
         await bot.delivered(job.id)
     assert tries < before + 60
+
+
+async def test_a_device_that_is_lost_while_it_is_given_a_job_does_not_keep_it(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = StepGate()
+    gate.open()
+    engines = devices(2, gate)
+    bot = await make(devices=engines)
+    claims = bot.dispatch._dispatcher._claims
+    next_batches = claims.next_batches
+
+    async def then_lost() -> list[Claimed] | None:
+        batches = await next_batches()
+        if batches and batches[0].slot == "cuda:0":
+            await engines["cuda:0"].lose()
+        return batches
+
+    monkeypatch.setattr(claims, "next_batches", then_lost)
+    job = await bot.ask()
+    await bot.delivered(job.id)
+    assert drawn(engines) == [0, 1]
+    assert (await bot.job(job.id)).attempts == 1

@@ -23,7 +23,7 @@ function Job({ line, position, children, stop }) {
     <span class="entry-lead">${position}</span>
     <div class="entry-body">
       <p class="entry-title">${job.private ? html`<${Sign} name="lock" /> ${text("job.private")}` : job.prompt}</p>
-      <p class="entry-facts quiet"><a href=${`#people/${job.person_id}`}>${job.asker || job.user_id}</a> · ${text("job.count", { n: job.count })} · ${facts(job)} · <${Ago} at=${job.created_at} /></p>
+      <p class="entry-facts quiet"><a href=${`#people/${job.person_id}`}>${job.asker || job.user_id}</a> · ${text("job.count", { n: job.count })} · ${facts(job)}${line.slots.map((slot) => ` · ${slot}`)} · <${Ago} at=${job.created_at} /></p>
       ${line.progress !== null && html`<${Bar} part=${line.progress} label=${text("job.progress", { job: job.id })} />`}
     </div>
     <div class="entry-side">${children}<${Press} sign="stop" bare danger label=${text("job.cancel", { job: job.id })} onClick=${stop} data-action="cancel" /></div>

@@ -40,6 +40,20 @@ def test_the_device_is_never_expected_faster_than_it_is() -> None:
     assert overhead.factor() == 1.0
 
 
+def test_slots_that_work_at_the_same_time_are_measured_each_by_itself() -> None:
+    overhead = Overhead()
+    for slot in ("a", "b"):
+        overhead.busy(0.0, slot)
+    overhead.drawn(2.0, 3.0, "a")
+    overhead.drawn(6.0, 9.0, "b")
+    assert overhead.factor() == pytest.approx(1.5)
+    overhead.idle("a")
+    overhead.busy(100.0, "a")
+    for n in range(1, SPAN):
+        overhead.drawn(2.0, 100.0 + 3.0 * n, "a")
+    assert overhead.factor() == pytest.approx(1.5)
+
+
 def test_an_outlier_does_not_change_the_factor() -> None:
     overhead = Overhead()
     overhead.busy(0.0)
