@@ -21,6 +21,7 @@ from bot.dispatch.claims import BatchClaims, Claimed
 from bot.dispatch.completion import Completion, ImageFiles
 from bot.dispatch.eta import EtaCalibration
 from bot.dispatch.in_flight import InFlightBatch
+from bot.dispatch.progress import StepProgress
 from bot.observability.log_context import current_request, job_context, request_context
 from bot.observability.metrics import Metrics
 from bot.queue.fair_queue import WorkItem
@@ -33,12 +34,6 @@ _DATABASE_PAUSE = 1.0
 
 _ENGINE_PAUSE = 5.0
 """Seconds between two tries to start an engine that can't start."""
-
-_SHOW_EVERY = 0.2
-"""Shortest time between two updates of a job's progress, in seconds."""
-
-_PREEMPTED_AFTER = 1.0
-"""Seconds without a step, while others take steps, after which a job's card says so; a shorter pause would only flicker."""
 
 STUCK_SECONDS = 600.0
 """Seconds for which nothing is done about jobs that could be drawn, after which the dispatcher counts as stuck."""
@@ -96,8 +91,7 @@ class Dispatcher:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
-        self._on_slot: defaultdict[str, set[int]] = defaultdict(set)
-        """The active jobs that each slot has had pictures of."""
+        self._progress = StepProgress(active, live, bus, clock)
         self._calls: defaultdict[str, set[asyncio.Timeout]] = defaultdict(set)
         """The open calls of ``paint`` of each slot."""
         self._requests: dict[int, str] = {}
@@ -255,10 +249,7 @@ class Dispatcher:
                 self._metrics.traces.begun(active.job.id, about)
             active.painting.update(item.indexes)
             active.slots.update(dict.fromkeys(item.indexes, batch.slot))
-            self._on_slot[batch.slot].add(active.job.id)
-            self._live.begin(active.job.id, len(active.recipes))
-            for index in active.done:
-                self._live.step(active.job.id, index, 1.0)
+            self._progress.begin(active, batch.slot)
             self._changed(active.job.id)
         items = [(item, [self._named(active, i) for i in item.indexes]) for active, item in batch.items]
         return self._batcher.begin(batch.slot, items, batch.per_step)
@@ -334,32 +325,10 @@ class Dispatcher:
             # The engine may not have known the recipe yet when the job was cancelled.
             self._drop(active, index)
             return
-        job_id = active.job.id
-        if event.step == 1 and self._live.wants_previews(job_id):
+        if event.step == 1 and self._live.wants_previews(active.job.id):
             # Before the first step the engine may not know the recipe.
             self._spawn(self._engine.set_preview(event.recipe_id, enabled=True))
-        self._live.step(job_id, index, event.step / event.steps)
-        now = self._clock.monotonic()
-        before, active.step_times[index] = active.step_times.get(index), now
-        resumed = self._live.is_preempted(job_id)
-        # More updates than a person can follow would take time from the drawing itself.
-        if resumed or event.step in (1, event.steps) or now - active.shown_at >= _SHOW_EVERY:
-            active.shown_at = now
-            self._live.set_preempted(job_id, False)
-            self._bus.publish(JobChanged(job_id, stored=False))
-            if before is not None:
-                # Pictures that share steps with this one have taken theirs within one and a half steps.
-                self._mark_preempted(active.slots[index], now - max(_PREEMPTED_AFTER, 1.5 * (now - before)))
-
-    def _mark_preempted(self, slot: str, since: float) -> None:
-        """Show which jobs of a slot have taken no step since then; another slot may take longer for a step."""
-        for job_id in self._on_slot[slot]:
-            active = self._active.get(job_id)
-            if active is None or any(active.slots[index] != slot for index in active.painting):
-                continue
-            if not self._live.is_preempted(job_id) and active.is_paused(since):
-                self._live.set_preempted(job_id, True)
-                self._bus.publish(JobChanged(job_id, stored=False))
+        self._progress.step(active, index, event)
 
     async def _batch_ended(self, active: ActiveJob, item: WorkItem, *, lost: bool) -> None:
         """Requeue what is left of one job of a batch that has ended, or end the job."""
@@ -416,8 +385,7 @@ class Dispatcher:
             return
         if self._active.pop(active.job.id, None) is None:
             return
-        for slot in set(active.slots.values()):
-            self._on_slot[slot].discard(active.job.id)
+        self._progress.end(active)
         if active.cancelled:
             self._live.end(active.job.id)
             self._spawn(self._completion.discard(active))

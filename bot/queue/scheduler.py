@@ -24,6 +24,9 @@ batches, once the engine has room for it."""
 LOOK_AHEAD = 32
 """Most queues that are checked for an item that the engine has room for, or that can share the batch."""
 
+OLDEST_AHEAD = 256
+"""Most of the oldest items that are checked for one that can be drawn, while some models' slots are lost."""
+
 MAX_PASSES = 4
 """Most batches that pass the one whose turn it is because its model is not on the device; then that is loaded."""
 
@@ -275,7 +278,7 @@ class Scheduler:
         """Return the queue whose first item has been first for longest, of those that can be drawn now."""
         if self._models is None:
             return next(iter(self._by_age), None)
-        return next((queue for queue in self._by_age if self._can_be_drawn(queue)), None)
+        return next((queue for queue in islice(self._by_age, OLDEST_AHEAD) if self._can_be_drawn(queue)), None)
 
     def _can_be_drawn(self, queue: PersonQueue) -> bool:
         return self._models is None or queue.head.ticket.model in self._models
