@@ -115,7 +115,7 @@ def test_exiftool_reads_any_text_back_from_each_format(exiftool: ExifTool, tmp_p
         told = f"{prompt}\nNegative: {negative}" if negative else prompt
         assert said_of(str(tags["XMP-iptcExt:AIPromptInformation"])) == said_of(told)
         assert tags["XMP-iptcExt:DigitalSourceType"] == TRAINED
-        assert isinstance(tags["XMP-TC260:Aigc"], str)
+        assert any('"ContentProducer":"P1"' in str(value) for value in tags.values())
 
 
 async def test_exiftool_finds_nothing_wrong_with_any_file(exiftool: ExifTool, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ async def test_every_file_has_one_label_of_seven_keys(exiftool: ExifTool, tmp_pa
     files = await sent(stored(tmp_path, "a red apple", sealing=sealing, rules=rules), sealing)
     for tags in exiftool.tags(written(tmp_path, files)):
         (name,) = [name for name, value in tags.items() if "ContentProducer" in str(value)]
-        assert name == "XMP-TC260:Aigc"
+        assert name.lower() == "xmp-tc260:aigc"
         assert list(json.loads(tags[name])) == list(KEYS)
     for file in files:
         assert file.data.count(b"ContentProducer") == 1
