@@ -12,6 +12,7 @@ from functools import partial
 from engine.contract import EngineConfig, Profile, Slot
 from engine.host.process_engine import Models, ProcessEngine
 from engine.host.supervision import Timeouts
+from engine.hub.needs import needs_hub
 from engine.multi_engine import MultiEngine
 from engine.ray.driver_process import COMMAND, DRAW, ClusterConfig, DriverProcess, DriverTimeouts
 from engine.ray.placement import SlotPlan, read_plans
@@ -64,7 +65,10 @@ class RayEngine(MultiEngine):
         self._plans = list(plans or [SlotPlan()])
         self._gpus: asyncio.Queue[int] = asyncio.Queue()
         self._growing: asyncio.Task[None] | None = None
-        self._driver = DriverProcess(cluster, config.environment, self._gpus.put_nowait, driver_timeouts, command)
+        # As ``ProcessEngine``: on this machine, no hub is asked for what is here.
+        offline = {} if any(map(needs_hub, self._models.specs)) else {"HF_HUB_OFFLINE": "1"}
+        environment = {**offline, **config.environment}
+        self._driver = DriverProcess(cluster, environment, self._gpus.put_nowait, driver_timeouts, command)
         super().__init__({_name(number): self._make(number, plan) for number, plan in enumerate(self._plans)})
 
     @property

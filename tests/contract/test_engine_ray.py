@@ -20,9 +20,9 @@ import pytest_asyncio
 from adapters.cli import ray_settings
 from bot.settings import EngineKind, Settings
 from engine.contract import EngineConfig, EngineLost, Event, Image, Phase, Recipe, Slot, Step
-from engine.host.supervision import Timeouts
 from engine.ray.placement import SlotPlan
 from engine.ray.ray_engine import TIMEOUTS, RayEngine
+from engine.ray.wire import Placement
 from tests.fakes import ray_cluster as clusters
 from tests.fakes.ray_cluster import FAKE_WORKER, Cluster
 
@@ -88,6 +88,29 @@ def slow(name: str) -> Recipe:
 async def all_of(engine: RayEngine, *recipes: Recipe, slot: str = "") -> list[Event]:
     async with contextlib.aclosing(engine.paint(recipes, slot=slot)) as events:
         return [event async for event in events]
+
+
+async def test_a_stopped_actor_is_gone_before_its_gpus_are_used_again(ray_cluster: Cluster, tmp_path: Path) -> None:
+    """It has all GPUs of the cluster, so it comes before the tests that share an engine."""
+    plan = SlotPlan(placement=Placement(num_gpus=2.0))
+    timeouts = replace(PATIENT, silence=2.0, steps=0.0)
+    config = EngineConfig("demo", str(tmp_path))
+    engine = RayEngine(config, ray_cluster.config, [plan], timeouts=timeouts, worker=FAKE_WORKER)
+    await engine.start()
+    try:
+        await engine.warm()
+        (pid,) = engine.pids
+        assert pid is not None
+        painting = asyncio.create_task(all_of(engine, slow("a")))
+        await asyncio.sleep(0)
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(EngineLost, match="silent"):
+            await painting
+        assert isinstance((await all_of(engine, recipe("b")))[-1], Image)
+        assert not alive(pid)
+        assert engine.pids not in {(pid,), (None,)}
+    finally:
+        await engine.aclose()
 
 
 async def test_each_gpu_of_the_cluster_is_a_slot(engine: RayEngine) -> None:
@@ -183,34 +206,6 @@ def alive(pid: int) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
-
-
-@contextlib.asynccontextmanager
-async def one_slot(cluster: Cluster, folder: Path, timeouts: Timeouts = PATIENT) -> AsyncIterator[RayEngine]:
-    """An engine of one slot that asks for no GPU: the shared one has them."""
-    plan = SlotPlan()
-    plan = replace(plan, placement=replace(plan.placement, num_gpus=0.0))
-    engine = RayEngine(EngineConfig("demo", str(folder)), cluster.config, [plan], timeouts=timeouts, worker=FAKE_WORKER)
-    await engine.start()
-    try:
-        yield engine
-    finally:
-        await engine.aclose()
-
-
-async def test_a_stopped_actor_is_lost_at_the_limit_and_ended(ray_cluster: Cluster, tmp_path: Path) -> None:
-    async with one_slot(ray_cluster, tmp_path, replace(PATIENT, silence=2.0, steps=0.0)) as engine:
-        await engine.warm()
-        (pid,) = engine.pids
-        assert pid is not None
-        painting = asyncio.create_task(all_of(engine, slow("a")))
-        await asyncio.sleep(0)
-        os.kill(pid, signal.SIGSTOP)
-        with pytest.raises(EngineLost, match="silent"):
-            await painting
-        assert isinstance((await all_of(engine, recipe("b")))[-1], Image)
-        assert engine.pids != (pid,)
-        await until(lambda: not alive(pid))
 
 
 def settings(cluster: Cluster, token: Path | None = None, address: str = "") -> Settings:

@@ -20,7 +20,7 @@ SECONDS_PER_MEGAPIXEL = 0.2
 
 
 def draw(setup: wire.Setup, send: Send, inbox: Inbox) -> None:
-    """Draw flat pictures; a prompt can ask for more: ``die``, ``fail``, ``warn`` or ``environment``."""
+    """Draw flat pictures until the process ends."""
     asyncio.run(_Worker(setup, send, inbox).run())
 
 
