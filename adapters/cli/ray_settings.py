@@ -32,17 +32,18 @@ def cluster_of(settings: Settings) -> ClusterConfig:
     Raises:
         BadInput: Ray is not installed, or a running cluster has no token that only this user can read.
     """
+    gpus = -1 if settings.ray_gpus is None else settings.ray_gpus
+    cluster = ClusterConfig(gpus=gpus)
+    if settings.ray_address:
+        named = os.environ.get(TOKEN_VARIABLE)
+        path = settings.ray_token_file or (given_path(named) if named else None)
+        if path is None:
+            raise BadInput("cli.ray.no_token", address=settings.ray_address)
+        _check_token(path)
+        cluster = ClusterConfig(settings.ray_address, str(path.absolute()), gpus)
     if importlib.util.find_spec("ray") is None:
         raise BadInput("cli.ray.not_installed")
-    gpus = -1 if settings.ray_gpus is None else settings.ray_gpus
-    if not settings.ray_address:
-        return ClusterConfig(gpus=gpus)
-    named = os.environ.get(TOKEN_VARIABLE)
-    path = settings.ray_token_file or (given_path(named) if named else None)
-    if path is None:
-        raise BadInput("cli.ray.no_token", address=settings.ray_address)
-    _check_token(path)
-    return ClusterConfig(settings.ray_address, str(path.absolute()), gpus)
+    return cluster
 
 
 async def check(settings: Settings) -> tuple[bool, str]:

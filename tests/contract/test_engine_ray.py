@@ -237,6 +237,16 @@ async def test_the_doctor_names_an_address_where_nothing_answers(ray_cluster: Cl
     assert found.startswith("Nothing answers at 127.0.0.1:1,")
 
 
+@pytest.mark.chaos
+async def test_the_doctor_names_a_cluster_that_asks_for_no_token() -> None:
+    clusters.require()
+    with contextlib.ExitStack() as stack:
+        cluster = await asyncio.to_thread(stack.enter_context, clusters.running(1, {"RAY_AUTH_MODE": "disabled"}))
+        ok, found = await ray_settings.check(settings(cluster))
+    assert not ok
+    assert "lets everybody in" in found
+
+
 QUICK_TO_DOUBT = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "1000",
