@@ -25,6 +25,7 @@ from engine.contract import (
     Failed,
     Lane,
     LoraInfo,
+    OutOfMemory,
     Preview,
     Profile,
     Recipe,
@@ -380,7 +381,9 @@ class ProcessEngine:
                 backoff.succeed()
             else:
                 backoff.fail()
-            if isinstance(end, wire.Broken) and not end.passing:
+            # A model that fitted before fits again when another process has given the device's memory back.
+            crowded = isinstance(end, wire.Broken) and was_warm and end.code == OutOfMemory.code
+            if isinstance(end, wire.Broken) and not end.passing and not crowded:
                 self._break(ERRORS.get(end.code, EngineError)(end.problem))
                 return
             if not was_warm and backoff.failures >= self._timeouts.starts and isinstance(end, ChildFailed):

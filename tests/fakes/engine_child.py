@@ -1,11 +1,11 @@
 """A child for ProcessEngine that implements the protocol without a device. Its argument names its behaviour.
 
 ``draws``: two steps and a tiny picture for each recipe; ``stalls``: one step, then nothing; ``quits``: ends while it
-loads; ``dies``: ends at the first recipe; ``raves``: sends no valid message; ``refuses``: can't load its model; ``prints``:
-as draws, with a library's chatter on standard error; ``peeks``: draws on once previews are wanted; ``idles``: gives its
-memory back at once; ``empties``: loses its model to another one's failed load, and loads it again for the next recipe;
-``lingers``: as draws, and does not end with its pipe;
-``enlarges``: as draws, and is at work on what is no step before; ``echoes``: refuses with its environment.
+loads; ``dies``: ends at the first recipe; ``raves``: sends no valid message; ``refuses``: can't load its model;
+``bursts``: has no memory for its model; ``prints``: as draws, with a library's chatter on standard error; ``peeks``: draws
+on once previews are wanted; ``idles``: gives its memory back at once; ``empties``: loses its model to another one's failed
+load, and loads it again for the next recipe; ``lingers``: as draws, and does not end with its pipe; ``enlarges``: as draws,
+and is at work on what is no step before; ``echoes``: refuses with its environment.
 """
 
 from __future__ import annotations
@@ -69,6 +69,9 @@ def main(what: str) -> None:
         sys.stdout.flush()
     if what == "refuses":
         say(wire.Broken("unknown_model", "The model is of cheese."))
+        return
+    if what == "bursts":
+        say(wire.Broken("out_of_memory", "The device is full."))
         return
     if what == "echoes":
         say(wire.Broken("unknown_model", json.dumps(dict(os.environ))))

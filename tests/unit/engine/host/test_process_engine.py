@@ -208,6 +208,35 @@ async def test_the_process_may_be_started_in_another_way() -> None:
     assert len(started) == 1
 
 
+async def test_a_model_that_fitted_before_is_tried_again_when_memory_is_short() -> None:
+    started: list[str] = []
+
+    async def connect() -> ChildProcess[wire.Message]:
+        started.append(["dies", "bursts", "bursts", "draws"][len(started)])
+        command = (sys.executable, "-m", "tests.fakes.engine_child", started[-1])
+        return await ChildProcess.start(
+            command, child_environment({}, offline=True), wire.CODEC, name="device", closing=2.0
+        )
+
+    engine = ProcessEngine(EngineConfig("demo", "nowhere"), QUICK, connect=connect)
+    await engine.start()
+    try:
+        async with asyncio.timeout(60):
+            with pytest.raises(EngineLost):
+                await all_of(engine, A)
+            await engine.warm()
+    finally:
+        await engine.aclose()
+    assert started == ["dies", "bursts", "bursts", "draws"]
+
+
+async def test_a_model_that_never_fitted_is_broken() -> None:
+    async with child("bursts") as engine:
+        with pytest.raises(EngineError, match="is full"):
+            await engine.warm()
+        assert (engine.state().phase, engine.state().restarts) == (Phase.BROKEN, 0)
+
+
 async def test_a_child_that_never_gets_warm_is_broken_in_the_end() -> None:
     async with child("quits") as engine:
         with pytest.raises(EngineError, match=r"can't be loaded.*exit status 3"):
