@@ -60,9 +60,10 @@ class RaySlots(RayEngine):
     async def paint(
         self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE, slot: str = ""
     ) -> AsyncGenerator[Event]:
-        """Draw in the actor of a device."""
-        async for event in super().paint(recipes, lane, slot.partition("/")[0]):
-            yield event
+        """Draw in the actor of a device, one picture after the other: each waits for the way there and back."""
+        for recipe in recipes:
+            async for event in super().paint([recipe], lane, slot.partition("/")[0]):
+                yield event
 
 
 def draw(_setup: wire.Setup, send: Send, inbox: Inbox) -> None:

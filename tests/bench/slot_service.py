@@ -313,6 +313,8 @@ async def measure(plan: Plan, folder: Path) -> dict[str, Any]:
             "pictures": len(stored),
             "share_of_ceiling": round(len(stored) / (plan.ceiling * (end - begin)), 4),
             "idle_ms": spread([idle for _, idle in told if idle >= 0], scale=1),
+            "idle_where_idle_ms": spread([idle for _, idle in told if idle > 0], scale=1),
+            "without_a_pause": round(sum(idle == 0 for _, idle in told) / max(1, len(told)), 3),
             "lag_ms": spread(beats),
             "commits_per_s": round(len(commits.seconds) / (end - begin), 1),
             "commit_ms": spread(commits.seconds),
@@ -340,8 +342,8 @@ async def measure(plan: Plan, folder: Path) -> dict[str, Any]:
 
 
 def _by_slot(plan: Plan, counted: Counter[int]) -> Sequence[int]:
-    """Return the pictures of each device where they are few, else the fewest and the most."""
-    numbers = [counted[slot] for slot in range(len(plan.seconds))]
+    """Return the pictures of each device where they are few, else the fewest and the most; all actors' together."""
+    numbers = [counted[slot] for slot in range(len(plan.seconds) // max(1, plan.actors))]
     return numbers if len(numbers) <= 8 else (min(numbers), max(numbers))
 
 

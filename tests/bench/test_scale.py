@@ -11,6 +11,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bot.storage import data_files
+from engine.host.process_engine import CALLS
 from tests.bench.percentiles import percentile
 from tests.bench.scale_model import Costs, simulate
 from tests.bench.test_slots import run
@@ -27,7 +28,7 @@ SECONDS = 5.0
 @pytest.mark.parametrize("devices", [10, 100, 1000])
 def test_devices_of_one_picture_a_second(benchmark: BenchmarkFixture, devices: int) -> None:
     """The real service, as many pictures as it can; how full the event loop's core and the writer are says what ends it."""
-    found = run(benchmark, [1.0] * devices, size=200_000, window=8.0, calls=4)
+    found = run(benchmark, [1.0] * devices, size=200_000, window=8.0, calls=CALLS)
     if devices <= 100:
         assert found["share_of_ceiling"] >= 0.95
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from engine.host.process_engine import CALLS
 from tests.bench.test_speed import measured, worker
 from tests.fakes import ray_cluster
 
@@ -17,6 +18,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
 SLOTS = 100
 LIMIT_SHARE = 0.98
+LIMIT_SHARE_ALONE = 0.95
 LIMIT_SHARE_RAY = 0.95
 LIMIT_IDLE_MS = 50.0
 LIMIT_CPU_MS = 5.0
@@ -34,10 +36,16 @@ def run(benchmark: BenchmarkFixture, seconds: Sequence[float], **plan: Any) -> A
 @pytest.mark.parametrize("size", [200_000, 1_500_000])
 def test_a_hundred_devices_of_one_picture_a_second(benchmark: BenchmarkFixture, size: int) -> None:
     """Enough waits: the devices draw without a pause (limits: 98 % of the ceiling, idle p99 50 ms, 5 ms of CPU)."""
-    found = run(benchmark, [1.0] * SLOTS, size=size)
+    found = run(benchmark, [1.0] * SLOTS, size=size, calls=CALLS)
     assert found["share_of_ceiling"] >= LIMIT_SHARE
     assert found["idle_ms"]["p99"] < LIMIT_IDLE_MS
     assert found["cpu_ms_per_picture"] < LIMIT_CPU_MS
+
+
+def test_devices_that_are_given_nothing_ahead(benchmark: BenchmarkFixture) -> None:
+    """One call at a time: each device waits for the dispatcher after each batch (limit: 95 % of the ceiling)."""
+    found = run(benchmark, [1.0] * SLOTS, size=200_000, calls=1)
+    assert found["share_of_ceiling"] >= LIMIT_SHARE_ALONE
 
 
 @pytest.mark.parametrize("size", [200_000, 1_500_000])
@@ -51,14 +59,14 @@ def test_a_hundred_devices_in_two_actors_of_ray(benchmark: BenchmarkFixture, siz
 
 def test_requests_from_the_page(benchmark: BenchmarkFixture) -> None:
     """The same without chats, whose cards cost more than the pictures' rows."""
-    found = run(benchmark, [1.0] * SLOTS, size=200_000, chats=False)
+    found = run(benchmark, [1.0] * SLOTS, size=200_000, calls=CALLS, chats=False)
     assert found["share_of_ceiling"] >= LIMIT_SHARE
 
 
 @pytest.mark.parametrize("rate", [0.9, 1.1])
 def test_requests_at_random_moments(benchmark: BenchmarkFixture, rate: float) -> None:
     """Open loop: below the ceiling nobody waits, above it the queue grows by what is too much (admission included)."""
-    found = run(benchmark, [1.0] * SLOTS, size=200_000, arrivals=rate * SLOTS, window=15.0)
+    found = run(benchmark, [1.0] * SLOTS, size=200_000, calls=CALLS, arrivals=rate * SLOTS, window=15.0)
     if rate < 1:
         assert found["wait_s"]["p99"] < 0.5
         assert found["pictures"] >= 0.97 * found["asked"]
@@ -68,7 +76,7 @@ def test_requests_at_random_moments(benchmark: BenchmarkFixture, rate: float) ->
 
 def test_a_device_four_times_as_fast_gets_four_times_the_work(benchmark: BenchmarkFixture) -> None:
     """Two devices of rate 1 and 4 share 20 : 80 (limit: 5 %)."""
-    found = run(benchmark, [1.0, 0.25], size=200_000, window=20.0)
+    found = run(benchmark, [1.0, 0.25], size=200_000, calls=CALLS, window=20.0)
     slow, fast = found["by_slot"]
     assert abs(fast / (slow + fast) - 0.8) < 0.05
     assert found["share_of_ceiling"] >= LIMIT_SHARE
