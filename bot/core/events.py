@@ -14,11 +14,11 @@ class JobChanged:
 
     Attributes:
         job_id: The job.
-        stored: Whether its rows may have changed; False: only how far it is, which memory alone knows.
+        shown_soon: Whether it may have to be shown at once; False: it was begun or has come further.
     """
 
     job_id: int
-    stored: bool = True
+    shown_soon: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,11 @@ _RETRY = 1.0
 """Seconds until the rows are read again after the database could not be."""
 
 PROGRESS_EVERY = 1.0
-"""Seconds between two looks at the messages of jobs that have only come further; cards in chats change no faster."""
+"""Seconds between two looks at the messages of a job that has only come further: cards in chats change no faster, and a
+job that is drawn within this time goes from waiting to its pictures, without an edit that these would have to wait for."""
+
+_PROGRESS_TICK = 0.25
+"""Seconds between two looks for such jobs."""
 
 _JOBS_AT_ONCE = 200
 """Most changed jobs that one transaction reads."""
@@ -198,19 +202,19 @@ class Delivery:
         self._sync = sync
         self._clock = clock
         self._changed_jobs: set[int] = set()
-        # Jobs that have only come further since the last look at their messages.
-        self._progressed: set[int] = set()
+        # Jobs that have only come further since the last look at their messages, and since when.
+        self._progressed: dict[int, float] = {}
         self._added = False
         self._stopping = False
         self._wake = asyncio.Event()
         self._senders: dict[tuple[str, str], ChatSender] = {}
 
     def on_job_changed(self, event: JobChanged) -> None:
-        """Sync the job's messages: soon where a row has changed, else within PROGRESS_EVERY."""
-        if not event.stored:
-            self._progressed.add(event.job_id)
+        """Sync the job's messages: soon, or after PROGRESS_EVERY where it has only come further."""
+        if not event.shown_soon:
+            self._progressed.setdefault(event.job_id, self._clock.monotonic())
             return
-        self._progressed.discard(event.job_id)
+        self._progressed.pop(event.job_id, None)
         self._changed_jobs.add(event.job_id)
         self._wake.set()
 
@@ -250,12 +254,15 @@ class Delivery:
             sender.stop()
 
     async def _look_at_progress(self) -> None:
-        """Have the messages of jobs that have only come further synced, all of them at the same time."""
+        """Have the messages of jobs that have only come further synced, some of them at the same time."""
         while True:
-            await self._clock.sleep(PROGRESS_EVERY)
-            if self._progressed:
-                self._changed_jobs |= self._progressed
-                self._progressed.clear()
+            await self._clock.sleep(_PROGRESS_TICK)
+            before = self._clock.monotonic() - PROGRESS_EVERY
+            due = [job_id for job_id, since in self._progressed.items() if since <= before]
+            if due:
+                for job_id in due:
+                    del self._progressed[job_id]
+                self._changed_jobs.update(due)
                 self._wake.set()
 
     async def _collect(self, tasks: asyncio.TaskGroup) -> None:

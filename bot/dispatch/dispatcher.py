@@ -250,7 +250,7 @@ class Dispatcher:
             active.painting.update(item.indexes)
             active.slots.update(dict.fromkeys(item.indexes, batch.slot))
             self._progress.begin(active, batch.slot)
-            self._changed(active.job.id)
+            self._bus.publish(JobChanged(active.job.id, shown_soon=False))
         items = [(item, [self._named(active, i) for i in item.indexes]) for active, item in batch.items]
         return self._batcher.begin(batch.slot, items, batch.per_step)
 

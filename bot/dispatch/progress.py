@@ -57,7 +57,7 @@ class StepProgress:
         if resumed or event.step in (1, event.steps) or now - active.shown_at >= _SHOW_EVERY:
             active.shown_at = now
             self._live.set_preempted(job_id, False)
-            self._bus.publish(JobChanged(job_id, stored=False))
+            self._bus.publish(JobChanged(job_id, shown_soon=False))
             if before is not None:
                 # Pictures that share steps with this one have taken theirs within one and a half steps.
                 self._mark_preempted(active.slots[index], now - max(_PREEMPTED_AFTER, 1.5 * (now - before)))
@@ -70,4 +70,4 @@ class StepProgress:
                 continue
             if not self._live.is_preempted(job_id) and active.is_paused(since):
                 self._live.set_preempted(job_id, True)
-                self._bus.publish(JobChanged(job_id, stored=False))
+                self._bus.publish(JobChanged(job_id, shown_soon=False))

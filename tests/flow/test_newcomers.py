@@ -57,9 +57,10 @@ async def test_held_allowed_and_delivered_with_kills_between(make: Make) -> None
     await bot.quiet()
     assert bot.chats.pictures(job.id) == [f"easel-{job.id}-1.png"]
     assert await bot.ledger(job.id) == (2, 0, 1)
-    (welcome,) = notices(bot, "1")
-    assert welcome.card is not None
-    assert welcome.card.status == i18n.text("en", "card.welcome")
+    # It may come twice: the kill may have come between its sending and its row.
+    welcomes = [seen.card.status for seen in notices(bot, "1") if seen.card is not None]
+    assert set(welcomes) == {i18n.text("en", "card.welcome")}
+    assert len(welcomes) <= 2
     assert len(notices(bot, "9")) == 1
 
 
