@@ -25,6 +25,7 @@ from bot.drawing.admission import PressedButton, admit, draw
 from bot.drawing.defaults import defaults_of
 from bot.drawing.picture_requests import choose_use
 from bot.drawing.start_picture import find_picture
+from bot.provenance.facts import narrower
 from bot.quotas.store import ledger
 from bot.storage import data_files, inputs, jobs, messages, people, pictures
 from bot.storage.database import Tx
@@ -139,7 +140,13 @@ async def admit_child(
     # The parent's own REPEATED note does not apply to its child.
     notes = (*(n for n in request.notes if n != REPEATED), *((note,) if note else ()))
     # A job of the web page may have more pictures than a chat allows.
-    request = replace(request, count=min(request.count, ctx.max_count(actor.platform)), notes=notes)
+    request = replace(
+        request,
+        count=min(request.count, ctx.max_count(actor.platform)),
+        notes=notes,
+        # A form makes a request of its own of the parent's, which has the parent's prompt.
+        recipe_rule=narrower(request.recipe_rule, parent.request.recipe_rule),
+    )
     return await admit(ctx, actor, place, request, ref, parent_id=parent.id, pressed=pressed)
 
 

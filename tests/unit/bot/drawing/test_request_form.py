@@ -9,6 +9,7 @@ import pytest
 from bot.core.cards import ButtonPress
 from bot.core.errors import BadInput, NotFound
 from bot.core.forms import MAX_FIELDS, FieldKind, Form
+from bot.core.preferences import RECIPE, RecipeRule
 from bot.core.requests import DrawForm, DrawRequest
 from bot.storage import inputs
 from engine.contract import NegativePromptSupport, Range
@@ -62,6 +63,19 @@ async def test_it_has_the_values_as_they_were(world: World) -> None:
     }
     assert form.line == f"/draw a **red** apple --size 256x144 --seed 7 --steps {request.steps}"
     assert await submitted(world) == request
+
+
+@pytest.mark.parametrize("action", ["edit", "start"])
+async def test_what_somebody_makes_of_it_tells_no_more_than_its_author_wants(world: World, action: str) -> None:
+    world.studio._ctx.preferences.load({("chat", ADA.user_id): {RECIPE: "never"}}, {})
+    request = await drawn(world, "a secret garden")
+    assert request.recipe_rule is RecipeRule.NEVER
+    form = (await world.studio.press(BOB, HERE, ButtonPress(action, 1, 0), ref("o"))).form
+    assert form is not None
+    sent = {field.name: field.value for field in form.fields} | {"prompt": "a secret garden, at night"}
+    made = (await world.studio.submit(BOB, HERE, form.press, sent, ref("s"))).new
+    assert made is not None
+    assert (await world.job(made.job_id)).request.recipe_rule is RecipeRule.NEVER
 
 
 async def test_what_has_no_room_is_a_field_of_flags(both: World) -> None:
