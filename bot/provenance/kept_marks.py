@@ -28,6 +28,9 @@ CHUNK = b"ezIN"
 _MANIFEST = b"caBX"
 """Chunk of a PNG's own manifest."""
 
+_TOLD = frozenset({CHUNK, _MANIFEST, b"tEXt", b"zTXt", b"iTXt", b"eXIf"})
+"""Chunks that tell what a picture is: XMP among them has its random id, which C2PA's package notes of an ingredient."""
+
 _AIGC_KEYWORD = "AIGC"
 _KNOWN_LABELS = re.compile(
     rb"c2pa|urn:(?:c2pa|uuid):.*|c2pa\.(?:assertions|signature|claim(?:\.v\d)?|actions(?:\.v\d)?|hash\.(?:data|boxes)"
@@ -116,10 +119,13 @@ def ingredient_of(data: bytes, number: int, *, manifest: bool) -> Ingredient:
         data: A stored PNG: an upload, or a picture of Easel.
         number: Its place among the sources, from 0.
         manifest: Whether its manifest goes along, if it has one; not for private requests, since it may tell the prompt.
+            Nor does its id then, by which the picture could be found that it is.
     """
     label, _, archive = read_chunk(data, CHUNK).partition(b"\0")
     if manifest and archive:
         return Ingredient(label.decode("latin-1"), archive=archive)
+    if not manifest:
+        return Ingredient(f"source-{number}", data=drop_chunks(data, _TOLD))
     own = read_chunk(data, _MANIFEST)
-    bare = drop_chunks(data, {CHUNK} if manifest and len(own) <= MAX_MANIFEST else {CHUNK, _MANIFEST})
+    bare = drop_chunks(data, {CHUNK} if len(own) <= MAX_MANIFEST else {CHUNK, _MANIFEST})
     return Ingredient(f"source-{number}", data=bare)

@@ -16,6 +16,7 @@ from bot.core.inspection import COMPOSITE, SealState
 from bot.core.requests import DrawRequest
 from bot.provenance import kept_marks
 from bot.provenance.facts import MarkingRules
+from bot.provenance.inspection import inspect
 from bot.provenance.kept_marks import CHUNK, ingredient_of, keep_marks
 from bot.provenance.seal import Seal, check_seal
 from bot.provenance.sealing import Sealing, Signature
@@ -90,6 +91,21 @@ def test_the_file_of_a_private_request_tells_nothing_of_the_upload(signer: Signe
     data = signer.draw(upload, replace(REQUEST, private=True))
     assert "active_manifest" not in signer.ingredients(data)[0]
     assert b"Other Club" not in data
+
+
+def test_the_file_of_a_private_request_does_not_say_which_picture_it_was_drawn_from(
+    signer: Signer, theirs: Seal
+) -> None:
+    public, request = drawn(Path("none"), MarkingRules(), REQUEST, signer.sealing), replace(REQUEST, private=True)
+    ids = [inspect(public).document]
+    signer.source.write_bytes(public)
+    files = [drawn(signer.source, MarkingRules(), request, signer.sealing)]
+    upload = theirs.sign(marked(facts()), "image/png", facts())
+    ids += [str(facts().document), read_chunk(keep_marks(plain(), upload, manifest=True), CHUNK)[:30].decode()]
+    files.append(signer.draw(upload, request))
+    for data in files:
+        assert len(signer.ingredients(data)) == 1
+        assert [one for one in ids if one.encode() in data] == []
 
 
 def with_assertions(*assertions: dict[str, Any], thumbnail: bool = False) -> bytes:
