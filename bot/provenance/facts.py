@@ -87,6 +87,7 @@ def facts_of(
     *,
     drawn_at: float,
     kept_label: str = "",
+    composite: bool = False,
 ) -> Facts:
     """Return what the file of one picture says.
 
@@ -98,12 +99,13 @@ def facts_of(
         rules: What the operator wants.
         drawn_at: Unix seconds.
         kept_label: AIGC label of the pictures that it was drawn from; empty for none.
+        composite: Whether one of Easel's pictures that it was drawn from has somebody's own picture as a part.
     """
     title = recipe.model if profile is None else profile.title
     rule = narrower(rules.recipe, request.recipe_rule)
     told = rule is RecipeRule.ALWAYS or (rule is RecipeRule.PUBLIC and not request.private)
     return Facts(
-        source_type=COMPOSITE if _has_own_pictures(request) else TRAINED,
+        source_type=COMPOSITE if composite or _has_own_pictures(request) else TRAINED,
         system=title,
         system_version=image.revision[:_COMMIT_CHARS] or image.checkpoint or f"Easel {a1111.easel_version()}",
         created=datetime.fromtimestamp(int(drawn_at), UTC),

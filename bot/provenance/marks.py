@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bot.core.file_marks import PARAMETERS, XMP, embed_texts
+from bot.core.inspection import COMPOSITE
 from bot.core.requests import DrawRequest
 from bot.provenance import xmp
 from bot.provenance.facts import Facts, MarkingRules, facts_of
 from bot.provenance.kept_marks import found_label, ingredient_of
+from bot.provenance.reading import read_source_type
 from bot.provenance.sealing import Sealing
 from bot.provenance.visible_label import draw_label, label_text
 from bot.settings import LabelPlace
@@ -56,7 +58,16 @@ class Marker:
         started = () if recipe.control else (recipe.image,)
         sources = _sources([Path(path) for path in (*started, *recipe.references) if path])
         label = next((label for source in sources if (label := found_label(source))), "")
-        facts = facts_of(request, recipe, image, profile, self._rules, drawn_at=drawn_at, kept_label=label)
+        facts = facts_of(
+            request,
+            recipe,
+            image,
+            profile,
+            self._rules,
+            drawn_at=drawn_at,
+            kept_label=label,
+            composite=any(read_source_type(source) == COMPOSITE for source in sources),
+        )
         data = image.data
         if request.label or self._rules.label is LabelPlace.CORNER:
             data = draw_label(data, label_text(locale, aigc=bool(facts.aigc_producer)))

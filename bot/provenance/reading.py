@@ -1,12 +1,13 @@
-"""Reads how a picture was drawn from its file: Easel's and A1111's ``parameters``, and ComfyUI's graphs."""
+"""Reads how a picture was drawn from its file: Easel's and A1111's ``parameters``, ComfyUI's graphs, and IPTC's kind of source."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bot.core.file_marks import PARAMETERS
+from bot.core.file_marks import PARAMETERS, XMP
+from bot.core.image_parts import NotAnImage
 from bot.core.pictures import ReadParameters
-from bot.provenance import a1111, comfyui
+from bot.provenance import a1111, comfyui, xmp
 from bot.provenance.image_texts import COMMENT, USER_COMMENT, read_texts
 
 _A1111_KEYWORDS = (PARAMETERS, USER_COMMENT, COMMENT, "ImageDescription")
@@ -30,3 +31,12 @@ def parameters_of(texts: Mapping[str, str]) -> ReadParameters | None:
         if (found := a1111.parse(texts.get(keyword, ""))) is not None:
             return found
     return comfyui.parse(texts.get("prompt", ""), texts.get("workflow", ""))
+
+
+def read_source_type(data: bytes) -> str:
+    """Return IPTC's DigitalSourceType in a file's XMP; empty if it has none, or is no PNG, JPEG or WebP."""
+    try:
+        packet = read_texts(data).get(XMP, "")
+    except NotAnImage:
+        return ""
+    return next(iter(xmp.read(packet.encode("utf-8", "replace")).get(xmp.SOURCE_TYPE, ())), "")

@@ -11,11 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from bot.core.errors import BadInput
-from bot.core.file_marks import XMP
-from bot.core.image_parts import NotAnImage
-from bot.provenance import xmp
 from bot.provenance.facts import Facts
-from bot.provenance.image_texts import read_texts
+from bot.provenance.reading import read_source_type
 from bot.provenance.seal import Ingredient, Seal, SealUnavailable
 from bot.settings import SealMode, Settings
 
@@ -135,11 +132,7 @@ class Sealing:
 
         Files that do not say that a model drew them, such as archives, are no copies of pictures: they stay.
         """
-        try:
-            texts = read_texts(original)
-        except NotAnImage:
-            return data
-        source_type = next(iter(xmp.read(texts.get(XMP, "").encode("utf-8", "replace")).get(xmp.SOURCE_TYPE, ())), "")
+        source_type = read_source_type(original)
         if not source_type:
             return data
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image as Pillow
 from PIL.PngImagePlugin import PngInfo
 
 from bot.core.file_marks import XMP, embed_texts, exif_block
+from bot.core.inspection import COMPOSITE, TRAINED
 from bot.core.requests import DrawRequest
 from bot.provenance.facts import MarkingRules
 from bot.provenance.inspection import inspect
@@ -19,6 +21,7 @@ from bot.provenance.kept_marks import found_label, keep_marks
 from bot.provenance.marks import Marker
 from bot.provenance.xmp import label_packet
 from engine.contract import Image, Recipe
+from tests.unit.bot.provenance.marked_files import facts, marked
 
 LABEL = json.dumps(
     {
@@ -109,6 +112,15 @@ def test_a_picture_has_one_label(producer: str, tmp_path: Path) -> None:
     # The label goes on from picture to picture.
     source.write_bytes(data)
     assert inspect(drawn(source, MarkingRules())).label == report.label
+
+
+def test_what_is_made_of_a_picture_with_somebodys_own_in_it_has_it_too(tmp_path: Path) -> None:
+    """Such as an upscale of it: the request names a picture of Easel alone."""
+    source = tmp_path / "a.png"
+    request = replace(REQUEST, image="pictures/2026/01/02/1-0.png")
+    for wanted in (COMPOSITE, TRAINED):
+        source.write_bytes(marked(facts(source=wanted)))
+        assert inspect(drawn(source, MarkingRules(), request)).source_type == wanted
 
 
 def test_a_source_that_is_gone_costs_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
