@@ -26,6 +26,7 @@ from bot.core.access import guarded
 from bot.core.errors import BadInput
 from bot.core.preferences import RecipeRule
 from bot.maintenance import store
+from bot.provenance.seal import SealUnavailable
 from bot.provenance.sealing import load_seal
 from bot.settings import EngineKind, LabelPlace, SealMode, Settings
 from bot.storage import data_files
@@ -327,8 +328,13 @@ def check_provenance(settings: Settings) -> Finding:
     told = text(_TOLD[settings.provenance_recipe])
     try:
         seal = load_seal(settings)
+        if seal is not None:
+            seal.check()
     except BadInput as refusal:
         return Finding("provenance", False, text(refusal.key, **refusal.params), text("cli.doctor.provenance.do"))
+    except SealUnavailable as error:
+        unusable = text("refusal.seal.unusable", reason=str(error))
+        return Finding("provenance", False, unusable, text("cli.doctor.provenance.do"))
     if seal is not None:
         signed = "cli.doctor.provenance.signed"
     elif importlib.util.find_spec("c2pa") is None:

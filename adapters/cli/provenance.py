@@ -28,7 +28,8 @@ def main(args: argparse.Namespace) -> int:
 
     name = args.name or settings.provenance_name or _NAME
     keys = new_signing_keys(name)
-    # The key is the last one: with it the others are there.
+    # The key is the last one: with it the others are there, and it is never beside the certificate of another key.
+    (folder / KEY).unlink(missing_ok=True)
     for file, data in ((ROOT, keys.root), (CHAIN, keys.chain), (KEY, keys.key)):
         asyncio.run(data_files.write(folder, file, data))
     echo("cli.provenance.made", name=name, folder=str(folder))

@@ -6,16 +6,16 @@ add 0.5 to 2.6 MB to each picture, are off.
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from bot.core.inspection import SealReport, SealState
+from bot.core.inspection import TRAINED, SealReport, SealState
 from bot.provenance import manifests
 from bot.provenance.a1111 import easel_version
 from bot.provenance.facts import Facts
@@ -40,6 +40,11 @@ _BEGINNINGS = {
     "image/gif": re.compile(rb"GIF8"),
     "image/tiff": re.compile(rb"II\*\0|MM\0\*"),
 }
+
+_PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
+)
+"""A PNG of one black pixel."""
 
 UNKNOWN_SIGNER = "signingCredential.untrusted"
 """Code of a manifest that is intact, and whose signer the reader does not know."""
@@ -87,7 +92,6 @@ class Seal:
         self.stamps = bool(tsa)
         """Whether a time-stamping service is asked."""
         self._context = c2pa.Context.from_dict(_QUIET)
-        self._lock = threading.Lock()
         try:
             self._signer = self._new_signer(tsa)
             self._plain = self._new_signer("") if tsa else self._signer
@@ -99,6 +103,11 @@ class Seal:
             alg=b"es256", sign_cert=self._chain, private_key=self._key, ta_url=tsa.encode() or None
         )
         return self._c2pa.Signer.from_info(info)
+
+    def check(self) -> None:
+        """Sign a picture of one pixel, without a time stamp. Raises SealUnavailable, as where the certificate has ended."""
+        created = {"action": "c2pa.created", "digitalSourceType": TRAINED}
+        self._sign(_PIXEL, "image/png", [created], [], stamped=False)
 
     def sign(
         self, data: bytes, mime: str, facts: Facts, sources: Sequence[Ingredient] = (), *, stamped: bool = True

@@ -48,7 +48,10 @@ def load_seal(settings: Settings) -> Seal | None:
             if wanted:
                 raise BadInput("refusal.seal.no_keys")
             return None
-        return Seal(chain_path.read_bytes(), key, tsa=settings.provenance_c2pa_tsa)
+        seal = Seal(chain_path.read_bytes(), key, tsa=settings.provenance_c2pa_tsa)
+        if wanted:
+            seal.check()
+        return seal
     except OSError as error:
         raise BadInput("refusal.seal.unusable", reason=error.strerror or str(error)) from None
     except SealUnavailable as error:

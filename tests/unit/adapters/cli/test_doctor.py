@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from adapters.cli import doctor, environment
 from bot.maintenance import store
 from bot.maintenance.store import Doubt
+from bot.provenance.sealing import CHAIN, FOLDER, KEY
 from bot.settings import LabelPlace, SealMode, Settings
 from bot.storage.database import Database
 from engine import catalogue
@@ -177,6 +179,20 @@ def test_what_files_say_and_whether_they_are_signed(settings: Settings, monkeypa
     wanted = doctor.check_provenance(settings.model_copy(update={"provenance_c2pa": SealMode.ON}))
     assert not wanted.ok
     assert "--force" in wanted.advice
+
+
+def test_a_certificate_that_has_ended_is_a_finding(settings: Settings) -> None:
+    pytest.importorskip("c2pa", reason="the extra c2pa is not installed")
+    from bot.provenance.signing_keys import new_signing_keys  # noqa: PLC0415 - of the optional package
+
+    folder = settings.data_dir / FOLDER
+    folder.mkdir()
+    for begin, ok in ((datetime.now(UTC), True), (datetime.now(UTC) - timedelta(days=20 * 366), False)):
+        keys = new_signing_keys("Club Ink", now=begin)
+        (folder / CHAIN).write_bytes(keys.chain)
+        (folder / KEY).write_bytes(keys.key)
+        found = doctor.check_provenance(settings)
+        assert (found.ok, "easel provenance init --force" in found.advice) == (ok, not ok)
 
 
 def _plan_of(**found: object) -> doctor.Finding:

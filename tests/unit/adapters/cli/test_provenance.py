@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.cli import main
-from bot.provenance.sealing import CHAIN, FOLDER, KEY, ROOT
+from adapters.cli import environment, main
+from bot.provenance.sealing import CHAIN, FOLDER, KEY, ROOT, load_seal
+from bot.storage import data_files
 
 pytest.importorskip("c2pa", reason="the extra c2pa is not installed")
 
@@ -35,6 +36,23 @@ def test_keys_are_made_once(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert (folder / KEY).read_text() == key
     assert main.run(["provenance", "init", "--force"]) == 0
     assert (folder / KEY).read_text() != key
+
+
+def test_a_kill_while_keys_are_replaced_leaves_no_key_beside_the_certificate_of_another(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main.run(["provenance", "init"]) == 0
+    write = data_files.write
+
+    async def killed(into: Path, name: str, data: bytes) -> Path:
+        if name == KEY:
+            raise KeyboardInterrupt
+        return await write(into, name, data)
+
+    monkeypatch.setattr(data_files, "write", killed)
+    main.run(["provenance", "init", "--force"])
+    assert not (folder / KEY).exists()
+    assert load_seal(environment.settings()) is None
 
 
 def test_without_the_package_it_says_how_to_get_it(

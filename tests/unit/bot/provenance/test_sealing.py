@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,19 @@ def test_keys_that_can_not_sign_refuse_the_start(key: str, load: Callable[..., S
     put_keys(tmp_path / FOLDER)
     with pytest.raises(BadInput, match=r"refusal\.seal\.unusable"):
         load(c2pa_key=key)
+
+
+def test_a_certificate_that_has_ended_refuses_the_start_only_where_signatures_are_asked_for(
+    load: Callable[..., Seal | None], tmp_path: Path
+) -> None:
+    old = new_signing_keys("Club Ink", now=datetime.now(UTC) - timedelta(days=20 * 366))
+    put_keys(tmp_path / FOLDER)
+    assert load(c2pa="on") is not None
+    (tmp_path / FOLDER / CHAIN).write_bytes(old.chain)
+    (tmp_path / FOLDER / KEY).write_bytes(old.key)
+    assert load(c2pa="auto") is not None
+    with pytest.raises(BadInput, match=r"refusal\.seal\.unusable"):
+        load(c2pa="on")
 
 
 class FailingSeal(Seal):
