@@ -16,14 +16,18 @@ from bot.core.image_parts import NotAnImage
 from bot.core.inspection import MAX_FILE, Inspection
 from bot.core.texts import clean
 from bot.provenance.inspection import inspect
+from bot.provenance.inspector import root_certificate
 
 MARKED, UNMARKED, UNREADABLE, FAULTY = 0, 1, 2, 3
 """Exit codes; of several files, the highest."""
 
 
 def main(args: argparse.Namespace) -> int:
-    """Inspect files. Returns one of the exit codes above; raises Refusal for a certificate that can't be read."""
-    anchors = [_read(path) for path in args.trust]
+    """Inspect files. Returns one of the exit codes above; raises Refusal for a certificate that can't be read.
+
+    Besides the certificates that are given, this Easel's own root is trusted, as on its page.
+    """
+    anchors = [*(_read(path) for path in args.trust), *_own_root()]
     codes = []
     found: list[dict[str, Any]] = []
     for path in args.files:
@@ -55,6 +59,16 @@ def inspection_json(found: Inspection) -> dict[str, Any]:
     if values["parameters"] is not None:
         values["parameters"].pop("text")
     return values
+
+
+def _own_root() -> list[bytes]:
+    """Return the root certificate of the data folder; nothing where there is none."""
+    try:
+        found = root_certificate(environment.settings())
+    except Refusal:
+        # Files are read also where the settings are wrong: the doctor says what is.
+        return []
+    return [] if found is None else [found]
 
 
 def _inspect(path: str, anchors: list[bytes]) -> Inspection:

@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 
 from adapters.cli import main
+from bot.provenance.seal import Seal
+from bot.provenance.sealing import FOLDER, ROOT
 from tests.fakes.source_images import picture
-from tests.unit.bot.provenance.marked_files import facts, marked
+from tests.unit.bot.provenance.marked_files import facts, marked, signing_keys
 
 
 @pytest.fixture(autouse=True)
-def english(monkeypatch: pytest.MonkeyPatch) -> None:
+def english(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("LC_ALL", "en_US.UTF-8")
 
 
@@ -61,3 +65,22 @@ def test_a_certificate_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.
     own = file(tmp_path, "own.png", marked(facts()))
     assert main.run(["inspect", own, "--trust", str(tmp_path / "root.pem")]) == 2
     assert "root.pem" in capsys.readouterr().err
+
+
+def test_the_own_root_is_trusted_and_wrong_settings_keep_nobody_from_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("c2pa", reason="the extra c2pa is not installed")
+    keys = signing_keys()
+    own = file(tmp_path, "own.png", Seal(keys.chain, keys.key).sign(marked(facts()), "image/png", facts()))
+
+    def state() -> str:
+        assert main.run(["inspect", "--json", own]) == 0
+        return str(json.loads(capsys.readouterr().out)[0]["seal"]["state"])
+
+    assert state() == "unknown_signer"
+    (tmp_path / "data" / FOLDER).mkdir(parents=True)
+    (tmp_path / "data" / FOLDER / ROOT).write_bytes(keys.root)
+    assert state() == "trusted"
+    monkeypatch.setenv("EASEL_PRECISION", "none such")
+    assert state() == "unknown_signer"
