@@ -194,6 +194,7 @@ def fitted_json(read: FittedParameters) -> Json:
         "sampler": read.sampler or None,
         "clip_skip": read.clip_skip,
         "loras": [{"name": lora.name, "weight": lora.weight} for lora in read.loras],
+        "label": read.label or None,
     }
     return {name: value for name, value in form.items() if value is not None}
 

@@ -120,6 +120,7 @@ class ReadParameters:
         references: Number of its reference pictures.
         controlled: Whether a control picture was followed.
         masked: Whether a mask was used.
+        labelled: Whether Easel's visible label is drawn into it.
         text: The stored text: A1111's parameters, or ComfyUI's JSON.
         settings: The values of A1111's last line by name; empty for ComfyUI.
     """
@@ -143,6 +144,7 @@ class ReadParameters:
     references: int = 0
     controlled: bool = False
     masked: bool = False
+    labelled: bool = False
     text: str = field(default="", repr=False)
     settings: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -163,6 +165,7 @@ class FittedParameters:
         sampler: One of the profile's samplers.
         clip_skip: As A1111 counts.
         loras: LoRAs that are here and fit the model; no more than a request may have.
+        label: Whether the visible label is drawn into the picture.
         notes: Sentences on what could not be applied.
     """
 
@@ -177,4 +180,5 @@ class FittedParameters:
     sampler: str
     clip_skip: int | None
     loras: tuple[LoraRequest, ...]
+    label: bool
     notes: tuple[str, ...]

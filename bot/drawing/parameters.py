@@ -70,6 +70,7 @@ class _Fitting:
             sampler=self._sampler() if own else "",
             clip_skip=self._clip_skip() if own else None,
             loras=self._loras([*tags, *(TypedLora(name, f"{weight:g}") for name, weight in read.loras)]),
+            label=read.labelled,
             notes=self._all_notes(),
         )
 

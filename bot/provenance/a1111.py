@@ -21,6 +21,7 @@ _COMMIT_CHARS = 10
 
 _NEGATIVE = "Negative prompt:"
 _GUIDANCE = "Guidance scale"
+_LABEL = "Visible label"
 _QUOTED = re.compile(r'[,\n:]|^"')
 # Readers take such a line as the negative prompt or the settings, even inside the prompt. Civitai drops lines that begin
 # like a template, and all up to the next one with a colon.
@@ -61,6 +62,7 @@ def parameters(
     checkpoint: str = "",
     lora_hashes: Sequence[tuple[str, str]] = (),
     notes: Sequence[str] = (),
+    labelled: bool = False,
 ) -> str:
     """Return the text for one picture.
 
@@ -80,6 +82,7 @@ def parameters(
         checkpoint: ``Image.checkpoint``: A1111 and Civitai find a model by these digits. A folder has none.
         lora_hashes: ``Image.loras``: A1111 and Civitai (AutoV3) find a LoRA by these digits.
         notes: The engine's notes on the picture.
+        labelled: Whether the visible label is drawn into it.
     """
     factor = upscale or 1.0
     settings = {
@@ -105,6 +108,7 @@ def parameters(
         "Lora hashes": ", ".join(f"{name}: {digest}" for name, digest in lora_hashes),
         "Precision": precision,
         "Style": style,
+        _LABEL: "yes" if labelled else "",
         "Version": f"Easel {easel_version()}",
     }
     lines = [" ".join([_safe(recipe.prompt), *(f"<lora:{lora.name}:{lora.weight:g}>" for lora in recipe.loras)])]
@@ -190,6 +194,7 @@ def parse(text: str) -> ReadParameters | None:
         enlarged="Hires upscale" in settings or "Hires resize" in settings,
         references=_whole(settings.get("References", "")) or 0,
         controlled="ControlNet 0" in settings,
+        labelled=own and _LABEL in settings,
         masked="Mask" in settings or "Mask blur" in settings,
         text=text,
         settings=settings,

@@ -33,6 +33,10 @@ class MarkingRules:
     aigc_producer: str = ""
     label: LabelPlace = LabelPlace.OFF
 
+    def draws_label(self, request: DrawRequest) -> bool:
+        """Whether a request's pictures get the visible label."""
+        return request.label or self.label is LabelPlace.CORNER
+
 
 def marking_rules(settings: Settings) -> MarkingRules:
     """Return what the settings say of marks."""
@@ -110,7 +114,9 @@ def facts_of(
         system_version=image.revision[:_COMMIT_CHARS] or image.checkpoint or f"Easel {a1111.easel_version()}",
         created=datetime.fromtimestamp(int(drawn_at), UTC),
         document=uuid.uuid4(),
-        parameters=_parameters(request, recipe, image, profile, title) if told else "",
+        parameters=_parameters(request, recipe, image, profile, title, labelled=rules.draws_label(request))
+        if told
+        else "",
         prompt=_prompt(recipe) if told else "",
         credit=rules.name,
         aigc_producer=rules.aigc_producer,
@@ -128,7 +134,9 @@ def _prompt(recipe: Recipe) -> str:
     return f"{recipe.prompt}\nNegative: {recipe.negative}" if recipe.negative else recipe.prompt
 
 
-def _parameters(request: DrawRequest, recipe: Recipe, image: Image, profile: Profile | None, title: str) -> str:
+def _parameters(
+    request: DrawRequest, recipe: Recipe, image: Image, profile: Profile | None, title: str, *, labelled: bool
+) -> str:
     return a1111.parameters(
         recipe,
         title,
@@ -140,4 +148,5 @@ def _parameters(request: DrawRequest, recipe: Recipe, image: Image, profile: Pro
         checkpoint=image.checkpoint,
         lora_hashes=image.loras,
         notes=image.notes,
+        labelled=labelled,
     )

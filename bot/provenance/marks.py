@@ -15,7 +15,6 @@ from bot.provenance.kept_marks import found_label, ingredient_of
 from bot.provenance.reading import read_source_type
 from bot.provenance.sealing import Sealing
 from bot.provenance.visible_label import draw_label, label_text
-from bot.settings import LabelPlace
 from engine.contract import Image, Profile, Recipe
 
 log = logging.getLogger(__name__)
@@ -69,7 +68,7 @@ class Marker:
             composite=any(read_source_type(source) == COMPOSITE for source in sources),
         )
         data = image.data
-        if request.label or self._rules.label is LabelPlace.CORNER:
+        if self._rules.draws_label(request):
             data = draw_label(data, label_text(locale, aigc=bool(facts.aigc_producer)))
         data = mark_png(data, facts)
         if self._sealing is not None:

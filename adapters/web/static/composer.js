@@ -53,7 +53,7 @@ export async function fillComposer(recipe) {
 
 /** Put into the form how a picture was drawn; what its file does not say is as usual. */
 export function fillAgain(form) {
-  return fillComposer({ negative: "", seed: "", steps: null, guidance: null, sampler: "", clip_skip: null, style: "", count: 1, ...form });
+  return fillComposer({ negative: "", seed: "", steps: null, guidance: null, sampler: "", clip_skip: null, style: "", count: 1, label: false, ...form });
 }
 
 /** Start from a picture: a Blob, or the address of one of this service. */

@@ -64,6 +64,16 @@ async def test_an_own_picture_is_marked_known_and_drawn_again_with_the_same_pixe
     assert (await inspect(app, changed))[1]["own"] == "named"
 
 
+async def test_a_picture_with_the_visible_label_is_drawn_again_with_it(app: WebHarness) -> None:
+    asked = {"prompt": "a red apple", "seed": "7", "size": "256x144"}
+    plain, labelled = await drawn_file(app, **asked), await drawn_file(app, **asked, label="yes")
+    assert pixels(plain) != pixels(labelled)
+    assert "label" not in (await inspect(app, plain))[1]["form"]
+    form = (await inspect(app, labelled))[1]["form"]
+    assert form["label"] is True
+    assert pixels(await drawn_file(app, **asked, label="yes")) == pixels(labelled)
+
+
 async def test_only_owners_and_admins_of_places_learn_whether_it_was_drawn_here(app: WebHarness) -> None:
     data = await drawn_file(app, prompt="a red apple")
     assert (await inspect(app, data, headers=await app.signed_in(ADA)))[1]["own"] is None

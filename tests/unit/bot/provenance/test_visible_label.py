@@ -11,6 +11,7 @@ from PIL import ImageChops
 from bot.core.requests import DrawRequest
 from bot.provenance.facts import MarkingRules
 from bot.provenance.marks import Marker
+from bot.provenance.reading import read_parameters
 from bot.provenance.visible_label import CHINESE, ENGLISH, draw_label, label_text
 from bot.settings import LabelPlace
 from engine.contract import Image, Recipe
@@ -102,6 +103,9 @@ def test_a_file_has_it_by_setting_or_by_request(place: LabelPlace, asked: bool, 
     data, document = Marker(lambda: (), MarkingRules(label=place)).mark(image, request, recipe, drawn_at=0)
     assert (ImageChops.difference(opened(data), opened(image.data)).getbbox() is not None) is labelled
     assert document.encode() in data, "the other marks come after it"
+    read = read_parameters(data)
+    assert read is not None
+    assert read.labelled is labelled
 
 
 def test_a_damaged_picture_is_an_error() -> None:
