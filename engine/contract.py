@@ -111,6 +111,7 @@ class Profile:
         cost: Cost of a picture of its native size and default steps, relative to one of Z-Image-Turbo.
         who: Who may use it: ``everyone``, ``admins``, and ids of roles; one that applies suffices.
         expands: Whether ``Engine.expand`` writes longer prompts for it.
+        vocabulary: Lower-case words and Chinese phrases that its prompts may have; empty: any.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Profile:
     cost: float = 1.0
     who: tuple[str, ...] = ("everyone",)
     expands: bool = False
+    vocabulary: frozenset[str] = frozenset()
 
 
 MADE_CONTROL = "canny"

@@ -25,6 +25,7 @@ from bot.cards.i18n import known
 from bot.core import requests
 from bot.core.errors import BadInput, Unavailable
 from bot.core.requests import DrawForm, DrawRequest, ReferenceImage, SourceImage, without_trigger
+from bot.core.vocabulary import listed, unknown_words
 from bot.drawing import flags, request_rules, source_image
 from bot.drawing.model_rules import check_count
 from bot.moderation.word_list import shipped_words
@@ -81,6 +82,10 @@ def _main(
         warn(key)
     for lora in without_trigger(request, engine.loras()):
         warn("note.lora.triggers", lora=lora.title, triggers=", ".join(lora.triggers))
+    profile = engine.profiles()[0]
+    if words := unknown_words(request.typed, profile.vocabulary):
+        warn("note.vocabulary", model=profile.title, words=listed(words))
+        warn("cli.draw.demo")
     seal = load_seal(settings)
     marker = Marker(engine.profiles, marking_rules(settings), None if seal is None else Sealing(seal))
     return asyncio.run(_draw(engine, request, dict(zip(jobs, paths, strict=True)), marker))

@@ -16,6 +16,7 @@ from bot.core.pictures import Picture, PictureFile
 from bot.core.ports import QueuePosition
 from bot.core.requests import DrawRequest, without_trigger
 from bot.core.strictness import SPOILER
+from bot.core.vocabulary import listed, unknown_words
 from engine.contract import LoraInfo, Profile
 
 ORIGINAL = "original"
@@ -98,7 +99,11 @@ def card_of(
         asker=job.asker,
         job_id=job.id,
         progress=progress if job.state is JobState.RUNNING and not begins_later else None,
-        notes=(*_notes(job, pictures, notes), *trigger_notes(job.request, loras, job.locale)),
+        notes=(
+            *_notes(job, pictures, notes),
+            *trigger_notes(job.request, loras, job.locale),
+            *vocabulary_notes(job.request, profile, job.locale),
+        ),
         summary=summary_of(job, pictures, profile, loras) if finished else (),
         facts=facts_of(job, pictures, profile, loras) if finished else (),
         pictures=tuple(file_of(job, picture, pictures_dir) for picture in pictures) if finished else (),
@@ -179,6 +184,14 @@ def trigger_notes(request: DrawRequest, loras: Sequence[LoraInfo], locale: str) 
         text(locale, "note.lora.triggers", lora=lora.title, triggers=", ".join(lora.triggers[:_TRIGGERS]))
         for lora in without_trigger(request, loras)
     )
+
+
+def vocabulary_notes(request: DrawRequest, profile: Profile | None, locale: str) -> tuple[str, ...]:
+    """Return a note with the words that the model was never taught, if it has a vocabulary and there are any."""
+    words = unknown_words(request.typed, frozenset() if profile is None else profile.vocabulary)
+    if profile is None or not words:
+        return ()
+    return (text(locale, "note.vocabulary", model=profile.title, words=listed(words)),)
 
 
 def facts_of(

@@ -58,7 +58,7 @@ class FakeEngine:
     colours. References are shown in a strip along the bottom, in their order.
 
     Args:
-        profiles: Profiles that recipes may name; the demo model's by default.
+        profiles: Profiles that recipes may name; the demo model's by default, without its vocabulary, since tests type any words.
         pause: Awaited before each step of each batch.
         fail: Called with each recipe; an error that it returns ends the recipe.
         auto_warm: ``start`` makes it warm at once; otherwise ``recover`` does.
@@ -79,7 +79,7 @@ class FakeEngine:
         describes: bool = False,
     ) -> None:
         self._loras = tuple(sorted(loras, key=lambda lora: lora.name))
-        self._profiles = tuple(profiles) if profiles is not None else (demo(),)
+        self._profiles = tuple(profiles) if profiles is not None else (replace(demo(), vocabulary=frozenset()),)
         self._pause = pause
         self._fail = fail
         self._auto_warm = auto_warm

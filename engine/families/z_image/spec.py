@@ -30,10 +30,11 @@ _PARAMETERS: Mapping[str, int] = {
 
 def demo() -> Profile:
     """Return the profile of the bundled demo model; its limits are those of its card, ``engine/demo/README.md``."""
+    files = resources.files("engine.demo")
     return Profile(
         name="demo",
         title="Easel demo",
-        source=str(resources.files("engine.demo") / "model"),
+        source=str(files / "model"),
         family="z_image",
         multiple=_MULTIPLE,
         side=Range(192, 64, 512),
@@ -49,6 +50,7 @@ def demo() -> Profile:
         prompt_tokens=MAX_TOKENS,
         samplers=tuple(FLOW),
         parameters={"transformer": 5_728_480, "text_encoder": 1_196_880, "vae": 1_674_963},
+        vocabulary=frozenset((files / "vocabulary.txt").read_text(encoding="utf-8").split()),
     )
 
 

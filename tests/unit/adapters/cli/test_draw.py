@@ -16,6 +16,7 @@ import pytest
 from adapters.cli import draw, main
 from bot.core.errors import BadInput, Unavailable
 from engine.contract import PROMPT_CUT, SAFER, EngineConfig, Event, Image, LoraInfo
+from engine.families.z_image.spec import demo
 from tests.fakes.editing import EDITOR, PLAIN
 from tests.fakes.engine import FakeEngine
 from tests.fakes.png_texts import read_texts
@@ -293,3 +294,15 @@ def test_a_full_disk_is_said_before_drawing(tmp_path: Path, monkeypatch: pytest.
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
     draw.plan_paths(str(tmp_path / "a.png"), [7])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_words_that_the_demo_does_not_know_are_named(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(draw, "ProcessEngine", lambda _: FakeEngine([demo()]))
+    assert run("aardvark") == 0
+    about, how, *_ = capsys.readouterr().err.splitlines()
+    assert about == "easel: Easel demo does not know: aardvark."
+    assert "EASEL_MODEL" in how
+    assert run() == 0
+    assert "EASEL_MODEL" not in capsys.readouterr().err

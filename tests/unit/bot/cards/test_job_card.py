@@ -16,7 +16,7 @@ from bot.core.jobs import Job, JobState
 from bot.core.pictures import Picture
 from bot.core.ports import Eta, QueuePosition
 from bot.features import COMMANDS
-from engine.contract import ERRORS, SAFER, LoraInfo, LoraRequest
+from engine.contract import ERRORS, SAFER, LoraInfo, LoraRequest, Profile
 from engine.families.z_image.spec import demo
 from tests.unit.bot.cards.factories import make_job, make_pictures
 
@@ -24,6 +24,8 @@ FOLDER = Path("pictures")
 
 AGAIN = [ButtonPress("reroll", 12), ButtonPress("edit", 12)]
 """The buttons of a card without pictures."""
+
+PROFILE = demo()
 
 
 def card(
@@ -34,6 +36,7 @@ def card(
     *,
     preempted: bool = False,
     loras: tuple[LoraInfo, ...] = (),
+    profile: Profile | None = PROFILE,
 ) -> Card:
     return card_of(
         made,
@@ -43,7 +46,7 @@ def card(
         loras=loras,
         waiting=waiting,
         progress=progress,
-        profile=demo(),
+        profile=profile,
         preempted=preempted,
     )
 
@@ -158,6 +161,15 @@ def test_loras_are_facts_and_missing_trigger_words_a_note() -> None:
     )
     assert shown(JobState.QUEUED, "a red apple").notes == found.notes[-1:]
     assert not shown(JobState.QUEUED, "a red apple, INK WASH").notes
+
+
+def test_words_that_the_model_was_not_taught_are_a_note() -> None:
+    aardvark = make_job(JobState.QUEUED, prompt="ink style: an aardvark", typed="an aardvark on a beach")
+    assert card(aardvark).notes == ("Easel demo does not know: aardvark.",)
+    assert card(replace(aardvark, locale="zh_CN")).notes == ("Easel demo 不认识：aardvark。",)
+    assert not card(aardvark, profile=replace(PROFILE, vocabulary=frozenset())).notes
+    assert not card(aardvark, profile=None).notes
+    assert not card(make_job(JobState.QUEUED, typed="a red apple")).notes
 
 
 def test_a_variation_says_what_it_varies() -> None:
