@@ -169,7 +169,7 @@ def test_the_log_tells_of_one_job_from_both_processes(service: Service) -> None:
     said = [line["message"] for line in lines]
     own = [one for one in said if not one.startswith("device process: ")]
     for part, texts in (
-        (own, ("admitted: 1 pictures of demo", "1 pictures go to the engine", "1 of 1 pictures of demo were drawn")),
+        (own, ("admitted: 1 pictures of demo", "1 pictures go to slot 0", "1 of 1 pictures of demo were drawn")),
         (sorted(set(said) - set(own)), ("A picture of demo begins: 192x192, 2 steps", "The picture was drawn in ")),
     ):
         for text in texts:

@@ -46,7 +46,7 @@ async def test_the_lines_of_a_job_name_it_and_its_request(app: WebHarness) -> No
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     of_job = [line for line in lines if line.get("job") == job]
     said = " ".join(line["message"] for line in of_job)
-    for what in ("admitted", "go to the engine", "1 of 1 pictures of demo were drawn"):
+    for what in ("admitted", "go to slot 0", "1 of 1 pictures of demo were drawn"):
         assert what in said
     assert {line["request"] for line in of_job if "bot.d" in line["name"]} == {"request-of-twelve"}
     assert "secret prompt" not in stream.getvalue()
