@@ -181,8 +181,11 @@ class Placement:
             1 to ``limit``.
         """
         ticket, lane = lead.ticket, self._queue.lane(lead)
-        if not self.several or lead.solo or not self._loads[slot].in_flight.is_free(lane):
+        if not self.several or lead.solo:
             return limit
+        if not self._loads[slot].in_flight.is_free(lane):
+            # It draws them later: those that share no step with the first may be begun sooner elsewhere.
+            return max(1, min(per_step, limit))
         free = [
             load
             for load in (*self._idle.values(), *self._busy.values())

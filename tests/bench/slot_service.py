@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
@@ -266,6 +267,16 @@ def _threads() -> dict[str, float]:
     return found
 
 
+def _children() -> float:
+    """Return the processor seconds of the driver, the actors and the other processes of Ray so far."""
+    seconds = 0.0
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            times = child.cpu_times()
+            seconds += times.user + times.system
+    return seconds
+
+
 async def measure(plan: Plan, folder: Path) -> dict[str, Any]:
     """Run a plan."""
     loop = asyncio.get_running_loop()
@@ -283,7 +294,7 @@ async def measure(plan: Plan, folder: Path) -> dict[str, Any]:
         begin = loop.time() + plan.ramp
         arriving = asyncio.create_task(service.arrive(begin + plan.window)) if plan.arrivals else None
         await asyncio.sleep(plan.ramp)
-        threads = _threads()
+        threads, others = _threads(), _children()
         await asyncio.sleep(0)
         beats.clear()
         commits.seconds.clear()
@@ -294,7 +305,7 @@ async def measure(plan: Plan, folder: Path) -> dict[str, Any]:
         await asyncio.sleep(plan.window)
         late.cancel()
         end, unix_end, cpu_end, host_end = loop.time(), time.time(), time.process_time(), psutil.cpu_times()
-        waiting_end, threads_end = service.dispatch.load().waiting, _threads()
+        waiting_end, threads_end, others_end = service.dispatch.load().waiting, _threads(), _children()
         if arriving is not None:
             await arriving
         async with service.db.read() as tx:
@@ -325,8 +336,9 @@ async def measure(plan: Plan, folder: Path) -> dict[str, Any]:
                 kind: round((seconds - threads.get(kind, 0.0)) * 1000 / max(1, len(stored)), 2)
                 for kind, seconds in threads_end.items()
             },
-            "others_cores": round(_busy(host_end) - _busy(host) - (cpu_end - cpu), 2) / (end - begin),
-            "load": os.getloadavg()[0],
+            "ray_cpu_ms_per_picture": round((others_end - others) * 1000 / max(1, len(stored)), 2),
+            "others_cores": round((_busy(host_end) - _busy(host) - (cpu_end - cpu)) / (end - begin), 2),
+            "load": round(os.getloadavg()[0], 1),
             "waiting": (waiting, waiting_end),
             "by_slot": _by_slot(plan, Counter(slot for slot, _ in told)),
         }
