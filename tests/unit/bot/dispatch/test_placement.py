@@ -197,7 +197,8 @@ def test_the_wait_is_true_for_unequal_slots() -> None:
 def test_nobody_waits_for_a_busy_slot_behind_others_who_could_be_drawn_elsewhere() -> None:
     """Twenty cards of one picture a second, almost as much asked for as they can draw: singles, at random moments."""
     fleet = Fleet({f"cuda:{n}": Card(STEPS, calls=4) for n in range(20)})
-    rng, at, asks = random.Random(1), 0.0, []
+    rng, at = random.Random(1), 0.0
+    asks: list[Ask] = []
     while at < 60.0:
         at += rng.expovariate(0.97 * 20)
         asks.append(Ask(at, len(asks) % 200, len(asks) % 200, 1))
