@@ -12,7 +12,7 @@ help:
 	@echo "make bench   speed and memory, measured on this machine"
 	@echo "make soak    long runs that look for leaks"
 	@echo "make chaos   long runs of kills at random moments"
-	@echo "make screenshots  the pictures of the page in docs/images"
+	@echo "make screenshots  the pictures of README.md and the docs, in docs/images"
 	@echo "make setup   only make .venv (the others do it when needed)"
 
 setup: .venv/.ready
@@ -50,4 +50,4 @@ chaos: setup
 	$(BIN)/pytest tests -m "chaos" --timeout 3600 -s
 
 screenshots: setup
-	$(BIN)/python tools/screenshots.py
+	$(BIN)/python tools/docs_images.py

@@ -1,12 +1,8 @@
-"""Take the pictures of cards in docs/images: python tools/cards.py. Needs Chromium, chromedriver, and Noto's CJK and emoji fonts."""
+"""Cards of every kind as Discord and Telegram show them, from what the adapters send; for docs/images (tools/docs_images.py)."""
 
 from __future__ import annotations
 
-import asyncio
-import io
 import json
-import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Sequence
@@ -15,40 +11,32 @@ from pathlib import Path
 
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from adapters.discord.pictures import preview_upload, uploads
+from adapters.discord.render import view_of
+from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words
+from bot.cards.i18n import LOCALES, text
+from bot.cards.job_card import card_of, error_key, refused
+from bot.core.cards import Card, CardPreview
+from bot.core.errors import Key, OverQuota
+from bot.core.jobs import Job, JobState
+from bot.core.pictures import Picture
+from bot.core.ports import Eta, QueuePosition
+from bot.core.quotas import Allowance, Limit, QuotaStatus
+from bot.core.requests import DrawRequest
+from bot.delivery.previews import preview_sheet
+from bot.drawing.commands import example_buttons
+from bot.drawing.styles import BUILT_IN
+from bot.features import COMMANDS
+from bot.history import listing
+from bot.history.cards import HistoryLine, help_card, history_card, start_card
+from bot.preferences.cards import settings_card
+from bot.preferences.commands import OWN
+from bot.quotas.cards import quota_card
+from engine.contract import OutOfMemory
+from engine.families.z_image.spec import demo
+from tests.e2e.service import Service
+from tools.cards_html import Bubble, Sheet, discord_message, telegram_message
 
-from adapters.discord.pictures import preview_upload, uploads  # noqa: E402 - the tool runs from any folder
-from adapters.discord.render import view_of  # noqa: E402
-from adapters.telegram.render import CAPTION_LIMIT, TEXT_LIMIT, keyboard, words  # noqa: E402
-from bot.cards.i18n import LOCALES, text  # noqa: E402
-from bot.cards.job_card import card_of, error_key, refused  # noqa: E402
-from bot.core.cards import Card, CardPreview  # noqa: E402
-from bot.core.errors import Key, OverQuota  # noqa: E402
-from bot.core.jobs import Job, JobState  # noqa: E402
-from bot.core.pictures import Picture  # noqa: E402
-from bot.core.ports import Eta, QueuePosition  # noqa: E402
-from bot.core.quotas import Allowance, Limit, QuotaStatus  # noqa: E402
-from bot.core.requests import DrawRequest  # noqa: E402
-from bot.delivery.previews import preview_sheet  # noqa: E402
-from bot.drawing.commands import example_buttons  # noqa: E402
-from bot.drawing.styles import BUILT_IN  # noqa: E402
-from bot.features import COMMANDS  # noqa: E402
-from bot.history import listing  # noqa: E402
-from bot.history.cards import HistoryLine, help_card, history_card, start_card  # noqa: E402
-from bot.preferences.cards import settings_card  # noqa: E402
-from bot.preferences.commands import OWN  # noqa: E402
-from bot.quotas.cards import quota_card  # noqa: E402
-from engine.contract import OutOfMemory  # noqa: E402
-from engine.families.z_image.spec import demo  # noqa: E402
-from tests.e2e.service import Service  # noqa: E402
-from tests.e2e.web.browser import CHROMIUM, DRIVER, Browser  # noqa: E402
-from tools.cards_html import Bubble, Sheet, discord_message, telegram_message  # noqa: E402
-
-FOLDER = ROOT / "docs/images"
-WIDTH = 1320
-COLOURS = 256
-"""Colours of the PNGs, so that a file stays below 300 kB."""
 PROMPTS = {
     "en": ("a castle at sunset", "a red apple on a blue background", "a cat in the night sky", "a penguin in the snow"),
     "zh_CN": ("日落时的城堡", "蓝色背景上的红苹果", "夜空中的猫", "雪地里的企鹅"),
@@ -69,7 +57,7 @@ LABELS = {
     "failed": ("Failed", "失败"),
     "refused": ("Refused", "拒绝"),
     "cancelled": ("Cancelled", "取消"),
-    "held": ("Held for the owner", "等主人批准"),
+    "held": ("Held for the owner", "等待所有者批准"),
     "forgotten": ("Forgotten", "已忘记"),
     "private": ("Private", "仅自己可见"),
     "quota": ("Quota", "额度"),
@@ -80,40 +68,38 @@ LABELS = {
 }
 
 
-def draw(folder: Path) -> tuple[tuple[Picture, ...], CardPreview]:
-    """Draw with the demo model in a fresh data folder.
+def draw(service: Service, folder: Path) -> tuple[tuple[Picture, ...], CardPreview]:
+    """Draw with the service's demo model, and store the pictures in a folder.
 
     Returns one picture for each prompt, then four of the first, and a preview of DRAWING.
     """
-    service = Service(folder / "service")
     made: list[Picture] = []
-    try:
-        service.start()
-        for prompt, count in [*((prompt, 1) for prompt in ENGLISH), (ENGLISH[0], 4)]:
-            card = service.finished(service.draw(prompt, seed="4", count=str(count)))
-            for index, shown in enumerate(card["pictures"]):
-                path = folder / f"{len(made)}.png"
-                path.write_bytes(service.get(shown["url"]))
-                with Image.open(path) as image:
-                    width, height = image.size
-                made.append(
-                    Picture(
-                        id=len(made),
-                        job_id=len(made) + 21,
-                        index=index,
-                        seed=4 + index,
-                        path=path.name,
-                        bytes=path.stat().st_size,
-                        created_at=0.0,
-                        width=width,
-                        height=height,
-                        seconds=0.4,
-                    )
-                )
-        preview = preview_of(service, service.draw(ENGLISH[DRAWING], seed="4", steps="50"))
-    finally:
-        service.end()
+    for prompt, count in [*((prompt, 1) for prompt in ENGLISH), (ENGLISH[0], 4)]:
+        card = service.finished(service.draw(prompt, seed="4", count=str(count)))
+        for index, shown in enumerate(card["pictures"]):
+            made.append(picture(service.get(shown["url"]), folder, len(made), index))
+    preview = preview_of(service, service.draw(ENGLISH[DRAWING], seed="4", steps="50"))
     return tuple(made), preview
+
+
+def picture(png: bytes, folder: Path, number: int, index: int = 0) -> Picture:
+    """Store a PNG; returns the row of a picture of its own job."""
+    path = folder / f"{number}.png"
+    path.write_bytes(png)
+    with Image.open(path) as image:
+        width, height = image.size
+    return Picture(
+        id=number,
+        job_id=number + 21,
+        index=index,
+        seed=4 + index,
+        path=path.name,
+        bytes=len(png),
+        created_at=0.0,
+        width=width,
+        height=height,
+        seconds=0.4,
+    )
 
 
 def preview_of(service: Service, job_id: int) -> CardPreview:
@@ -260,38 +246,7 @@ async def telegram_sheet(cards: dict[str, Card], locale: str) -> Sheet:
     return sheet
 
 
-def save(browser: Browser, sheet: Sheet, folder: Path, target: Path) -> None:
-    """Take the picture of a sheet, with few colours."""
-    page = folder / "sheet.html"
-    page.write_text(sheet.html(), encoding="utf-8")
-    browser.driver.get(page.as_uri())
-    browser.until("return [...document.images].every((image) => image.complete)", "all pictures are loaded")
-    height = int(browser.js("return document.querySelector('main').getBoundingClientRect().bottom")) + 24
-    browser.command("Emulation.setDeviceMetricsOverride", width=WIDTH, height=height, deviceScaleFactor=1, mobile=False)
-    with Image.open(io.BytesIO(browser.driver.get_screenshot_as_png())) as image:
-        few = image.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    few.save(target, optimize=True)
-    sys.stdout.write(f"{target.relative_to(ROOT)}: {target.stat().st_size // 1000} kB\n")
-
-
-async def main() -> None:
-    """Draw, and write one picture for each platform and language."""
-    if not (CHROMIUM.exists() and DRIVER.exists()):
-        sys.exit(f"{CHROMIUM} or {DRIVER} is missing: install Chromium and chromedriver.")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        pictures, preview = draw(folder)
-        browser = Browser(folder, width=WIDTH)
-        try:
-            browser.command("Emulation.setScrollbarsHidden", hidden=True)
-            for locale in LOCALES:
-                cards = await cards_of(locale, folder, pictures, preview)
-                tag = locale.replace("_", "-")
-                save(browser, await discord_sheet(cards, locale), folder, FOLDER / f"discord-cards.{tag}.png")
-                save(browser, await telegram_sheet(cards, locale), folder, FOLDER / f"telegram-cards.{tag}.png")
-        finally:
-            browser.close()
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+async def sheets(locale: str, folder: Path, pictures: Sequence[Picture], preview: CardPreview) -> dict[str, Sheet]:
+    """Return all cards in a language as each platform shows them, by the platform's name."""
+    cards = await cards_of(locale, folder, pictures, preview)
+    return {"discord": await discord_sheet(cards, locale), "telegram": await telegram_sheet(cards, locale)}
