@@ -63,7 +63,9 @@ def small(png: bytes, *, dither: bool = True) -> bytes:
     out = io.BytesIO()
     how = Image.Dither.FLOYDSTEINBERG if dither else Image.Dither.NONE
     with Image.open(io.BytesIO(png)) as image:
-        image.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=how).save(out, "PNG", optimize=True)
+        image.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=3, dither=how).save(
+            out, "PNG", optimize=True
+        )
     return out.getvalue()
 
 

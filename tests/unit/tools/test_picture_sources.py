@@ -37,7 +37,11 @@ async def test_every_picture_shows_what_there_is_today(tmp_path: Path) -> None:
 
 
 def test_every_picture_is_listed_and_shown() -> None:
-    shown = {name for page in PAGES for name in re.findall(r"\bimages/([\w.-]+)", page.read_text(encoding="utf-8"))}
+    shown = {
+        name
+        for page in PAGES
+        for name in re.findall(r"\bimages/([\w.-]+\.(?:png|svg))", page.read_text(encoding="utf-8"))
+    }
     there = {path.name for path in IMAGES.iterdir()} - {"sources.json"}
     assert shown == there
     assert {name for name in there if name.endswith(".png")} == set(EVERY)
@@ -70,7 +74,7 @@ def test_a_change_of_any_source_is_noticed(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_markup_of_scripts() -> None:
-    inner = "html`<i title=\"}\">${b ? '`' : \"}\"}</i>`"
+    inner = 'html`<i title="}">${b ? \'`\' : "}"}</i>`'
     outer = f"html`<b>${{a.map((b) => {{ return {inner}; }})}}\\`</b>`"
     assert markup(f"const a = `x`;\n{outer}; const c = `y`; html`<hr>`") == [outer, "html`<hr>`"]
 
