@@ -13,17 +13,15 @@ from adapters.cli.output import text
 from bot.core.errors import BadInput
 from bot.settings import Settings
 from engine.ray.driver_process import ClusterConfig
-from engine.ray.probe import OPEN, look
+from engine.ray.probe import look
+from engine.ray.wire import OPEN, WRONG_TOKEN
 
 TOKEN_VARIABLE = "RAY_AUTH_TOKEN_PATH"  # noqa: S105 - the name of Ray's own variable
 """Ray's own variable with the path of the token; EASEL_RAY_TOKEN_FILE takes precedence."""
 
 
-JOIN_SECONDS = 19.0
+JOIN_SECONDS = 28.0
 """Longest time for joining or starting a cluster in a check."""
-
-OPEN_SECONDS = 9.0
-"""Longest time for the check whether it can be joined without a token."""
 
 
 def cluster_of(settings: Settings) -> ClusterConfig:
@@ -53,15 +51,16 @@ async def check(settings: Settings) -> tuple[bool, str]:
     except BadInput as refusal:
         return False, text(refusal.key, **refusal.params)
     seen = await look(cluster, JOIN_SECONDS)
+    if seen.reason == OPEN:
+        return False, text("cli.doctor.ray.open", address=cluster.address)
+    if seen.reason == WRONG_TOKEN:
+        return False, text("cli.doctor.ray.wrong_token", address=cluster.address, path=cluster.token_file)
     if seen.problem:
         return False, seen.problem
     if not seen.gpus:
         return False, text("cli.doctor.ray.no_gpu")
     if not cluster.address:
         return True, text("cli.doctor.ray.local", n=seen.gpus)
-    # A token that is not asked for protects nothing.
-    if not (await look(cluster, OPEN_SECONDS, OPEN)).problem:
-        return False, text("cli.doctor.ray.open", address=cluster.address)
     return True, text("cli.doctor.ray", address=cluster.address, n=seen.gpus)
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from engine.host import wire
 
 
-class Connection(Protocol):
+class WorkerConnection(Protocol):
     """A process that draws, and the messages exchanged with it. ``ChildProcess`` is one."""
 
     @property
@@ -40,5 +40,5 @@ class Connection(Protocol):
         """End the process, and kill it if it has not ended in time."""
 
 
-Connect = Callable[[], Awaitable[Connection]]
+Connect = Callable[[], Awaitable[WorkerConnection]]
 """Starts a process and returns the connection with it. Raises ChildFailed if it can't be started."""

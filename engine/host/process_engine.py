@@ -36,7 +36,7 @@ from engine.contract import (
 )
 from engine.host import devices, wire
 from engine.host.child_process import ChildFailed, ChildProcess, child_environment, module_command
-from engine.host.connection import Connect, Connection
+from engine.host.connection import Connect, WorkerConnection
 from engine.host.frames import WireError
 from engine.host.supervision import EngineStatus, StepTimer, Timeouts
 from engine.hub.needs import needs_hub, ready
@@ -153,7 +153,7 @@ class ProcessEngine:
         self._status = EngineStatus(self._profiles[0].name, config.slot if config.devices > 1 else "")
         self._timer = StepTimer()
         self._sizes: dict[tuple[str, int, int], int] = {}
-        self._child: Connection | None = None
+        self._child: WorkerConnection | None = None
         self._last_lines: Sequence[str] = ()
         self._task: asyncio.Task[None] | None = None
 
@@ -409,7 +409,7 @@ class ProcessEngine:
         losses.append(time.monotonic())
         return len(losses) == self._timeouts.losses and losses[-1] - losses[0] < self._timeouts.period
 
-    async def _start_child(self) -> Connection:
+    async def _start_child(self) -> WorkerConnection:
         return await ChildProcess.start(
             self._command, self._environment, wire.CODEC, name=self._name, closing=self._timeouts.closing
         )

@@ -22,7 +22,7 @@ from typing import Any
 
 from engine.host import wire as worker_wire
 from engine.host.parent_pipe import ParentPipe
-from engine.ray import wire
+from engine.ray import authentication, wire
 from engine.ray.carried_files import read_files
 from engine.ray.painter import Hello, Painter
 from engine.ray.session import kill_session
@@ -73,12 +73,14 @@ def main() -> None:
     loop.run_until_complete(driver.run())
 
 
-def join_cluster(join: wire.Join) -> wire.Refused | None:
+def join_cluster(join: wire.Join) -> wire.JoinFailed | None:
     """Join or start a cluster, in this thread; return why that is impossible, or None."""
     if importlib.util.find_spec("ray") is None:
-        return wire.Refused("Ray is not installed: run pip install 'easel[ray]'.", passing=False)
+        return wire.JoinFailed("Ray is not installed: run pip install 'easel[ray]'.", passing=False)
     if join.address and (problem := _unreachable(join.address)):
-        return wire.Refused(problem, passing=True)
+        return wire.JoinFailed(problem, passing=True)
+    if join.address and (failed := _unauthenticated(join.address)):
+        return failed
     import ray  # noqa: PLC0415 - an extra
 
     shared: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING, "namespace": "easel"}
@@ -114,20 +116,44 @@ def _unreachable(address: str) -> str:
         return f"Nothing answers at {address}, where EASEL_RAY_ADDRESS has the head of the Ray cluster: {said}."
 
 
-def _refused(address: str, error: Exception) -> wire.Refused:
+def _unauthenticated(address: str) -> wire.JoinFailed | None:
+    """Return why the cluster must not or can't be joined with this process's token; None if it asks for this one."""
+    token = os.environ.get("RAY_AUTH_TOKEN_PATH", "")
+    try:
+        if authentication.is_open(address):
+            return wire.JoinFailed(
+                f"The Ray cluster at {address} lets everybody in: whoever reaches its ports can run any program there. "
+                "Start all of its machines with RAY_AUTH_MODE=token and one token file, then start Easel again.",
+                passing=False,
+                reason=wire.OPEN,
+            )
+        if not authentication.is_admitted(address):
+            return wire.JoinFailed(
+                f"The Ray cluster at {address} has another token than {token}: copy the file that its machines have.",
+                passing=True,
+                reason=wire.WRONG_TOKEN,
+            )
+    except Exception as error:  # noqa: BLE001 - Ray raises several
+        said = " ".join(str(error).split())[:300]
+        problem = f"It can't be seen whether the Ray cluster at {address} asks for a token: {said}."
+        return wire.JoinFailed(problem, passing=True)
+    return None
+
+
+def _refused(address: str, error: Exception) -> wire.JoinFailed:
     said = " ".join(str(error).split())[:300]
     here = f"Ray {version('ray')} and Python {platform.python_version()}"
     if "ersion mismatch" in said:
-        return wire.Refused(
+        return wire.JoinFailed(
             f"The Ray cluster at {address} has another version of Ray or Python than this machine ({here}): {said}",
             passing=False,
         )
     if address:
-        return wire.Refused(
+        return wire.JoinFailed(
             f"The Ray cluster at {address} can't be joined ({type(error).__name__}: {said}).",
             passing=True,
         )
-    return wire.Refused(f"Ray can't be started on this machine ({type(error).__name__}: {said}).", passing=True)
+    return wire.JoinFailed(f"Ray can't be started on this machine ({type(error).__name__}: {said}).", passing=True)
 
 
 class Driver:
@@ -170,10 +196,10 @@ class Driver:
     def handle(self, message: wire.Message) -> None:
         """Take a message of the service."""
         match message:
-            case wire.Open(channel, worker, placement):
+            case wire.Open(channel, worker, requirements):
                 actor = _Actor(channel, self._pipe, self._join)
                 self._actors[channel] = actor
-                task = asyncio.get_running_loop().create_task(actor.run(worker, placement), name=f"actor-{channel}")
+                task = asyncio.get_running_loop().create_task(actor.run(worker, requirements), name=f"actor-{channel}")
                 actor.task = task
                 self._tasks.add(task)
                 task.add_done_callback(lambda done: self._ended(channel, done))
@@ -212,49 +238,49 @@ class _Actor:
         if self.task is not None:
             self.task.cancel()
 
-    async def run(self, worker: str, placement: wire.Placement) -> None:
+    async def run(self, worker: str, requirements: wire.ActorRequirements) -> None:
         """Start the actor, pass messages on, and report its end."""
-        gone = wire.Gone(self._channel, fault=False)
+        gone = wire.ActorEnded(self._channel, fault=False)
         try:
-            gone = await self._run(worker, placement)
+            gone = await self._run(worker, requirements)
         except asyncio.CancelledError:
             if not self._closed:
                 raise
         except Exception as error:
             log.exception("an actor's channel failed")
-            gone = wire.Gone(self._channel, f"The driver failed ({type(error).__name__}: {error}).")
+            gone = wire.ActorEnded(self._channel, f"The driver failed ({type(error).__name__}: {error}).")
         finally:
             self._kill()
             self._pipe.send(gone)
 
-    async def _run(self, worker: str, placement: wire.Placement) -> wire.Gone:
+    async def _run(self, worker: str, requirements: wire.ActorRequirements) -> wire.ActorEnded:
         import ray  # noqa: PLC0415 - an extra
         from ray.exceptions import RayError  # noqa: PLC0415 - an extra
 
         actors: Any = ray.remote(Painter)
-        self._handle = actors.options(**_options(placement)).remote(worker)
+        self._handle = actors.options(**_options(requirements)).remote(worker)
         node = ""
         tasks: list[asyncio.Task[None]] = []
         try:
             hello = await self._hello()
-            if isinstance(hello, wire.Gone):
+            if isinstance(hello, wire.ActorEnded):
                 return hello
             self._pid, node = hello.pid, hello.node
-            self._pipe.send(wire.Hired(self._channel, hello.pid, hello.node))
+            self._pipe.send(wire.ActorStarted(self._channel, hello.pid, hello.node))
             tasks += [asyncio.create_task(self._talk()), asyncio.create_task(self._listen())]
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
             problem = await self._handle.problem.remote() or "it has ended by itself"
-            return wire.Gone(self._channel, f"The device's process on {node} failed: {problem}.")
+            return wire.ActorEnded(self._channel, f"The device's process on {node} failed: {problem}.")
         except RayError as error:
-            return wire.Gone(self._channel, _sentence(error, node))
+            return wire.ActorEnded(self._channel, _sentence(error, node))
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _hello(self) -> Hello | wire.Gone:
+    async def _hello(self) -> Hello | wire.ActorEnded:
         """Wait for the actor's process, which waits for a free GPU."""
         answer = asyncio.ensure_future(self._handle.hello.remote())
         done, _ = await asyncio.wait((answer,), timeout=NO_GPU_SECONDS)
@@ -263,10 +289,10 @@ class _Actor:
             done, _ = await asyncio.wait((answer,), timeout=START_SECONDS)
         if not done:
             answer.cancel()
-            return wire.Gone(self._channel, "No machine of the cluster has a free GPU for it.", fault=False)
+            return wire.ActorEnded(self._channel, "No machine of the cluster has a free GPU for it.", fault=False)
         hello: Hello = await answer
         if hello.easel != self._join.easel:
-            return wire.Gone(
+            return wire.ActorEnded(
                 self._channel,
                 f"{hello.node} has Easel {hello.easel}, and this machine {self._join.easel}: install the same version.",
                 fault=False,
@@ -310,18 +336,18 @@ class _Actor:
                 os.kill(self._pid, signal.SIGKILL)
 
 
-def _options(placement: wire.Placement) -> dict[str, Any]:
+def _options(requirements: wire.ActorRequirements) -> dict[str, Any]:
     """Return Ray's options of an actor: it is never started again by Ray, and no call is repeated."""
     options: dict[str, Any] = {
         "num_cpus": 0,
-        "num_gpus": placement.num_gpus,
+        "num_gpus": requirements.num_gpus,
         "max_restarts": 0,
         "max_task_retries": 0,
     }
-    if placement.labels:
-        options["label_selector"] = dict(placement.labels)
-    if placement.resources:
-        options["resources"] = dict(placement.resources)
+    if requirements.labels:
+        options["label_selector"] = dict(requirements.labels)
+    if requirements.resources:
+        options["resources"] = dict(requirements.resources)
     return options
 
 

@@ -25,9 +25,6 @@ COMMAND = module_command("engine.ray.driver")
 DRAW = "engine.host.child:draw"
 """What actors run."""
 
-_UNAUTHENTICATED = "InvalidAuthToken"
-"""Part of a log line of Ray."""
-
 log = logging.getLogger(__name__)
 
 
@@ -97,7 +94,7 @@ class DriverProcess:
         """Process id of the driver; None where there is none."""
         return None if self._child is None else self._child.pid
 
-    async def open(self, placement: wire.Placement, worker: str = DRAW) -> Channel:
+    async def open(self, requirements: wire.ActorRequirements, worker: str = DRAW) -> Channel:
         """Start an actor, and the driver if there is none.
 
         Raises:
@@ -117,7 +114,7 @@ class DriverProcess:
             raise ChildFailed("The driver of the Ray cluster has ended.")
         channel = Channel(next(self._numbers), child, self._timeouts.closing, self._forget)
         self._channels[channel.number] = channel
-        child.send(wire.Open(channel.number, worker, placement))
+        child.send(wire.Open(channel.number, worker, requirements))
         return channel
 
     async def aclose(self) -> None:
@@ -163,18 +160,17 @@ class DriverProcess:
             while True:
                 message = await child.receive()
                 match message:
-                    case wire.Refused(problem, passing):
-                        problem = wrong_token(child, self._cluster) or problem
+                    case wire.JoinFailed(problem, passing):
                         log.error("%s", problem)
                         end = worker_wire.Broken("failed", problem, passing)
                         return
                     case wire.Joined(gpus):
                         log.info("the Ray cluster has %d GPUs", gpus)
                         self._joined(gpus)
-                    case wire.Hired(channel=number, pid=pid, node=node) if number in self._channels:
+                    case wire.ActorStarted(channel=number, pid=pid, node=node) if number in self._channels:
                         log.info("an actor runs on %s as process %d", node, pid)
                         self._channels[number].take(message)
-                    case wire.Said(channel=number) | wire.Gone(channel=number) if number in self._channels:
+                    case wire.Said(channel=number) | wire.ActorEnded(channel=number) if number in self._channels:
                         self._channels[number].take(message)
                 # While it joins, nothing comes but the end of that.
                 child.expect_within(self._timeouts.silence)
@@ -191,18 +187,8 @@ class DriverProcess:
                 await asyncio.to_thread(clean_up, child.pid, folder)
 
 
-def wrong_token(driver: ChildProcess[wire.Message], cluster: ClusterConfig) -> str:
-    """Return one sentence if the cluster refuses the token, which only Ray's log lines tell; else nothing."""
-    if not any(_UNAUTHENTICATED in line for line in driver.last_lines):
-        return ""
-    return (
-        f"The Ray cluster at {cluster.address} has another token than {cluster.token_file}: copy the file that its "
-        "machines have."
-    )
-
-
 class Channel:
-    """The connection with one actor. Implements ``engine.host.connection.Connection``."""
+    """The connection with one actor. Implements ``engine.host.connection.WorkerConnection``."""
 
     def __init__(
         self, number: int, driver: ChildProcess[wire.Message], closing: float, forget: Callable[[int], None]
@@ -246,7 +232,7 @@ class Channel:
         return message
 
     def expect_within(self, seconds: float | None) -> None:
-        """See ``Connection.expect_within``."""
+        """See ``WorkerConnection.expect_within``."""
         self._silence.expect_within(seconds)
 
     def kill(self) -> None:
@@ -269,7 +255,7 @@ class Channel:
     def take(self, message: wire.Message) -> None:
         """Take what the driver says of the actor."""
         match message:
-            case wire.Hired(pid=pid):
+            case wire.ActorStarted(pid=pid):
                 self._pid = pid
             case wire.Said(frames=frames):
                 try:
@@ -278,10 +264,10 @@ class Channel:
                 except WireError as e:
                     problem = f"The device's process sent something that is not a message ({e}) and was ended."
                     self._messages.put_nowait(ChildFailed(problem))
-            case wire.Gone(problem=problem, fault=True):
+            case wire.ActorEnded(problem=problem, fault=True):
                 self._messages.put_nowait(ChildFailed(problem))
                 self._gone.set()
-            case wire.Gone(problem=problem, passing=passing):
+            case wire.ActorEnded(problem=problem, passing=passing):
                 self.end(worker_wire.Broken("failed", problem, passing))
 
     def end(self, message: worker_wire.Broken) -> None:

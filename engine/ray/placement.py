@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.contract import UnknownModel
 from engine.model_tables import PLACEMENT, named_tables
-from engine.ray.wire import Placement
+from engine.ray.wire import ActorRequirements
 
 ANY = "*"
 """Name of the table whose actors draw every model."""
@@ -25,11 +25,11 @@ class SlotPlan:
 
     Attributes:
         model: Name of the only model that it draws; empty: all of them.
-        placement: What it needs of its node.
+        requirements: What it needs of its node.
     """
 
     model: str = ""
-    placement: Placement = field(default_factory=Placement)
+    requirements: ActorRequirements = field(default_factory=ActorRequirements)
 
 
 class _Table(BaseModel):
@@ -66,8 +66,8 @@ def read_plans(models_file: str, models: Collection[str]) -> tuple[SlotPlan, ...
         # More than one GPU, or parts of one: Ray takes whole ones above 1.
         if found.num_gpus > 1 and found.num_gpus % 1:
             raise UnknownModel(f"{where}, num_gpus: above 1 it must be a whole number, not {found.num_gpus:g}.")
-        placement = Placement(found.num_gpus, found.label_selector, found.resources)
-        plans += [SlotPlan("" if name == ANY else name, placement)] * found.count
+        requirements = ActorRequirements(found.num_gpus, found.label_selector, found.resources)
+        plans += [SlotPlan("" if name == ANY else name, requirements)] * found.count
     drawn = {plan.model for plan in plans}
     if plans and "" not in drawn and (missing := [name for name in models if name not in drawn]):
         raise UnknownModel(

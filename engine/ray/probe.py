@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
 from engine.host.child_process import ChildFailed, ChildProcess
 from engine.ray import wire
 from engine.ray.driver_environment import make_environment, make_folder
-from engine.ray.driver_process import COMMAND, ClusterConfig, clean_up, wrong_token
-
-OPEN: Mapping[str, str] = {"RAY_AUTH_MODE": "disabled"}
-"""Environment of a driver without a token: a cluster that it can join is open to everybody."""
-
-_LOOK_SECONDS = 0.1
+from engine.ray.driver_process import COMMAND, ClusterConfig, clean_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +19,24 @@ class Seen:
     Attributes:
         gpus: Logical GPUs of the cluster.
         problem: Why it can't be joined; empty if it can.
+        reason: As that of ``wire.JoinFailed``.
     """
 
     gpus: int = 0
     problem: str = ""
+    reason: str = ""
 
 
-async def look(cluster: ClusterConfig, seconds: float, environment: Mapping[str, str] | None = None) -> Seen:
+async def look(cluster: ClusterConfig, seconds: float) -> Seen:
     """Join the cluster and leave it again. Starts one where the address is empty, and ends it.
 
     Args:
         cluster: The cluster.
         seconds: Longest time.
-        environment: Further variables of the driver.
     """
     folder = None if cluster.address else await asyncio.to_thread(make_folder)
     token = cluster.token_file if folder is None else str(folder / "token")
-    variables = {**make_environment({}, token, folder), **(environment or {})}
+    variables = make_environment({}, token, folder)
     try:
         child = await ChildProcess.start(COMMAND, variables, wire.CODEC, name="driver", closing=1.0)
     except ChildFailed as error:
@@ -49,7 +44,7 @@ async def look(cluster: ClusterConfig, seconds: float, environment: Mapping[str,
     try:
         child.send(wire.Join(cluster.address, "" if folder is None else str(folder), cluster.gpus, version("easel")))
         async with asyncio.timeout(seconds):
-            return await _answer(child, cluster)
+            return await _answer(child)
     except ChildFailed as error:
         return Seen(problem=f"{error} {' / '.join(child.last_lines)}")
     except TimeoutError:
@@ -61,22 +56,10 @@ async def look(cluster: ClusterConfig, seconds: float, environment: Mapping[str,
             await asyncio.to_thread(clean_up, child.pid, folder)
 
 
-async def _answer(child: ChildProcess[wire.Message], cluster: ClusterConfig) -> Seen:
-    receiving = asyncio.ensure_future(child.receive())
-    try:
-        while True:
-            done, _ = await asyncio.wait((receiving,), timeout=_LOOK_SECONDS)
-            # Ray tries for twenty seconds where the token is wrong.
-            if problem := wrong_token(child, cluster):
-                return Seen(problem=problem)
-            if done:
-                match receiving.result():
-                    case wire.Joined(gpus):
-                        return Seen(gpus)
-                    case wire.Refused(problem):
-                        return Seen(problem=problem)
-                receiving = asyncio.ensure_future(child.receive())
-    finally:
-        if not receiving.done():
-            receiving.cancel()
-        await asyncio.gather(receiving, return_exceptions=True)
+async def _answer(child: ChildProcess[wire.Message]) -> Seen:
+    while True:
+        match await child.receive():
+            case wire.Joined(gpus):
+                return Seen(gpus)
+            case wire.JoinFailed(problem, reason=reason):
+                return Seen(problem=problem, reason=reason)

@@ -109,7 +109,7 @@ class RayEngine(MultiEngine):
     def _make(self, number: int, plan: SlotPlan) -> ProcessEngine:
         specs = sorted(self._models.specs, key=lambda spec: spec.profile.name != plan.model) if plan.model else None
         models = self._models if specs is None else replace(self._models, specs=tuple(specs))
-        connect = partial(self._driver.open, plan.placement, self._worker)
+        connect = partial(self._driver.open, plan.requirements, self._worker)
         config = replace(self._config, slot=_name(number))
         return ProcessEngine(config, self._slot_timeouts, connect=connect, models=models)
 

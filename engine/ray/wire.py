@@ -12,6 +12,12 @@ from typing import TypeAlias
 
 from engine.host.frames import Codec
 
+OPEN = "open"
+"""The cluster asks for no token."""
+
+WRONG_TOKEN = "wrong_token"  # noqa: S105 - no token itself
+"""The cluster asks for another token."""
+
 
 @dataclass(frozen=True, slots=True)
 class Join:
@@ -31,7 +37,7 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class ActorRequirements:
     """What an actor needs of its node.
 
     Attributes:
@@ -52,12 +58,12 @@ class Open:
     Attributes:
         channel: Number of its channel.
         worker: What it runs, as ``module:function``; see ``engine.host.child.draw``.
-        placement: What it needs of its node.
+        requirements: What it needs of its node.
     """
 
     channel: int
     worker: str
-    placement: Placement
+    requirements: ActorRequirements
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +102,18 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class JoinFailed:
     """From the driver, which then ends: the cluster can't be joined or started.
 
     Attributes:
         problem: One clear sentence that says what was wrong and what to do.
         passing: A later try may succeed without any change.
+        reason: ``OPEN``, ``WRONG_TOKEN`` or empty for any other.
     """
 
     problem: str
     passing: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +122,7 @@ class Alive:
 
 
 @dataclass(frozen=True, slots=True)
-class Hired:
+class ActorStarted:
     """From the driver: an actor runs.
 
     Attributes:
@@ -142,7 +150,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class ActorEnded:
     """From the driver: an actor has ended, or could not be started.
 
     Attributes:
@@ -158,6 +166,6 @@ class Gone:
     passing: bool = True
 
 
-Message: TypeAlias = Join | Open | Tell | Close | Joined | Refused | Alive | Hired | Said | Gone
+Message: TypeAlias = Join | Open | Tell | Close | Joined | JoinFailed | Alive | ActorStarted | Said | ActorEnded
 
 CODEC: Codec[Message] = Codec(Message)

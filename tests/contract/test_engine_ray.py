@@ -19,10 +19,11 @@ import pytest_asyncio
 
 from adapters.cli import ray_settings
 from bot.settings import EngineKind, Settings
-from engine.contract import EngineConfig, EngineLost, Event, Image, Phase, Recipe, Slot, Step
+from engine.contract import EngineConfig, EngineError, EngineLost, Event, Image, Phase, Recipe, Slot, Step
+from engine.ray.driver_process import ClusterConfig
 from engine.ray.placement import SlotPlan
 from engine.ray.ray_engine import TIMEOUTS, RayEngine
-from engine.ray.wire import Placement
+from engine.ray.wire import ActorRequirements
 from tests.fakes import ray_cluster as clusters
 from tests.fakes.ray_cluster import FAKE_WORKER, Cluster
 
@@ -92,7 +93,7 @@ async def all_of(engine: RayEngine, *recipes: Recipe, slot: str = "") -> list[Ev
 
 async def test_a_stopped_actor_is_gone_before_its_gpus_are_used_again(ray_cluster: Cluster, tmp_path: Path) -> None:
     """It has all GPUs of the cluster, so it comes before the tests that share an engine."""
-    plan = SlotPlan(placement=Placement(num_gpus=2.0))
+    plan = SlotPlan(requirements=ActorRequirements(num_gpus=2.0))
     timeouts = replace(PATIENT, silence=2.0, steps=0.0)
     config = EngineConfig("demo", str(tmp_path))
     engine = RayEngine(config, ray_cluster.config, [plan], timeouts=timeouts, worker=FAKE_WORKER)
@@ -208,16 +209,16 @@ def alive(pid: int) -> bool:
     return False
 
 
-def settings(cluster: Cluster, token: Path | None = None, address: str = "") -> Settings:
+def settings(cluster: ClusterConfig, token: Path | None = None, address: str = "") -> Settings:
     return Settings(
         engine=EngineKind.RAY,
-        ray_address=address or cluster.config.address,
-        ray_token_file=token or Path(cluster.config.token_file),
+        ray_address=address or cluster.address,
+        ray_token_file=token or Path(cluster.token_file),
     )
 
 
 async def test_the_doctor_joins_the_cluster(ray_cluster: Cluster) -> None:
-    ok, found = await ray_settings.check(settings(ray_cluster))
+    ok, found = await ray_settings.check(settings(ray_cluster.config))
     assert (ok, found) == (True, f"2 GPUs of the Ray cluster at {ray_cluster.config.address}")
 
 
@@ -225,23 +226,30 @@ async def test_the_doctor_names_a_wrong_token(ray_cluster: Cluster, tmp_path: Pa
     token = tmp_path / "token"
     token.touch(0o600)
     token.write_text("0" * 64, encoding="ascii")
-    ok, found = await ray_settings.check(settings(ray_cluster, token))
+    ok, found = await ray_settings.check(settings(ray_cluster.config, token))
     assert not ok
     assert "has another token than" in found
     assert str(token) in found
 
 
 async def test_the_doctor_names_an_address_where_nothing_answers(ray_cluster: Cluster) -> None:
-    ok, found = await ray_settings.check(settings(ray_cluster, address="127.0.0.1:1"))
+    ok, found = await ray_settings.check(settings(ray_cluster.config, address="127.0.0.1:1"))
     assert not ok
     assert found.startswith("Nothing answers at 127.0.0.1:1,")
 
 
-@pytest.mark.chaos
-async def test_the_doctor_names_a_cluster_that_asks_for_no_token() -> None:
+async def test_a_cluster_that_asks_for_no_token_is_refused(tmp_path: Path) -> None:
     clusters.require()
-    with contextlib.ExitStack() as stack:
-        cluster = await asyncio.to_thread(stack.enter_context, clusters.running(1, {"RAY_AUTH_MODE": "disabled"}))
+    with clusters.open_head(tmp_path) as cluster:
+        engine = RayEngine(EngineConfig("demo", str(tmp_path)), cluster, timeouts=PATIENT, worker=FAKE_WORKER)
+        await engine.start()
+        try:
+            with pytest.raises(EngineError, match=f"The Ray cluster at {cluster.address} lets everybody in: "):
+                await engine.warm()
+            assert engine.state().phase is Phase.BROKEN
+            assert "lets everybody in" in engine.state().problem
+        finally:
+            await engine.aclose()
         ok, found = await ray_settings.check(settings(cluster))
     assert not ok
     assert "lets everybody in" in found

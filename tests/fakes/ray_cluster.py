@@ -20,6 +20,7 @@ import pytest
 from engine.ray.driver_environment import make_environment, make_folder
 from engine.ray.driver_process import ClusterConfig
 from engine.ray.session import kill_session
+from tests.e2e.service import until
 
 FAKE_WORKER = "tests.fakes.ray_worker:draw"
 """What actors of tests run."""
@@ -71,6 +72,41 @@ def running(gpus: int = 2, environment: Mapping[str, str] | None = None) -> Iter
         process.stdout.close()
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def open_head(folder: Path) -> Iterator[ClusterConfig]:
+    """Start the head's server alone, without authentication; yields how to join it, with a token that it ignores."""
+    token = folder / "token"
+    token.touch(0o600)
+    token.write_text("0" * 64, encoding="ascii")
+    node = "ab" * 28
+    port = folder / f"gcs_server_port_{node}"
+    found = importlib.util.find_spec("ray")
+    assert found is not None
+    assert found.origin is not None
+    server = Path(found.origin).parent / "core" / "src" / "ray" / "gcs" / "gcs_server"
+    process = subprocess.Popen(
+        [
+            server,
+            "--gcs_server_port=0",
+            "--node-ip-address=127.0.0.1",
+            "--session-name=open",
+            f"--session-dir={folder}",
+            f"--log_dir={folder}",
+            f"--node-id={node}",
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+    )
+    try:
+        until(lambda: port.exists() and port.read_text(encoding="ascii").isdecimal(), 60, "the head's port")
+        yield ClusterConfig(f"127.0.0.1:{port.read_text(encoding='ascii')}", str(token))
+    finally:
+        process.kill()
+        process.wait()
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ def main(what: str) -> None:
     join = pipe.receive()
     assert isinstance(join, wire.Join)
     if what in {"refuses", "differs"}:
-        pipe.send(wire.Refused("The cluster is of cheese.", passing=what == "refuses"))
+        pipe.send(wire.JoinFailed("The cluster is of cheese.", passing=what == "refuses"))
         return
     pipe.send(wire.Joined(join.gpus))
     hangs = threading.Event()
@@ -30,7 +30,7 @@ def main(what: str) -> None:
         if isinstance(message, wire.Open):
             open_channel(pipe, message.channel, what)
         if isinstance(message, wire.Close):
-            pipe.send(wire.Gone(message.channel, fault=False))
+            pipe.send(wire.ActorEnded(message.channel, fault=False))
         if isinstance(message, wire.Tell):
             for each in worker_wire.CODEC.decode_all(message.frames):
                 if not isinstance(each, worker_wire.Draw):
@@ -40,7 +40,7 @@ def main(what: str) -> None:
                 if what == "hangs":
                     hangs.set()
                 elif what == "loses":
-                    pipe.send(wire.Gone(message.channel, "The actor fell over."))
+                    pipe.send(wire.ActorEnded(message.channel, "The actor fell over."))
                 else:
                     draw(pipe, message.channel, each)
     threading.Event().wait()
@@ -48,9 +48,9 @@ def main(what: str) -> None:
 
 def open_channel(pipe: ParentPipe[wire.Message], channel: int, what: str) -> None:
     if what == "full":
-        pipe.send(wire.Gone(channel, "No machine of the cluster has a free GPU for it.", fault=False))
+        pipe.send(wire.ActorEnded(channel, "No machine of the cluster has a free GPU for it.", fault=False))
         return
-    pipe.send(wire.Hired(channel, 1000 + channel, "far"))
+    pipe.send(wire.ActorStarted(channel, 1000 + channel, "far"))
     if what == "raves":
         pipe.send(wire.Said(channel, b"Loading pipeline components..."))
         return

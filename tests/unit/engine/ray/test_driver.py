@@ -11,14 +11,14 @@ from engine.host import wire as worker_wire
 from engine.host.parent_pipe import ParentPipe
 from engine.ray import driver, wire
 from engine.ray.painter import Hello
-from engine.ray.wire import Join, Placement, Refused
+from engine.ray.wire import ActorRequirements, Join, JoinFailed
 
 JOIN = Join("127.0.0.1:1", "", -1, "1.0")
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert driver.join_cluster(JOIN) == Refused("Ray is not installed: run pip install 'easel[ray]'.", passing=False)
+    assert driver.join_cluster(JOIN) == JoinFailed("Ray is not installed: run pip install 'easel[ray]'.", passing=False)
 
 
 def test_an_address_where_nothing_answers_is_named_before_ray_tries_for_minutes() -> None:
@@ -40,7 +40,7 @@ def test_another_version_is_no_passing_problem(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_ray_neither_starts_an_actor_again_nor_repeats_a_call() -> None:
-    options = driver._options(Placement(2.0, {"ray.io/accelerator-type": "H100"}, {"quiet": 0.5}))
+    options = driver._options(ActorRequirements(2.0, {"ray.io/accelerator-type": "H100"}, {"quiet": 0.5}))
     assert options == {
         "num_cpus": 0,
         "num_gpus": 2.0,
@@ -89,7 +89,7 @@ async def test_another_version_of_easel_is_no_passing_problem() -> None:
     assert await actor_of(same, Pipe())._hello() == same
     gone = await actor_of(Hello(7, "far", "0.9"), Pipe())._hello()
     said = "far has Easel 0.9, and this machine 1.0: install the same version."
-    assert gone == wire.Gone(3, said, fault=False, passing=False)
+    assert gone == wire.ActorEnded(3, said, fault=False, passing=False)
 
 
 async def test_one_that_waits_for_a_gpu_says_so_and_gives_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ async def test_one_that_waits_for_a_gpu_says_so_and_gives_up_in_the_end(monkeypa
     monkeypatch.setattr(driver, "START_SECONDS", 0.01)
     pipe = Pipe()
     gone = await actor_of(None, pipe)._hello()
-    assert gone == wire.Gone(3, "No machine of the cluster has a free GPU for it.", fault=False)
+    assert gone == wire.ActorEnded(3, "No machine of the cluster has a free GPU for it.", fault=False)
     (said,) = pipe.sent
     assert isinstance(said, wire.Said)
     assert worker_wire.CODEC.decode_all(said.frames) == [worker_wire.Notice("It waits for a free GPU of the cluster.")]

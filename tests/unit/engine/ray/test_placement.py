@@ -7,7 +7,7 @@ import pytest
 from engine import models_file
 from engine.contract import UnknownModel
 from engine.ray.placement import SlotPlan, read_plans
-from engine.ray.wire import Placement
+from engine.ray.wire import ActorRequirements
 
 MODELS = ("demo", "big")
 
@@ -31,7 +31,7 @@ def test_actors_stand_in_the_order_of_the_file(tmp_path: Path) -> None:
         resources = { quiet = 0.5 }
         """,
     )
-    large = Placement(2.0, {"ray.io/accelerator-type": "H100"}, {"quiet": 0.5})
+    large = ActorRequirements(2.0, {"ray.io/accelerator-type": "H100"}, {"quiet": 0.5})
     assert found == (SlotPlan(), SlotPlan(), SlotPlan("big", large))
 
 
