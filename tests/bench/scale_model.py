@@ -32,7 +32,7 @@ class Costs:
         commit: Of the writer for a commit, however many transactions share it.
         store: Of one of the disk's channels: the file and its folder, synced.
         channels: How many files the disk syncs at the same time.
-        calls: Calls to the chat platform.
+        calls: Calls to the chat platform; 0: the page alone.
         calls_per_second: What the platform allows.
     """
 
@@ -94,7 +94,9 @@ def simulate(devices: int, costs: Costs, *, seconds: float = 60.0, seed: int = 1
         "disk": Station("disk", costs.store, channels=costs.channels),
         "gateway": Station("gateway", costs.calls / costs.calls_per_second),
     }
-    way = ("loop", "writer", "devices", "disk", "loop", "writer", "gateway", "loop", "writer")
+    way: Sequence[str] = ("loop", "writer", "devices", "disk", "loop", "writer", "gateway", "loop", "writer")
+    if not costs.calls:
+        way = tuple(name for name in way if name != "gateway")
     rng, order = random.Random(seed), itertools.count()
     at: list[int] = []
     moments: list[tuple[float, int, str, list[int]]] = []
