@@ -41,6 +41,12 @@ SMALL_QUEUE = 200
 REREAD_EVERY = 2.0
 """Seconds for which the positions in a long queue are kept."""
 
+FEW_ACTIVE = 32
+"""The work in flight is read for every position while at most this many jobs are drawn."""
+
+REREAD_ACTIVE_EVERY = 0.5
+"""Seconds for which the work in flight is kept where more are drawn: many devices show many positions."""
+
 IMPROVEMENT = 0.1
 """A waiting job's card is refreshed when its position has improved by this share of it: 1 at 10, but 10 at 100."""
 
@@ -196,6 +202,8 @@ class EtaEstimator:
         self._positions: dict[int, _Position] = {}
         self._total = 0.0
         self._shown: dict[int, int] = {}
+        # The work in flight of each lane, and when it was read.
+        self._in_flight: dict[Lane, tuple[float, Mapping[str, float] | None]] = {}
 
     def position(self, job_id: int) -> QueuePosition | None:
         """Return position (1 is next) and expected wait; None for a job that does not wait or was begun."""
@@ -312,6 +320,15 @@ class EtaEstimator:
         self._total = total or 0.0
 
     def _seconds_in_flight(self, lane: Lane) -> Mapping[str, float] | None:
+        """Return what ``_read_in_flight`` does; where many jobs are drawn, as it was a moment ago."""
+        now, kept = self._clock.monotonic(), self._in_flight.get(lane)
+        if kept is not None and len(self._active) > FEW_ACTIVE and 0 <= now - kept[0] < REREAD_ACTIVE_EVERY:
+            return kept[1]
+        found = self._read_in_flight(lane)
+        self._in_flight[lane] = now, found
+        return found
+
+    def _read_in_flight(self, lane: Lane) -> Mapping[str, float] | None:
         """Return the device seconds left of the work in flight that this lane waits for, by slot; None when unknown."""
         overtaken = self._batcher.preemptible_jobs() if lane is Lane.INTERACTIVE else frozenset()
         first = next(iter(self._batcher.placement.loads))
