@@ -130,10 +130,9 @@ class SimulatedSlots:
         self._data = itertools.cycle(data)
         self._profile = demo()
         self._steps = steps
-        self._state = EngineState(
-            Phase.WARM, model=self._profile.name, device="simulated", resident=(self._profile.name,)
-        )
-        self._slots = tuple(Slot(f"simulated:{i}", self._state, calls) for i in range(len(seconds)))
+        self._calls = calls
+        self._begun, self._changed = asyncio.Event(), asyncio.Event()
+        self._become(Phase.STARTING)
         self._index = {slot.id: i for i, slot in enumerate(self._slots)}
         self._dropped: set[str] = set()
         self._open: set[str] = set()
@@ -141,13 +140,22 @@ class SimulatedSlots:
         """Every picture that was begun, in order."""
 
     async def start(self) -> None:
-        """It is warm from the beginning."""
+        """Be ready from now on."""
+        self._become(Phase.WARM)
+        self._begun.set()
+        self._changed.set()
+
+    def _become(self, phase: Phase) -> None:
+        name = self._profile.name
+        self._state = EngineState(phase, model=name, device="simulated", resident=(name,))
+        self._slots = tuple(Slot(f"simulated:{i}", self._state, self._calls) for i in range(len(self._devices.seconds)))
 
     async def aclose(self) -> None:
         """Nothing to free."""
 
     async def warm(self) -> None:
-        """Return at once."""
+        """Return once it is ready."""
+        await self._begun.wait()
 
     def profiles(self) -> tuple[Profile, ...]:
         """The demo model's."""
@@ -162,19 +170,20 @@ class SimulatedSlots:
         return ""
 
     def slots(self) -> tuple[Slot, ...]:
-        """Its devices, always ready."""
+        """Its devices."""
         return self._slots
 
     async def slots_changed(self) -> None:
-        """Never return: no device changes."""
-        await asyncio.Event().wait()
+        """Return when it has become ready."""
+        await self._changed.wait()
+        self._changed.clear()
 
     def batch(self, recipe: Recipe, slot: str = "") -> int:
         """One picture at a time."""
         return 1
 
     def state(self) -> EngineState:
-        """Warm."""
+        """Starting, or warm."""
         return self._state
 
     async def paint(

@@ -218,13 +218,14 @@ class Service:
 
 @asynccontextmanager
 async def running(plan: Plan, folder: Path) -> AsyncIterator[Service]:
-    """The service, paused."""
+    """The service, which draws nothing yet."""
     async with await Database.open(folder / "easel.db") as db:
         engine = await _engine(plan, folder)
         dispatch, studio = build_service(db, folder, engine, CollectorRegistry(), quota=10**9)
         service = Service(plan, db, engine, dispatch, studio)
         await dispatch.start()
-        dispatch.set_paused(True)
+        if plan.actors:
+            dispatch.set_paused(True)
         await dispatch.attach(PLATFORM, service.surface)
         try:
             yield service
@@ -290,7 +291,10 @@ async def measure(plan: Plan, folder: Path) -> dict[str, Any]:
                 await asyncio.sleep(0.05)
         beats: list[float] = []
         late = asyncio.create_task(_late(beats))
-        service.dispatch.set_paused(False)
+        if plan.actors:
+            service.dispatch.set_paused(False)
+        else:
+            await service.engine.start()
         begin = loop.time() + plan.ramp
         arriving = asyncio.create_task(service.arrive(begin + plan.window)) if plan.arrivals else None
         await asyncio.sleep(plan.ramp)
