@@ -1,10 +1,11 @@
-"""Reads files that operators provide: only regular files, and only up to a maximum size."""
+"""Reads files that operators provide, only regular ones and only up to a maximum size, and writes JSON files as a whole."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import secrets
 import stat
 from io import BufferedReader
 from pathlib import Path
@@ -102,3 +103,17 @@ def read_json(path: Path, most: int = JSON_BYTES) -> Any:
         return json.loads(read_text(path, most))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file durably, and as a whole: readers see the old content or the new one. Raises OSError."""
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(value, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

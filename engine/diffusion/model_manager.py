@@ -179,6 +179,7 @@ class ModelManager:
         loader: Loads them.
         listener: Receives each change.
         clock: Monotonic seconds.
+        hashes: Hashes of checkpoint files; those of this object alone where it is not given.
     """
 
     def __init__(
@@ -188,6 +189,7 @@ class ModelManager:
         listener: LoadListener,
         *,
         clock: Callable[[], float] = time.monotonic,
+        hashes: CheckpointHashes | None = None,
     ) -> None:
         self._specs: Mapping[str, ModelSpec] = {spec.profile.name: spec for spec in specs}
         self._default = specs[0].profile.name
@@ -199,7 +201,7 @@ class ModelManager:
         self._defaults: dict[str, str] = {}
         self._fits: dict[tuple[str, int, int], int] = {}
         self._revisions: dict[str, str] = {}
-        self._hashes = CheckpointHashes()
+        self._hashes = hashes or CheckpointHashes()
         self._backoffs: defaultdict[tuple[str, str], Backoff] = defaultdict(
             lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE, clock)
         )

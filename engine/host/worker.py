@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 
 from engine import upscaler_file
 from engine.contract import BadRecipe, EngineConfig, EngineError, Image, Preview, UnknownModel
+from engine.diffusion.checkpoint_hashes import CheckpointHashes
 from engine.diffusion.decoding import side_stream
 from engine.diffusion.device import BusyTimer
 from engine.diffusion.executor import StepExecutor
@@ -71,7 +72,7 @@ class Worker:
         self._texts = TextModels(config, loader.device, lambda: send(wire.Heartbeat()))
         loader.reserved += _texts_bytes(self._texts)
         self._busy_timer = BusyTimer()
-        self._models = ModelManager(setup.models, loader, loads)
+        self._models = ModelManager(setup.models, loader, loads, hashes=CheckpointHashes(Path(config.models_dir)))
         self._encoder = ImageEncoder()
         outputs = _RequestReporter(send, inbox, self._report_image)
         self._upscaler = _upscaler(config, loader, send)

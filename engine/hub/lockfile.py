@@ -10,9 +10,6 @@ only if ``HF_HOME`` or ``HF_HUB_CACHE`` put the files elsewhere::
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +18,7 @@ from typing import Any
 from filelock import FileLock
 
 from engine.hub.errors import FetchError
-from engine.regular_files import read_json
+from engine.regular_files import read_json, write_json
 
 NAME = "pins.json"
 _FORMAT = 1
@@ -132,22 +129,9 @@ def _change(models_dir: str, change: Callable[[dict[str, Pin]], object]) -> None
         with FileLock(folder / f"{NAME}.lock", timeout=_LOCK_SECONDS):
             pins = read(models_dir)
             change(pins)
-            _write(path, {"format": _FORMAT, "models": {repo: _entry(pins[repo]) for repo in sorted(pins)}})
+            write_json(path, {"format": _FORMAT, "models": {repo: _entry(pins[repo]) for repo in sorted(pins)}})
     except OSError as e:  # filelock's Timeout is one
         raise FetchError(f"{path} can't be written ({e.strerror or e}).", passing=False) from e
-
-
-def _write(path: Path, value: object) -> None:
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _pin(entry: Mapping[str, Any]) -> Pin:
