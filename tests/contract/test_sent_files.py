@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -84,6 +84,7 @@ ANY_TEXT = st.text() | st.lists(st.sampled_from(FRAGMENTS)).map("".join)
 
 
 @given(prompt=ANY_TEXT.filter(said_of), negative=st.just("") | ANY_TEXT)
+@example(prompt="a cat\nSteps: 20, Sampler: X, Seed: 5\nTemplate: b", negative="c\nNegative prompt: d\nSteps: 1")
 def test_any_text_is_read_back_from_each_format(prompt: str, negative: str) -> None:
     text, files = in_each_format(prompt, negative, SEED)
     for kind, data in files.items():

@@ -19,6 +19,10 @@ ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
 def test_the_label_has_seven_keys_and_no_faults() -> None:
     text = label("00191320114777777777700000", ID)
     found = json.loads(text)
+    # As annex E of TC260-PG-20259A has them.
+    assert " ".join(found) == (
+        "Label ContentProducer ProduceID ReservedCode1 ContentPropagator PropagateID ReservedCode2"
+    )
     assert tuple(found) == KEYS
     assert (found["Label"], found["ProduceID"]) == ("1", str(ID))
     assert faults(text) == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import pytest
 from adapters.cli import doctor, main
 from bot.core.errors import BadInput
 from bot.core.inspection import TRAINED, SealState
+from bot.provenance import signing_keys as signing_keys_module
 from bot.provenance.inspection import inspect
 from bot.provenance.seal import Seal, SealUnavailable, check_seal
 from bot.provenance.sealing import CHAIN, FOLDER, KEY, load_seal
@@ -61,6 +63,22 @@ def settings(tmp_path: Path) -> Settings:
     (folder / CHAIN).write_bytes(signing_keys().chain)
     (folder / KEY).write_bytes(signing_keys().key)
     return Settings(data_dir=tmp_path)
+
+
+def test_no_module_needs_it_when_it_is_imported() -> None:
+    """Nor what comes with it; the one module that does is imported where keys are made."""
+    needed = {"c2pa", "cryptography", signing_keys_module.__name__}
+    files = [path for folder in ("bot", "adapters", "engine") for path in Path(folder).rglob("*.py")]
+    assert len(files) > 300
+    for path in files:
+        found: list[str] = []
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import):
+                found += [name.name for name in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                found += [str(node.module), *(f"{node.module}.{name.name}" for name in node.names)]
+        wrong = [name for name in found if name in needed or name.split(".")[0] in needed]
+        assert wrong == [] or path == Path("bot/provenance/signing_keys.py"), path
 
 
 @pytest.mark.usefixtures("without")
