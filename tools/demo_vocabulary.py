@@ -12,6 +12,8 @@ DATA = Path(__file__).resolve().parent / "demo_model" / "data.py"
 CAPTIONS = ("EN_PRE", "EN_POST", "ZH_PRE", "ZH_POST", "FILL")
 WHERE = "上里中下时"
 """Characters that end the Chinese name of a place or time; the name alone is known too."""
+COLOUR = "色"
+"""The character that ends the Chinese name of a colour; the model reads 绿苹果 as it reads 绿色的苹果."""
 
 OF_SAY = "two a an one cute little big on background with 两 一 可爱的 小小的 的 背景上的 背景 背景上 背景下的 在"
 """What ``say`` puts between the words of its tables."""
@@ -41,7 +43,7 @@ def vocabulary() -> list[str]:
         phrases += [*english.split(","), measure, *nouns.split(",")]
     for name in ("COLOURS", "PLACES", *CAPTIONS):
         phrases += tables[name]
-    words = set()
+    words = {name.removesuffix(COLOUR) for name in tables["COLOURS"] if name.endswith(COLOUR)}
     for phrase in phrases:
         words |= set(re.findall(r"[a-z0-9]+(?:['-][a-z0-9]+)*", phrase.lower()))
         words |= {

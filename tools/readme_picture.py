@@ -39,6 +39,7 @@ body { width: 1240px; height: 840px; overflow: hidden; position: relative; backg
 .telegram .chat { padding-top: 12px; gap: 8px }
 .mine { justify-self: end; background: #e3fdd0; border-radius: 14px 14px 4px 14px; padding: 7px 12px; box-shadow: 0 1px 1px #0003 }
 .avatar { font-size: 20px }
+.window.telegram .key { font-size: 11.5px; padding: 8px 0; letter-spacing: -.02em }
 .window.discord > *, .window.telegram > * { zoom: .84 }
 """
 USED = {"en": "used", "zh_CN": "使用了"}

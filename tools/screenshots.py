@@ -168,7 +168,7 @@ class Camera:
 
     def viewer(self) -> None:
         """Show one picture."""
-        self._open(hash_=f"#job/{len(DRAWINGS[self._look.lang])}/2")
+        self._open(hash_=f"#job/{len(DRAWINGS[self._look.lang])}/4")
         self.browser.until("return document.getElementById('viewer-picture')?.complete", "the picture")
 
     def grid(self) -> None:

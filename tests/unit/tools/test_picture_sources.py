@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pytest
 from PIL import Image
 
 from bot.core.cards import CardPreview
+from bot.core.vocabulary import unknown_words
+from engine.families.z_image.spec import demo
 from tools import picture_sources
-from tools.cards import ENGLISH, picture
+from tools.cards import ENGLISH, PROMPTS, picture
 from tools.docs_images import EVERY, messages_of
 from tools.picture_sources import IMAGES, ROOT, Sources, listed, markup, outdated, seen_texts, without_drawings
+from tools.screenshots import DRAWINGS
 
 PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
 
@@ -71,6 +75,11 @@ def test_a_change_of_any_source_is_noticed(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "page.png").write_bytes(b"another picture")
     entry["texts"] = {"web.draw": "Paint", "web.gone": "Gone"}
     assert changes() == ["picture", "version", "page.js", "web.draw", "web.gone"]
+
+
+def test_no_picture_asks_for_what_the_demo_does_not_know() -> None:
+    prompts = [*itertools.chain(*PROMPTS.values()), *(form["prompt"] for forms in DRAWINGS.values() for form in forms)]
+    assert {prompt: words for prompt in prompts if (words := unknown_words(prompt, demo().vocabulary))} == {}
 
 
 def test_markup_of_scripts() -> None:

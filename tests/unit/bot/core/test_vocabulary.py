@@ -19,6 +19,7 @@ DEMO = frozenset((resources.files("engine.demo") / "vocabulary.txt").read_text(e
         ("two cats, three-eyed owls and t-rex", ("three-eyed",)),
         ("the dog’s majestic ship in 4k", ("majestic",)),
         ("夜空中的一只猫", ()),
+        ("蓝色背景上的红苹果和绿苹果", ()),
         ("草地上的土豚，红色背景", ("土豚",)),
         ("一只土豚和一只犰狳在沙滩", ("土豚", "犰狳")),
         ("кошка", ()),
