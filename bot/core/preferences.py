@@ -32,6 +32,11 @@ class RecipeRule(StrEnum):
     NEVER = "never"
 
 
+def narrower(one: RecipeRule, other: RecipeRule) -> RecipeRule:
+    """Return the rule by which files tell less."""
+    return min(one, other, key=(RecipeRule.NEVER, RecipeRule.PUBLIC, RecipeRule.ALWAYS).index)
+
+
 Options = Mapping[str, object]
 _RULES = frozenset(rule.value for rule in RecipeRule)
 _NOTHING: Options = MappingProxyType({})

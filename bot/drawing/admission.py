@@ -15,7 +15,7 @@ from bot.core.errors import AdminsOnly, BadInput, Conflict, Moderated, NotAllowe
 from bot.core.jobs import Job, JobState, ServiceState, ticket_of
 from bot.core.messages import EventRef, Message, MessageKind, MessageState
 from bot.core.people import Actor, Person, Place
-from bot.core.preferences import RIGHTS
+from bot.core.preferences import RIGHTS, narrower
 from bot.core.quotas import QuotaRule
 from bot.core.requests import DrawForm, DrawRequest
 from bot.core.strictness import Strictness
@@ -28,7 +28,6 @@ from bot.moderation import checks
 from bot.moderation import store as moderation_rows
 from bot.observability.log_context import job_context
 from bot.places.options import PAUSED
-from bot.provenance.facts import narrower
 from bot.quotas import usage
 from bot.quotas.store import ledger
 from bot.quotas.store import rules as rule_rows

@@ -18,6 +18,7 @@ from bot.core.jobs import Job, JobState
 from bot.core.messages import EventRef, Message, MessageKind
 from bot.core.people import Actor, Place
 from bot.core.pictures import Picture
+from bot.core.preferences import narrower
 from bot.core.requests import DrawForm, DrawRequest, PictureUse
 from bot.delivery import store as delivery
 from bot.drawing import flags
@@ -25,7 +26,6 @@ from bot.drawing.admission import PressedButton, admit, draw
 from bot.drawing.defaults import defaults_of
 from bot.drawing.picture_requests import choose_use
 from bot.drawing.start_picture import find_picture
-from bot.provenance.facts import narrower
 from bot.quotas.store import ledger
 from bot.storage import data_files, inputs, jobs, messages, people, pictures
 from bot.storage.database import Tx

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from bot.core.inspection import COMPOSITE, TRAINED
-from bot.core.preferences import RecipeRule
+from bot.core.preferences import RecipeRule, narrower
 from bot.core.requests import DrawRequest
 from bot.provenance import a1111
 from bot.settings import LabelPlace, Settings
@@ -75,11 +75,6 @@ class Facts:
     credit: str = ""
     aigc_producer: str = ""
     kept_label: str = ""
-
-
-def narrower(one: RecipeRule, other: RecipeRule) -> RecipeRule:
-    """Return the rule by which files tell less."""
-    return min(one, other, key=(RecipeRule.NEVER, RecipeRule.PUBLIC, RecipeRule.ALWAYS).index)
 
 
 def facts_of(

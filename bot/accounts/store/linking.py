@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
+from bot.core.preferences import RECIPE, RecipeRule, narrower
 from bot.history import store as history_rows
-from bot.storage import jobs
+from bot.storage import jobs, preferences
 from bot.storage.database import Tx
 
 CARRY_SECONDS = 9 * 86400.0
@@ -44,6 +47,7 @@ async def merge_people(tx: Tx, one: int, other: int) -> int:
         *await _favourites_of(tx, owner=stays, author=goes),
         *await _favourites_of(tx, owner=goes, author=stays),
     ]
+    await _keep_narrower_rule(tx, stays, goes)
     for table in MERGED:
         await tx.execute_fetchall(f"UPDATE OR IGNORE {table} SET person_id = ? WHERE person_id = ?", (stays, goes))  # noqa: S608 - constants
         await tx.execute_fetchall(f"DELETE FROM {table} WHERE person_id = ?", (goes,))  # noqa: S608 - constants
@@ -53,6 +57,14 @@ async def merge_people(tx: Tx, one: int, other: int) -> int:
     for job in await jobs.of_ids(tx, crossed):
         await history_rows.index_job(tx, job)
     return stays
+
+
+async def _keep_narrower_rule(tx: Tx, stays: int, goes: int) -> None:
+    """Let files tell no more than either of two people has chosen. Of their other options, those of the one who stays hold."""
+    chosen = [(await preferences.of_person(tx, person)).get(RECIPE) for person in (stays, goes)]
+    rules = [rule for rule in RecipeRule if rule in chosen]
+    if None not in chosen and rules:
+        await preferences.put(tx, stays, RECIPE, functools.reduce(narrower, rules).value)
 
 
 async def split_account(tx: Tx, account_id: int, *, now: float) -> int:

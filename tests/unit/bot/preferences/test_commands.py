@@ -137,6 +137,21 @@ async def test_the_choice_of_what_files_tell_holds_for_later_requests_and_what_o
     assert stored.request == pressed.request
 
 
+@pytest.mark.parametrize(
+    ("older", "newer"), [("public", "never"), ("never", "always"), ("always", None), (None, "never")]
+)
+async def test_of_two_linked_accounts_the_choice_counts_by_which_files_tell_less(
+    world: World, older: str | None, newer: str | None
+) -> None:
+    other = Actor("page", "9", "Ada again")
+    for actor, choice in ((ADA, older), (other, newer)):
+        await typed(world, f"settings recipe {choice}" if choice else "settings count 2", actor)
+    await link(world.ctx, other, await create_code(world.ctx, ADA))
+    await preferences.refresh(world.ctx.db, world.ctx.preferences)
+    wanted = "never" if "never" in (older, newer) else "always"
+    assert world.ctx.preferences.recipe_rule(ADA) == world.ctx.preferences.recipe_rule(other) == wanted
+
+
 async def test_a_model_for_others_is_nobody_elses_setting(world: World) -> None:
     await typed(world, "easel rights model big admins", ADMIN)
     with pytest.raises(NotAllowed):
