@@ -28,11 +28,19 @@ def main(args: argparse.Namespace) -> int:
 
     name = args.name or settings.provenance_name or _NAME
     keys = new_signing_keys(name)
+    made = {ROOT: keys.root, CHAIN: keys.chain, KEY: keys.key}
+    # On a full disk the old ones stay.
+    for file, data in made.items():
+        asyncio.run(data_files.write(folder, _new(file), data))
     # The key is the last one: with it the others are there, and it is never beside the certificate of another key.
     (folder / KEY).unlink(missing_ok=True)
-    for file, data in ((ROOT, keys.root), (CHAIN, keys.chain), (KEY, keys.key)):
-        asyncio.run(data_files.write(folder, file, data))
+    for file in made:
+        (folder / _new(file)).replace(folder / file)
     echo("cli.provenance.made", name=name, folder=str(folder))
     echo("cli.provenance.root_key")
     write(keys.root_key.decode().strip(), sys.stdout)
     return 0
+
+
+def _new(file: str) -> str:
+    return f"{file}.new"

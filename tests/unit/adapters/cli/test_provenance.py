@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapters.cli import environment, main
+from bot.core.errors import Unavailable
 from bot.provenance.sealing import CHAIN, FOLDER, KEY, ROOT, load_seal
 from bot.storage import data_files
 
@@ -42,17 +43,32 @@ def test_a_kill_while_keys_are_replaced_leaves_no_key_beside_the_certificate_of_
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main.run(["provenance", "init"]) == 0
-    write = data_files.write
+    replace = Path.replace
 
-    async def killed(into: Path, name: str, data: bytes) -> Path:
-        if name == KEY:
+    def killed(path: Path, target: Path) -> Path:
+        if target == folder / KEY:
             raise KeyboardInterrupt
-        return await write(into, name, data)
+        return replace(path, target)
 
-    monkeypatch.setattr(data_files, "write", killed)
+    monkeypatch.setattr(Path, "replace", killed)
     main.run(["provenance", "init", "--force"])
     assert not (folder / KEY).exists()
     assert load_seal(environment.settings()) is None
+
+
+def test_a_full_disk_keeps_the_keys_that_are_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main.run(["provenance", "init"]) == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    write = data_files.write
+
+    async def full(into: Path, name: str, data: bytes) -> Path:
+        if name.startswith(KEY):
+            raise Unavailable("unavailable.disk_full")
+        return await write(into, name, data)
+
+    monkeypatch.setattr(data_files, "write", full)
+    assert main.run(["provenance", "init", "--force"]) != 0
+    assert {name: (folder / name).read_bytes() for name in before} == before
 
 
 def test_without_the_package_it_says_how_to_get_it(
