@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -72,6 +73,18 @@ def test_sources_are_ingredients(signed: bytes, keys: SigningKeys) -> None:
     report = check_seal(done, "image/png", [keys.root])
     assert (report.state, report.source_type) == (SealState.TRUSTED, COMPOSITE)
     assert done.count(b"c2pa.ingredient") > signed.count(b"c2pa.ingredient")
+
+
+def test_threads_share_a_seal(signed: bytes, keys: SigningKeys) -> None:
+    seal, source = Seal(keys.chain, keys.key), Ingredient("source-0", data=signed)
+
+    def sign(number: int) -> tuple[SealState, bool]:
+        told = facts(f"cat {number}")
+        done = seal.sign(marked(told), "image/png", told, [source] if number % 2 else [])
+        return check_seal(done, "image/png", [keys.root]).state, f"cat {number}<".encode() in done
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(sign, range(64))) == {(SealState.TRUSTED, True)}
 
 
 def test_a_time_stamping_service_that_is_away_is_said(keys: SigningKeys) -> None:
