@@ -16,7 +16,7 @@ from bot.core.image_parts import NotAnImage
 from bot.core.inspection import MAX_FILE, Inspection
 from bot.core.texts import clean
 from bot.provenance.inspection import inspect
-from bot.provenance.inspector import root_certificate
+from bot.provenance.inspector import certificates_in, root_certificate
 
 MARKED, UNMARKED, UNREADABLE, FAULTY = 0, 1, 2, 3
 """Exit codes; of several files, the highest."""
@@ -27,7 +27,7 @@ def main(args: argparse.Namespace) -> int:
 
     Besides the certificates that are given, this Easel's own root is trusted, as on its page.
     """
-    anchors = [*(_read(path) for path in args.trust), *_own_root()]
+    anchors = [*(one for path in args.trust for one in _certificates(path)), *_own_root()]
     codes = []
     found: list[dict[str, Any]] = []
     for path in args.files:
@@ -59,6 +59,13 @@ def inspection_json(found: Inspection) -> dict[str, Any]:
     if values["parameters"] is not None:
         values["parameters"].pop("text")
     return values
+
+
+def _certificates(path: str) -> list[bytes]:
+    if found := certificates_in(_read(path)):
+        return found
+    # Otherwise each signature would be called broken.
+    raise BadInput("cli.inspect.no_certificate", path=path)
 
 
 def _own_root() -> list[bytes]:

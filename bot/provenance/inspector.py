@@ -65,7 +65,12 @@ def root_certificate(settings: Settings) -> bytes | None:
     path = settings.provenance_c2pa_cert or settings.data_dir / FOLDER / ROOT
     try:
         with path.open("rb") as file:
-            found = _CERTIFICATE.findall(file.read(_MAX_CERTIFICATES))
+            found = certificates_in(file.read(_MAX_CERTIFICATES))
     except OSError:
         return None
-    return found[-1] + b"\n" if found else None
+    return found[-1] if found else None
+
+
+def certificates_in(data: bytes) -> list[bytes]:
+    """Return the certificates of a PEM file in order; none where it is another kind of file."""
+    return [found + b"\n" for found in _CERTIFICATE.findall(data)]

@@ -67,6 +67,15 @@ def test_a_certificate_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.
     assert "root.pem" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("root", [b"", b"no certificate", b"\x30\x82\x01\x0a\x02\x82"])
+def test_what_is_no_certificate_is_said_and_no_signature_called_broken(
+    root: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, trust = file(tmp_path, "own.png", marked(facts())), file(tmp_path, "root.cer", root)
+    assert main.run(["inspect", own, "--trust", trust]) == 2
+    assert "root.cer has no certificate" in capsys.readouterr().err
+
+
 def test_the_own_root_is_trusted_and_wrong_settings_keep_nobody_from_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
