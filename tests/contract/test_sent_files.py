@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from adapters.discord.pictures import uploads
+from adapters.telegram.surface import photo
 from bot.core.inspection import TRAINED, SealState
 from bot.provenance.aigc import KEYS
 from bot.provenance.facts import MarkingRules
@@ -78,6 +81,20 @@ async def test_every_surfaces_file_is_read_alike(name: str, exiftool: ExifTool, 
     settings = as_civitai(text).settings
     assert (settings["Model"], settings["Model hash"]) == (MODEL.title, CHECKPOINT)
     assert settings["Lora hashes"] == dict(LORAS)
+
+
+async def test_no_copy_is_made_or_signed_in_the_event_loop(tmp_path: Path) -> None:
+    file, threads = stored(tmp_path, "a red apple"), list[int]()
+
+    def sign(copy: bytes, mime: str, original: bytes) -> bytes:
+        threads.append(threading.get_ident())
+        return copy
+
+    for most in (None, file.path.stat().st_size - 1):
+        await uploads([file], (MODEL,) if most is None else (), max_file=most, sign=sign)
+    await photo(file, (MODEL,), sign)
+    assert len(threads) == 3
+    assert threading.get_ident() not in threads
 
 
 ANY_TEXT = st.text() | st.lists(st.sampled_from(FRAGMENTS)).map("".join)

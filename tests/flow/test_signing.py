@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -33,12 +34,18 @@ async def seals(bot: Bot, sealing: Sealing) -> list[SealState]:
 
 
 async def test_pictures_arrive_signed_where_the_time_stamping_service_is_away(make: Make) -> None:
-    keys, counted = signing_keys(), list[Signature]()
+    keys, counted, threads = signing_keys(), list[Signature](), set[int]()
+
+    def count(how: Signature) -> None:
+        counted.append(how)
+        threads.add(threading.get_ident())
+
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # nobody listens
         seal = Seal(keys.chain, keys.key, tsa=f"http://127.0.0.1:{taken.getsockname()[1]}/")
-        assert await seals(await make(), Sealing(seal, count=counted.append)) == [SealState.TRUSTED] * 2
+        assert await seals(await make(), Sealing(seal, count=count)) == [SealState.TRUSTED] * 2
     assert counted == [Signature.UNSTAMPED] * 2
+    assert threading.get_ident() not in threads, "the event loop's thread signs nothing"
 
 
 async def test_pictures_arrive_where_the_certificate_has_ended(make: Make) -> None:
