@@ -46,7 +46,12 @@ def is_too_large(data: bytes) -> bool:
         # Other readers go on behind a damaged part, and behind the pixels of a JPEG.
         return True
     stores = [_joined(contents)] if kind == "JPEG" else contents
-    return sum(map(_values, stores)) > MAX_VALUES
+    total = 0
+    for store in stores:
+        total += _values(store)
+        if total > MAX_VALUES:
+            return True
+    return False
 
 
 def _joined(contents: Sequence[bytes]) -> bytes:
@@ -63,12 +68,16 @@ def _joined(contents: Sequence[bytes]) -> bytes:
 
 
 def _values(store: bytes) -> int:
-    """Return the bytes of all boxes but binary ones, those that are no box too; more than MAX_VALUES if a box is packed."""
+    """Return the bytes of all boxes but binary ones, those that are no box too; more than MAX_VALUES if a box is packed.
+
+    It stops where they are more than MAX_VALUES.
+    """
     total = 0
     open_boxes = [(0, len(store))]
     while open_boxes:
         at, end = open_boxes.pop()
-        while at < end:
+        # Each box adds its header, so a file of nothing but headers ends here, too.
+        while at < end and total <= MAX_VALUES:
             if at + _HEADER > end:
                 total += end - at
                 break

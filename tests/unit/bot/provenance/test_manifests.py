@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -76,6 +77,25 @@ def test_values_and_any_thumbnails_are_not_too_large(content: bytes) -> None:
 )
 def test_many_values_and_what_is_packed_are(content: bytes) -> None:
     assert [is_too_large(data) for data in files(store(content))] == [True] * 3
+
+
+@pytest.mark.parametrize("name", [b"jumb", b"cbor"])
+@pytest.mark.parametrize("chunks", [1, 16])
+def test_a_file_of_headers_alone_is_not_read_to_its_end(
+    name: bytes, chunks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """60 MB of them took 16 seconds and a gigabyte."""
+    read = 0
+
+    def counted(form: str, data: bytes, at: int) -> tuple[int, ...]:
+        nonlocal read
+        read += 1
+        return struct.unpack_from(form, data, at)
+
+    data = png_with(*[chunk(b"caBX", box(name, b"") * (MAX_VALUES // 4 // chunks))] * chunks)
+    monkeypatch.setattr("bot.provenance.manifests.struct", SimpleNamespace(unpack_from=counted))
+    assert is_too_large(data)
+    assert read <= MAX_VALUES // 8 + 2
 
 
 def test_segments_that_are_not_one_box_all_count() -> None:
