@@ -7,25 +7,33 @@ import contextlib
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import pytest_asyncio
 
 from adapters.cli import ray_settings
+from adapters.cli.environment import AppSettings
+from adapters.cli.wiring import opened
+from bot.core.messages import EventRef
+from bot.core.people import Actor, Place
+from bot.core.requests import DrawForm
 from bot.settings import EngineKind, Settings
-from engine.contract import EngineConfig, EngineError, EngineLost, Event, Image, Phase, Recipe, Slot, Step
+from engine.contract import EngineConfig, EngineError, EngineLost, Event, Image, Lane, Phase, Recipe, Slot, Step
 from engine.ray.driver_process import ClusterConfig
 from engine.ray.placement import SlotPlan
 from engine.ray.ray_engine import TIMEOUTS, RayEngine
 from engine.ray.wire import ActorRequirements
 from tests.fakes import ray_cluster as clusters
 from tests.fakes.ray_cluster import FAKE_WORKER, Cluster
+from tests.fakes.ray_worker import RECORD
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow, pytest.mark.timeout(200)]
 
@@ -35,11 +43,17 @@ PATIENT = replace(TIMEOUTS, losses=0)
 DISCORD_TOKEN = "not-for-actors"
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of models, where actors write their records."""
+    return tmp_path_factory.mktemp("models")
+
+
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def shared(ray_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RayEngine]:
+async def shared(ray_cluster: Cluster, models: Path) -> AsyncIterator[RayEngine]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EASEL_DISCORD_TOKEN", DISCORD_TOKEN)
-        config = EngineConfig("demo", str(tmp_path_factory.mktemp("models")))
+        config = EngineConfig("demo", str(models))
         engine = RayEngine(config, ray_cluster.config, timeouts=PATIENT, worker=FAKE_WORKER)
         await engine.start()
         yield engine
@@ -143,7 +157,37 @@ def environment_of(pid: int) -> bytes:
     return Path(f"/proc/{pid}/environ").read_bytes()
 
 
-async def test_left_paints_free_their_slots(engine: RayEngine) -> None:
+def record_of(models: Path, pid: int | None) -> list[tuple[str, int]]:
+    """Return what an actor has done, in order, and for which ticket."""
+    file = models / RECORD.format(pid=pid)
+    lines = file.read_text(encoding="ascii").splitlines() if file.exists() else []
+    return [(what, int(ticket)) for what, ticket in (line.split() for line in lines)]
+
+
+def done_for(record: list[tuple[str, int]], ticket: int) -> list[str]:
+    return [what for what, of in record if of == ticket]
+
+
+@pytest.mark.parametrize("items", [1, 2, 3])
+async def test_a_paint_that_is_left_takes_no_step_after_the_one_in_progress(
+    engine: RayEngine, models: Path, items: int
+) -> None:
+    pid = engine.pids[1]
+    async with contextlib.aclosing(engine.paint([slow("left")], slot="ray:1")) as events:
+        for _ in range(items):
+            assert isinstance(await anext(events), Step)
+        ticket = max(of for _, of in record_of(models, pid))
+    # The next one begins when the device has stopped.
+    assert isinstance((await all_of(engine, recipe("next"), slot="ray:1"))[-1], Image)
+    await until(lambda: "end" in done_for(record_of(models, pid), ticket))
+    did = done_for(record_of(models, pid), ticket)
+    assert did[-1] == "end"
+    assert did.count("late") <= 1
+    assert items <= did.count("step") < 49
+    assert "picture" not in did
+
+
+async def test_300_paints_that_are_left_free_their_slots(engine: RayEngine, models: Path) -> None:
     chance = random.Random(7)
 
     async def leave() -> None:
@@ -164,6 +208,15 @@ async def test_left_paints_free_their_slots(engine: RayEngine) -> None:
     for slot in engine.slots():
         assert isinstance((await all_of(engine, recipe("next"), slot=slot.id))[-1], Image)
     assert engine.pids == pids
+    left_early = 0
+    for pid in pids:
+        record = record_of(models, pid)
+        for ticket in {of for _, of in record}:
+            did = done_for(record, ticket)
+            assert did[-1] == "end"
+            assert did.count("late") <= 1
+            left_early += "step" in did and "picture" not in did
+    assert left_early, "some were left while they were drawn"
 
 
 async def test_a_killed_actor_is_lost_alone_and_replaced(engine: RayEngine) -> None:
@@ -185,6 +238,74 @@ async def test_a_killed_actor_is_lost_alone_and_replaced(engine: RayEngine) -> N
     assert isinstance((await all_of(engine, recipe("again"), slot="ray:0"))[-1], Image)
     assert engine.pids[0] not in (None, pids[0])
     assert engine.pids[1] == pids[1]
+
+
+class Watched(RayEngine):
+    """Notes the recipes of each paint, the pictures that came, and what the paint raised."""
+
+    def __init__(self, config: EngineConfig, cluster: ClusterConfig) -> None:
+        no_gpu = SlotPlan(requirements=ActorRequirements(num_gpus=0.0))  # others have them all
+        super().__init__(config, cluster, [no_gpu], timeouts=PATIENT, worker=FAKE_WORKER)
+        self.paints: list[list[str]] = []
+        self.pictures: list[str] = []
+        self.losses: list[str] = []
+
+    async def paint(
+        self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE, slot: str = ""
+    ) -> AsyncGenerator[Event]:
+        self.paints.append([one.id for one in recipes])
+        try:
+            async with contextlib.aclosing(super().paint(recipes, lane, slot)) as events:
+                async for event in events:
+                    if isinstance(event, Image):
+                        self.pictures.append(event.recipe_id)
+                    yield event
+        except EngineLost as lost:
+            self.losses.append(str(lost))
+            raise
+
+
+def query(data: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Read the service's database as it is now."""
+    with contextlib.closing(sqlite3.connect(f"{(data / 'easel.db').as_uri()}?mode=ro", uri=True, timeout=10)) as db:
+        return db.execute(sql).fetchall()
+
+
+async def test_the_service_keeps_the_pictures_of_a_killed_actor_and_has_the_rest_drawn_once_more(
+    ray_cluster: Cluster, tmp_path: Path
+) -> None:
+    made: list[Watched] = []
+
+    def make(config: EngineConfig) -> Watched:
+        made.append(Watched(config, ray_cluster.config))
+        return made[0]
+
+    settings = Settings(_env_file=None, data_dir=tmp_path, model="demo")
+    async with opened(AppSettings(settings), make) as easel, asyncio.timeout(100):
+        (engine,) = made
+        await engine.warm()
+        (pid,) = engine.pids
+        form = DrawForm("a red apple", count="4", steps="8", size="384x384")
+        shown = await easel.studio.draw(
+            Actor("web", "1", is_owner=True), Place("web", None, "page"), form, EventRef("1")
+        )
+        await until(lambda: bool(engine.pictures))
+        os.kill(pid or 0, signal.SIGKILL)
+        await until(lambda: bool(engine.losses))
+        first = list(engine.pictures)
+        await until(lambda: query(tmp_path, "SELECT state FROM jobs") == [("delivered",)])
+        assert 0 < len(first) < 4
+        whole, rest = engine.paints
+        assert rest == [one for one in whole if one not in first]
+        assert sorted(engine.pictures) == sorted(whole)
+        assert "silent" not in engine.losses[0], "Ray has told of it"
+        # One attempt more than the first one.
+        assert query(tmp_path, "SELECT id, attempts FROM jobs") == [(shown.job_id, 1)]
+        # One row reserves, one settles.
+        assert query(tmp_path, "SELECT count(*), sum(reserved), sum(charged) FROM ledger") == [(2, 0, 4)]
+        assert query(tmp_path, "SELECT count(*), count(DISTINCT path) FROM pictures") == [(4, 4)]
+        assert engine.slots()[0].ready
+        assert engine.pids not in {(pid,), (None,)}
 
 
 async def test_a_lost_driver_is_started_again(engine: RayEngine, ray_cluster: Cluster) -> None:

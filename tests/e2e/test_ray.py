@@ -41,12 +41,19 @@ def processes_of(service: Service, name: str) -> list[psutil.Process]:
     return found
 
 
+def drivers_of(service: Service) -> list[psutil.Process]:
+    """Return the drivers of the service's cluster."""
+    children = psutil.Process(service.process.pid).children()
+    return [child for child in children if "engine.ray.driver" in child.cmdline()]
+
+
 def ask(service: Service, count: int = 4) -> int:
     return service.draw("a red apple", count=str(count), steps="8", size="256x256")
 
 
 def test_no_job_is_lost_with_the_head_and_the_service_answers_meanwhile(service: Service) -> None:
     jobs = [ask(service) for _ in range(2)]
+    (driver,) = drivers_of(service)
     sick: list[int] = []
     red = threading.Event()
     ended = threading.Event()
@@ -72,6 +79,9 @@ def test_no_job_is_lost_with_the_head_and_the_service_answers_meanwhile(service:
         watching.join()
     assert not sick
     assert [len(card["pictures"]) for card in cards] == [4, 4]
+    (another,) = drivers_of(service)
+    assert another.pid != driver.pid
+    assert not driver.is_running()
 
 
 def test_a_killed_actor_costs_nobody_a_picture(service: Service) -> None:
@@ -96,7 +106,7 @@ def test_nothing_is_left_of_a_service_that_is_killed(service: Service) -> None:
     job = ask(service)
     family = psutil.Process(service.process.pid).children(recursive=True)
     service.kill()
-    psutil.wait_procs(family, timeout=10)
+    psutil.wait_procs(family, timeout=5)
     assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
     service.start()
     assert len(service.finished(job, 180)["pictures"]) == 4

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from engine.contract import EngineError, Failed, Image, Preview, Recipe, Step, TextTask
 from engine.diffusion.request_state import RequestState
@@ -14,6 +16,12 @@ from engine.host.inbox import Inbox
 from tests.fakes.engine import FakeEngine
 
 Send = Callable[[wire.Message], None]
+
+RECORD = "actor-{pid}.txt"
+"""Name of an actor's record in the folder of models: a line for each event of a ticket.
+
+``step``, ``late`` (a step of one that was dropped), ``picture``, and ``end`` once nothing more comes of it.
+"""
 
 SECONDS_PER_MEGAPIXEL = 0.2
 """Of one step."""
@@ -29,6 +37,8 @@ class _Worker:
         self._send = send
         self._inbox = inbox
         config = setup.config
+        self._record = Path(config.models_dir) / RECORD.format(pid=os.getpid())
+        self._record.parent.mkdir(parents=True, exist_ok=True)
         self._profiles = tuple(replace(spec.profile, expands=bool(config.text_model)) for spec in setup.models)
         self._engine = FakeEngine(self._profiles, self._pause, describes=bool(config.caption_model))
         self._drawn: Recipe | None = None
@@ -72,16 +82,23 @@ class _Worker:
             async for event in self._engine.paint([recipe], request.lane):
                 self._drawn = recipe
                 if not self._inbox.is_active(ticket):
+                    self._note("late", ticket)
                     return
+                self._note("picture" if isinstance(event, Image) else "step", ticket)
                 await self._engine.set_preview(recipe.id, enabled=self._inbox.wants_preview(ticket))
                 self._tell(ticket, request.recipe, event)
         finally:
             stopping.cancel()
+            self._note("end", ticket)
 
     async def _stop_dropped(self, ticket: int) -> None:
         while self._inbox.is_active(ticket):  # noqa: ASYNC110 - an inbox is asked, as at each step of a real worker
             await asyncio.sleep(0.005)
         await self._engine.drop(str(ticket))
+
+    def _note(self, what: str, ticket: int) -> None:
+        with self._record.open("a", encoding="ascii") as file:
+            file.write(f"{what} {ticket}\n")
 
     def _tell(self, ticket: int, recipe: Recipe, event: Step | Preview | Image | Failed) -> None:
         match event:
