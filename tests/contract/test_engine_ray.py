@@ -105,27 +105,90 @@ async def all_of(engine: RayEngine, *recipes: Recipe, slot: str = "") -> list[Ev
         return [event async for event in events]
 
 
-async def test_a_stopped_actor_is_gone_before_its_gpus_are_used_again(ray_cluster: Cluster, tmp_path: Path) -> None:
-    """It has all GPUs of the cluster, so it comes before the tests that share an engine."""
-    plan = SlotPlan(requirements=ActorRequirements(num_gpus=2.0))
-    timeouts = replace(PATIENT, silence=2.0, steps=0.0)
-    config = EngineConfig("demo", str(tmp_path))
-    engine = RayEngine(config, ray_cluster.config, [plan], timeouts=timeouts, worker=FAKE_WORKER)
-    await engine.start()
-    try:
+class Watched(RayEngine):
+    """Notes the recipes of each paint, the pictures that came, and what the paint raised."""
+
+    def __init__(self, config: EngineConfig, cluster: ClusterConfig) -> None:
+        plan = SlotPlan(requirements=ActorRequirements(num_gpus=2.0))
+        timeouts = replace(PATIENT, silence=2.0, steps=0.0)
+        super().__init__(config, cluster, [plan], timeouts=timeouts, worker=FAKE_WORKER)
+        self.paints: list[list[str]] = []
+        self.pictures: list[str] = []
+        self.losses: list[str] = []
+
+    async def paint(
+        self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE, slot: str = ""
+    ) -> AsyncGenerator[Event]:
+        self.paints.append([one.id for one in recipes])
+        try:
+            async with contextlib.aclosing(super().paint(recipes, lane, slot)) as events:
+                async for event in events:
+                    if isinstance(event, Image):
+                        self.pictures.append(event.recipe_id)
+                    yield event
+        except EngineLost as lost:
+            self.losses.append(str(lost))
+            raise
+
+
+def query(data: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Read the service's database as it is now."""
+    with contextlib.closing(sqlite3.connect(f"{(data / 'easel.db').as_uri()}?mode=ro", uri=True, timeout=10)) as db:
+        return db.execute(sql).fetchall()
+
+
+async def test_the_service_has_drawn_again_what_killed_and_stopped_actors_owe(
+    ray_cluster: Cluster, tmp_path: Path
+) -> None:
+    """The actor has all GPUs of the cluster, so this comes before the tests that share an engine."""
+    made: list[Watched] = []
+
+    def make(config: EngineConfig) -> Watched:
+        made.append(Watched(config, ray_cluster.config))
+        return made[0]
+
+    settings = Settings(_env_file=None, data_dir=tmp_path, model="demo")
+    async with opened(AppSettings(settings), make) as easel, asyncio.timeout(100):
+        (engine,) = made
         await engine.warm()
-        (pid,) = engine.pids
-        assert pid is not None
-        painting = asyncio.create_task(all_of(engine, slow("a")))
-        await asyncio.sleep(0)
-        os.kill(pid, signal.SIGSTOP)
-        with pytest.raises(EngineLost, match="silent"):
-            await painting
-        assert isinstance((await all_of(engine, recipe("b")))[-1], Image)
-        assert not alive(pid)
-        assert engine.pids not in {(pid,), (None,)}
-    finally:
-        await engine.aclose()
+
+        async def ask(number: int) -> None:
+            form = DrawForm("a red apple", count="4", steps="8", size="384x384")
+            me, page = Actor("web", "1", is_owner=True), Place("web", None, "page")
+            shown = await easel.studio.draw(me, page, form, EventRef(str(number)))
+            assert shown.job_id == number
+
+        # The actor is killed.
+        (killed,) = engine.pids
+        await ask(1)
+        await until(lambda: bool(engine.pictures))
+        os.kill(killed or 0, signal.SIGKILL)
+        await until(lambda: bool(engine.losses))
+        first = list(engine.pictures)
+        await until(lambda: query(tmp_path, "SELECT state FROM jobs") == [("delivered",)])
+        assert 0 < len(first) < 4, "pictures that came are kept"
+        whole, rest = engine.paints
+        assert rest == [one for one in whole if one not in first]
+        assert sorted(engine.pictures) == sorted(whole)
+        assert "silent" not in engine.losses[0], "Ray has told of it"
+
+        # The actor is stopped: it is gone before another one has its GPUs.
+        (stopped,) = engine.pids
+        assert stopped not in {killed, None}
+        await ask(2)
+        await until(lambda: len(engine.paints) == 3)
+        os.kill(stopped or 0, signal.SIGSTOP)
+        await until(lambda: len(engine.losses) == 2)
+        await until(lambda: engine.pids not in {(stopped,), (None,)})
+        assert not alive(stopped or 0)
+        await until(lambda: query(tmp_path, "SELECT state FROM jobs") == [("delivered",)] * 2)
+        assert "silent" in engine.losses[1]
+
+        # Each has one attempt more than its first one, and is charged once: one row reserves, one settles.
+        assert query(tmp_path, "SELECT id, attempts FROM jobs") == [(1, 1), (2, 1)]
+        charges = "SELECT job_id, count(*), sum(reserved), sum(charged) FROM ledger GROUP BY job_id"
+        assert query(tmp_path, charges) == [(1, 2, 0, 4), (2, 2, 0, 4)]
+        assert query(tmp_path, "SELECT job_id, count(DISTINCT path) FROM pictures GROUP BY job_id") == [(1, 4), (2, 4)]
 
 
 async def test_each_gpu_of_the_cluster_is_a_slot(engine: RayEngine) -> None:
@@ -238,74 +301,6 @@ async def test_a_killed_actor_is_lost_alone_and_replaced(engine: RayEngine) -> N
     assert isinstance((await all_of(engine, recipe("again"), slot="ray:0"))[-1], Image)
     assert engine.pids[0] not in (None, pids[0])
     assert engine.pids[1] == pids[1]
-
-
-class Watched(RayEngine):
-    """Notes the recipes of each paint, the pictures that came, and what the paint raised."""
-
-    def __init__(self, config: EngineConfig, cluster: ClusterConfig) -> None:
-        no_gpu = SlotPlan(requirements=ActorRequirements(num_gpus=0.0))  # others have them all
-        super().__init__(config, cluster, [no_gpu], timeouts=PATIENT, worker=FAKE_WORKER)
-        self.paints: list[list[str]] = []
-        self.pictures: list[str] = []
-        self.losses: list[str] = []
-
-    async def paint(
-        self, recipes: Sequence[Recipe], lane: Lane = Lane.INTERACTIVE, slot: str = ""
-    ) -> AsyncGenerator[Event]:
-        self.paints.append([one.id for one in recipes])
-        try:
-            async with contextlib.aclosing(super().paint(recipes, lane, slot)) as events:
-                async for event in events:
-                    if isinstance(event, Image):
-                        self.pictures.append(event.recipe_id)
-                    yield event
-        except EngineLost as lost:
-            self.losses.append(str(lost))
-            raise
-
-
-def query(data: Path, sql: str) -> list[tuple[Any, ...]]:
-    """Read the service's database as it is now."""
-    with contextlib.closing(sqlite3.connect(f"{(data / 'easel.db').as_uri()}?mode=ro", uri=True, timeout=10)) as db:
-        return db.execute(sql).fetchall()
-
-
-async def test_the_service_keeps_the_pictures_of_a_killed_actor_and_has_the_rest_drawn_once_more(
-    ray_cluster: Cluster, tmp_path: Path
-) -> None:
-    made: list[Watched] = []
-
-    def make(config: EngineConfig) -> Watched:
-        made.append(Watched(config, ray_cluster.config))
-        return made[0]
-
-    settings = Settings(_env_file=None, data_dir=tmp_path, model="demo")
-    async with opened(AppSettings(settings), make) as easel, asyncio.timeout(100):
-        (engine,) = made
-        await engine.warm()
-        (pid,) = engine.pids
-        form = DrawForm("a red apple", count="4", steps="8", size="384x384")
-        shown = await easel.studio.draw(
-            Actor("web", "1", is_owner=True), Place("web", None, "page"), form, EventRef("1")
-        )
-        await until(lambda: bool(engine.pictures))
-        os.kill(pid or 0, signal.SIGKILL)
-        await until(lambda: bool(engine.losses))
-        first = list(engine.pictures)
-        await until(lambda: query(tmp_path, "SELECT state FROM jobs") == [("delivered",)])
-        assert 0 < len(first) < 4
-        whole, rest = engine.paints
-        assert rest == [one for one in whole if one not in first]
-        assert sorted(engine.pictures) == sorted(whole)
-        assert "silent" not in engine.losses[0], "Ray has told of it"
-        # One attempt more than the first one.
-        assert query(tmp_path, "SELECT id, attempts FROM jobs") == [(shown.job_id, 1)]
-        # One row reserves, one settles.
-        assert query(tmp_path, "SELECT count(*), sum(reserved), sum(charged) FROM ledger") == [(2, 0, 4)]
-        assert query(tmp_path, "SELECT count(*), count(DISTINCT path) FROM pictures") == [(4, 4)]
-        assert engine.slots()[0].ready
-        assert engine.pids not in {(pid,), (None,)}
 
 
 async def test_a_lost_driver_is_started_again(engine: RayEngine, ray_cluster: Cluster) -> None:
