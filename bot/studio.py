@@ -23,7 +23,7 @@ from bot.commands.model import Arg, Command, CommandResult, Invocation
 from bot.context import AppContext
 from bot.core.access import AccessMode, Owners
 from bot.core.cards import ButtonPress, Card, JobDetails, Menu, Tone
-from bot.core.connections import Connection, ConnectionState
+from bot.core.connections import ConnectionState, PlatformConnection
 from bot.core.errors import BadInput, NotFound, Refusal, Unavailable
 from bot.core.file_marks import SignCopy, unsigned
 from bot.core.forms import Form
@@ -235,7 +235,7 @@ class Studio:
         self._live = live
         self._thumbnails = thumbnails or Thumbnails(pictures)
         self._metrics = metrics or Metrics(CollectorRegistry())
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, PlatformConnection] = {}
         known = owners or Owners()
         self.accounts = AccountService(db, clock, known)
         """Who is signed in to the page, and the API keys."""
@@ -951,10 +951,10 @@ class Studio:
             state = ConnectionState.REFUSED if refused else ConnectionState.RECONNECTING
         before = self._connections.get(platform)
         since = before.since if before is not None and before.state is state else self._ctx.clock.now()
-        self._connections[platform] = Connection(state, since, problem or "")
+        self._connections[platform] = PlatformConnection(state, since, problem or "")
 
     @property
-    def connections(self) -> Mapping[str, Connection]:
+    def connections(self) -> Mapping[str, PlatformConnection]:
         """The connections of the platforms that have reported them, by the platform's name."""
         return self._connections
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from bot.core.cards import ButtonPress, Card, Fact, JobDetails, ParentPicture
-from bot.core.connections import Connection
+from bot.core.connections import PlatformConnection
 from bot.core.pictures import FittedParameters, PictureFile
 from bot.core.texts import clip
 from bot.studio import THUMBNAIL_SIDES, Studio
@@ -140,7 +140,7 @@ def moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def connection_json(connection: Connection) -> Json:
+def connection_json(connection: PlatformConnection) -> Json:
     """Return a platform's connection as ``/readyz`` tells of it."""
     since = datetime.fromtimestamp(connection.since, UTC).isoformat(timespec="seconds")
     return {"state": connection.state.value, "since": since}

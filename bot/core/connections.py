@@ -15,7 +15,7 @@ class ConnectionState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class PlatformConnection:
     """One platform's connection.
 
     Attributes:

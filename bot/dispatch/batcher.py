@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from bot.core.ports import Clock, SlotReport
 from bot.dispatch.in_flight import InFlightBatch
-from bot.dispatch.placement import Placement
+from bot.dispatch.placement import SlotPlacement
 from bot.queue.fair_queue import WorkItem
 from bot.queue.job_queue import JobQueue
 from bot.queue.timing import DurationEstimate, Overhead, SlotSpeeds
@@ -48,7 +48,7 @@ class Batcher:
         self._overhead = overhead
         self._clock = clock
         self.speeds = SlotSpeeds(estimate)
-        self.placement = Placement(slots, queue, estimate=estimate, speeds=self.speeds, clock=clock)
+        self.placement = SlotPlacement(slots, queue, estimate=estimate, speeds=self.speeds, clock=clock)
         self._paused = False
 
     @property

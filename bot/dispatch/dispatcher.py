@@ -21,7 +21,7 @@ from bot.dispatch.claims import BatchClaims, Claimed
 from bot.dispatch.completion import Completion, ImageFiles
 from bot.dispatch.eta import EtaCalibration
 from bot.dispatch.in_flight import InFlightBatch
-from bot.dispatch.progress import StepProgress
+from bot.dispatch.progress import JobProgress
 from bot.observability.log_context import current_request, job_context, request_context
 from bot.observability.metrics import Metrics
 from bot.queue.fair_queue import WorkItem
@@ -91,7 +91,7 @@ class Dispatcher:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
-        self._progress = StepProgress(active, live, bus, clock)
+        self._progress = JobProgress(active, live, bus, clock)
         self._calls: defaultdict[str, set[asyncio.Timeout]] = defaultdict(set)
         """The open calls of ``paint`` of each slot."""
         self._requests: dict[int, str] = {}

@@ -38,7 +38,7 @@ _WILL_DRAW = READY | {Phase.WARMING}
 """Phases of a slot that draws soon without anybody's help."""
 
 
-class Placement:
+class SlotPlacement:
     """The engine's slots, and the order in which they are given work."""
 
     def __init__(
@@ -312,7 +312,7 @@ class _View:
         no_room: The least work of the items that there was no room for, by lane.
     """
 
-    def __init__(self, placement: Placement, load: SlotLoad) -> None:
+    def __init__(self, placement: SlotPlacement, load: SlotLoad) -> None:
         self._placement = placement
         self._load = load
         self._left: dict[int, bool] = {}

@@ -17,7 +17,7 @@ _PREEMPTED_AFTER = 1.0
 """Seconds without a step, while others take steps, after which a job's card says so; a shorter pause would only flicker."""
 
 
-class StepProgress:
+class JobProgress:
     """The progress of the jobs that slots draw."""
 
     def __init__(self, active: ActiveJobs, live: Live, bus: EventBus, clock: Clock) -> None:

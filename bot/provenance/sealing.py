@@ -71,7 +71,7 @@ def _key(settings: Settings, folder: Path) -> bytes | None:
     return value.encode() if "-----BEGIN" in value else Path(value).expanduser().read_bytes()
 
 
-class Signature(StrEnum):
+class SignatureStatus(StrEnum):
     """How a file was signed.
 
     SIGNED: as it should be. UNSTAMPED: without the time stamp that the settings ask for. NO_SOURCES: without the pictures
@@ -92,7 +92,7 @@ class Sealing:
         seal: Seal,
         *,
         clock: Callable[[], float] = time.monotonic,
-        count: Callable[[Signature], None] = lambda _: None,
+        count: Callable[[SignatureStatus], None] = lambda _: None,
         stamp_seconds: float = STAMP_SECONDS,
     ) -> None:
         """Args:
@@ -126,7 +126,7 @@ class Sealing:
                 return self._unsigned(data, error)
             log.warning("a picture is signed without its sources: %s", error)
         try:
-            return self._signed(lambda stamped: sign((), stamped), Signature.NO_SOURCES)
+            return self._signed(lambda stamped: sign((), stamped), SignatureStatus.NO_SOURCES)
         except SealUnavailable as error:
             return self._unsigned(data, error)
 
@@ -145,7 +145,7 @@ class Sealing:
         except SealUnavailable as error:
             return self._unsigned(data, error)
 
-    def _signed(self, sign: Callable[[bool], bytes], outcome: Signature = Signature.SIGNED) -> bytes:
+    def _signed(self, sign: Callable[[bool], bytes], outcome: SignatureStatus = SignatureStatus.SIGNED) -> bytes:
         """Sign with a time stamp if there is a service, else without. Raises SealUnavailable where neither works."""
         with self._lock:
             stamped = self._seal.stamps and self._clock() >= self._unstamped_until
@@ -164,8 +164,8 @@ class Sealing:
             with self._lock:
                 self._unstamped_until = self._clock() + STAMP_PAUSE
             log.warning("no time stamp on signatures for %d s: %s", STAMP_PAUSE, problem)
-        unstamped = self._seal.stamps and outcome is Signature.SIGNED
-        self._count(Signature.UNSTAMPED if unstamped else outcome)
+        unstamped = self._seal.stamps and outcome is SignatureStatus.SIGNED
+        self._count(SignatureStatus.UNSTAMPED if unstamped else outcome)
         return done
 
     def _stamped(self, sign: Callable[[bool], bytes]) -> bytes:
@@ -187,5 +187,5 @@ class Sealing:
 
     def _unsigned(self, data: bytes, error: SealUnavailable) -> bytes:
         log.error("a picture was not signed: %s", error)
-        self._count(Signature.UNSIGNED)
+        self._count(SignatureStatus.UNSIGNED)
         return data

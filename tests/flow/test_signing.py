@@ -12,7 +12,7 @@ import pytest
 from bot.core.inspection import SealState
 from bot.provenance.inspection import inspect
 from bot.provenance.seal import Seal
-from bot.provenance.sealing import Sealing, Signature
+from bot.provenance.sealing import Sealing, SignatureStatus
 from bot.provenance.signing_keys import new_signing_keys
 from tests.flow.conftest import Make
 from tests.flow.harness import Bot
@@ -34,9 +34,9 @@ async def seals(bot: Bot, sealing: Sealing) -> list[SealState]:
 
 
 async def test_pictures_arrive_signed_where_the_time_stamping_service_is_away(make: Make) -> None:
-    keys, counted, threads = signing_keys(), list[Signature](), set[int]()
+    keys, counted, threads = signing_keys(), list[SignatureStatus](), set[int]()
 
-    def count(how: Signature) -> None:
+    def count(how: SignatureStatus) -> None:
         counted.append(how)
         threads.add(threading.get_ident())
 
@@ -44,13 +44,13 @@ async def test_pictures_arrive_signed_where_the_time_stamping_service_is_away(ma
         taken.bind(("127.0.0.1", 0))  # nobody listens
         seal = Seal(keys.chain, keys.key, tsa=f"http://127.0.0.1:{taken.getsockname()[1]}/")
         assert await seals(await make(), Sealing(seal, count=count)) == [SealState.TRUSTED] * 2
-    assert counted == [Signature.UNSTAMPED] * 2
+    assert counted == [SignatureStatus.UNSTAMPED] * 2
     assert threading.get_ident() not in threads, "the event loop's thread signs nothing"
 
 
 async def test_pictures_arrive_where_the_certificate_has_ended(make: Make) -> None:
     old = new_signing_keys("Club Ink", now=datetime.now(UTC) - timedelta(days=20 * 366))
-    counted: list[Signature] = []
+    counted: list[SignatureStatus] = []
     sealing = Sealing(Seal(old.chain, old.key), count=counted.append)
     assert await seals(await make(), sealing) == [SealState.NONE] * 2
-    assert counted == [Signature.UNSIGNED] * 2
+    assert counted == [SignatureStatus.UNSIGNED] * 2

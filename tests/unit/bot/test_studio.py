@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from bot.commands.model import Invocation
 from bot.core.cards import ButtonPress, Card, Tone
-from bot.core.connections import Connection, ConnectionState
+from bot.core.connections import ConnectionState, PlatformConnection
 from bot.core.errors import NotFound, Refusal, Unavailable
 from bot.core.jobs import JobState
 from bot.core.messages import Address, EventRef, MessageKind, MessageState
@@ -241,12 +241,12 @@ async def test_connections_say_since_when(world: World, studio: Studio) -> None:
     began = world.clock.now()
     world.clock.advance(60)
     studio.connection_problem("discord", None)
-    assert studio.connections["discord"] == Connection(ConnectionState.CONNECTED, began)
+    assert studio.connections["discord"] == PlatformConnection(ConnectionState.CONNECTED, began)
     studio.connection_problem("discord", "It can't be reached.")
     lost = world.clock.now()
     world.clock.advance(60)
     studio.connection_problem("discord", "It can't be reached (again).")
-    away = Connection(ConnectionState.RECONNECTING, lost, "It can't be reached (again).")
+    away = PlatformConnection(ConnectionState.RECONNECTING, lost, "It can't be reached (again).")
     assert studio.connections["discord"] == away
     studio.connection_problem("discord", "It refused the token.", refused=True)
     assert studio.connections["discord"].state is ConnectionState.REFUSED

@@ -19,7 +19,7 @@ from bot.provenance.facts import MarkingRules
 from bot.provenance.inspection import inspect
 from bot.provenance.kept_marks import CHUNK, ingredient_of, keep_marks
 from bot.provenance.seal import Seal, check_seal
-from bot.provenance.sealing import Sealing, Signature
+from bot.provenance.sealing import Sealing, SignatureStatus
 from tests.unit.bot.provenance.marked_files import copy_of, facts, marked
 from tests.unit.bot.provenance.test_kept_marks import REQUEST, drawn, plain
 
@@ -48,7 +48,7 @@ class Signer:
     def __init__(self, keys: SigningKeys, folder: Path) -> None:
         self.keys = keys
         self.source = folder / "a.png"
-        self.counted: list[Signature] = []
+        self.counted: list[SignatureStatus] = []
         self.sealing = Sealing(Seal(keys.chain, keys.key), count=self.counted.append)
 
     def draw(self, upload: bytes, request: DrawRequest = REQUEST) -> bytes:
@@ -78,7 +78,7 @@ def test_the_manifest_of_an_upload_goes_along(kind: str, mime: str, signer: Sign
     assert "active_manifest" in ingredient
     assert b"Other Club" in data
     assert check_seal(data, "image/png").source_type == COMPOSITE
-    assert signer.counted == [Signature.SIGNED]
+    assert signer.counted == [SignatureStatus.SIGNED]
     # A picture that is drawn from this one has both.
     signer.source.write_bytes(data)
     again = drawn(signer.source, MarkingRules(), REQUEST, signer.sealing)
@@ -170,7 +170,7 @@ def test_hostile_manifests_never_cost_a_picture_or_its_signature(signer: Signer,
         data = signer.draw(bytes(hostile))
         kept |= {"active_manifest" in one for one in signer.ingredients(data)}
     assert kept == {True, False}, "some could be read, some not"
-    assert signer.counted == [Signature.SIGNED] * 60
+    assert signer.counted == [SignatureStatus.SIGNED] * 60
 
 
 def test_a_forged_ingredient_is_left_out_at_signing(signer: Signer, caplog: pytest.LogCaptureFixture) -> None:
@@ -178,7 +178,7 @@ def test_a_forged_ingredient_is_left_out_at_signing(signer: Signer, caplog: pyte
     signer.source.write_bytes(embed_chunk(plain(), CHUNK, label.encode() + b"\0no archive"))
     data = drawn(signer.source, MarkingRules(), REQUEST, signer.sealing)
     assert check_seal(data, "image/png", [signer.keys.root]).state is SealState.TRUSTED
-    assert signer.counted == [Signature.NO_SOURCES]
+    assert signer.counted == [SignatureStatus.NO_SOURCES]
     assert "without its sources" in caplog.text
 
 

@@ -15,7 +15,7 @@ from bot.core.errors import BadInput
 from bot.core.inspection import COMPOSITE, SealState
 from bot.provenance.facts import Facts
 from bot.provenance.seal import Ingredient, Seal, SealUnavailable, check_seal
-from bot.provenance.sealing import CHAIN, FOLDER, KEY, STAMP_PAUSE, Sealing, Signature, load_seal
+from bot.provenance.sealing import CHAIN, FOLDER, KEY, STAMP_PAUSE, Sealing, SignatureStatus, load_seal
 from bot.settings import Settings
 from tests.unit.bot.provenance.marked_files import copy_of, facts, marked
 
@@ -106,11 +106,11 @@ class FailingSeal(Seal):
 
 
 def test_without_time_stamps_pictures_are_signed_and_the_service_rests() -> None:
-    seal, now, counted = FailingSeal(signs=True), [100.0], list[Signature]()
+    seal, now, counted = FailingSeal(signs=True), [100.0], list[SignatureStatus]()
     sealing = Sealing(seal, clock=lambda: now[0], count=counted.append)
     assert [sealing.sign(b"a", "image/png", facts()) for _ in range(3)] == [b"asigned"] * 3
     assert seal.asked == [True, False, False, False]
-    assert counted == [Signature.UNSTAMPED] * 3
+    assert counted == [SignatureStatus.UNSTAMPED] * 3
     now[0] += STAMP_PAUSE
     sealing.sign(b"a", "image/png", facts())
     assert seal.asked[4:] == [True, False]
@@ -132,32 +132,32 @@ class SilentSeal(Seal):
 
 
 def test_no_picture_waits_for_a_service_that_does_not_answer(caplog: pytest.LogCaptureFixture) -> None:
-    seal, counted = SilentSeal(), list[Signature]()
+    seal, counted = SilentSeal(), list[SignatureStatus]()
     sealing = Sealing(seal, count=counted.append, stamp_seconds=0.01)
     try:
         assert [sealing.sign(b"a", "image/png", facts()) for _ in range(2)] == [b"asigned"] * 2
     finally:
         seal.ended.set()
-    assert counted == [Signature.UNSTAMPED] * 2
+    assert counted == [SignatureStatus.UNSTAMPED] * 2
     assert caplog.text.count("no answer within") == 1
 
 
 def test_a_picture_is_never_lost_for_its_signature(caplog: pytest.LogCaptureFixture) -> None:
-    counted: list[Signature] = []
+    counted: list[SignatureStatus] = []
     assert Sealing(FailingSeal(signs=False), count=counted.append).sign(b"a", "image/png", facts()) == b"a"
     assert "not signed" in caplog.text
-    assert counted == [Signature.UNSIGNED]
+    assert counted == [SignatureStatus.UNSIGNED]
 
 
 def test_a_source_that_is_no_ingredient_costs_neither_signature_nor_time_stamps(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    seal, counted = FailingSeal(signs=True), list[Signature]()
+    seal, counted = FailingSeal(signs=True), list[SignatureStatus]()
     seal.takes_sources, seal.stamps = False, False
     sealing = Sealing(seal, count=counted.append)
     assert sealing.sign(b"a", "image/png", facts(), [Ingredient("source-0", data=b"hostile")]) == b"asigned"
     assert sealing.sign(b"a", "image/png", facts()) == b"asigned"
-    assert counted == [Signature.NO_SOURCES, Signature.SIGNED]
+    assert counted == [SignatureStatus.NO_SOURCES, SignatureStatus.SIGNED]
     assert caplog.text.count("without its sources") == 1
 
 
@@ -169,7 +169,7 @@ def test_a_copy_names_its_original(
     put_keys(tmp_path / FOLDER)
     seal = load()
     assert seal is not None
-    counted: list[Signature] = []
+    counted: list[SignatureStatus] = []
     sealing = Sealing(seal, count=counted.append)
     told = facts(source=COMPOSITE)
     original = sealing.sign(marked(told), "image/png", told) if original_is_signed else marked(told)
@@ -184,7 +184,7 @@ def test_a_copy_names_its_original(
         (parent,) = manifest["ingredients"]
     assert parent["relationship"] == "parentOf"
     assert ("active_manifest" in parent) is original_is_signed
-    assert set(counted) == {Signature.SIGNED}
+    assert set(counted) == {SignatureStatus.SIGNED}
 
 
 def test_what_no_model_drew_is_not_signed_as_a_copy(load: Callable[..., Seal | None], tmp_path: Path) -> None:
