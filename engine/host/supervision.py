@@ -93,6 +93,11 @@ class EngineStatus:
     @state.setter
     def state(self, state: EngineState) -> None:
         before, self._state = self._state, state
+        # Whoever waits for a ready engine waits on while files are fetched.
+        if self.ready or self.error is not None:
+            self._settled.set()
+        else:
+            self._settled.clear()
         if (state.phase, state.without_load) != (before.phase, before.without_load):
             self._changed.set()
 
@@ -103,12 +108,10 @@ class EngineStatus:
 
     async def settled(self) -> None:
         """Return when the engine is ready; raises the EngineError of a BROKEN or closed one."""
-        while True:
+        while not self.ready:
             await self._settled.wait()
             if self.error is not None:
                 raise self.error
-            if self.ready:
-                return
 
     async def changed(self) -> None:
         """Return after the next change of the phase or of the models on the device; those since the last call count."""
@@ -121,7 +124,6 @@ class EngineStatus:
 
     def lost(self, problem: str) -> None:
         """The process has ended and is started again."""
-        self._settled.clear()
         self.state = replace(self.state, phase=Phase.LOST, problem=problem, memory=0, resident=(), placements=())
 
     def restarted(self) -> None:
@@ -164,7 +166,6 @@ class EngineStatus:
                 phase = Phase.WARMING if 0 < total <= done else Phase.DOWNLOADING
                 self.state = replace(self.state, phase=phase, bytes_done=done, bytes_total=total)
             case wire.Warming(model, device):
-                self._settled.clear()
                 self.state = replace(self.state, phase=Phase.WARMING, model=model, device=device)
             case wire.Warm():
                 self._warm(message)
@@ -174,7 +175,6 @@ class EngineStatus:
                 else:
                     log.info("%sthere was no work for long: the device's memory is given back", self._about)
                 self.state = replace(self.state, phase=Phase.IDLE, memory=memory, problem=problem)
-                self._settled.set()
             case wire.Resident(models):
                 self.state = replace(self.state, resident=models)
             case wire.Notice(text):
@@ -196,7 +196,6 @@ class EngineStatus:
             switch_seconds=message.seconds if self._loads else 0.0,
         )
         self._loads += 1
-        self._settled.set()
         how = logging.INFO if message.seconds else logging.DEBUG  # another model that was on the device already
         log.log(how, "%s is warm on %s in %s %s", message.model, self.state.device, message.precision, message.plan)
 
@@ -208,4 +207,3 @@ class EngineStatus:
     def _end(self, phase: Phase, error: EngineError) -> None:
         self.error = error
         self.state = replace(self.state, phase=phase, problem=str(error), memory=0, resident=(), placements=())
-        self._settled.set()

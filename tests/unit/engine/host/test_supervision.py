@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,3 +84,16 @@ def test_the_last_size_seen_is_never_expected_faster_than_all_that_were_seen(
         timer.record(pixels, count, seconds)
     pixels, count, _ = seen[-1]
     assert timer.limit(pixels, count) >= min(s for _, _, s in seen)
+
+
+async def test_one_that_fetches_files_is_waited_for_without_a_busy_loop() -> None:
+    """A model that a request names may be fetched before its load is announced."""
+    status = EngineStatus("demo")
+    status.update(wire.Warm("demo", "fp32", "", "", 0, 1.0))
+    await status.settled()
+    status.update(wire.Downloading(1, 2))
+    waiting = asyncio.create_task(status.settled())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    status.update(wire.Warm("demo", "fp32", "", "", 0, 0.0))
+    await waiting
