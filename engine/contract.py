@@ -305,6 +305,7 @@ class Image(ImageInfo):
         loras: Name of each LoRA that took part, and the first 12 hexadecimal digits of the SHA-256 of its tensors.
         checkpoint: The first 10 hexadecimal digits of the SHA-256 of the model's single file; empty where it is a folder,
             or while it is computed.
+        slot: Id of the slot that drew it, where that is another one than its call was for; else empty.
     """
 
     recipe_id: str
@@ -312,6 +313,7 @@ class Image(ImageInfo):
     mime: str = "image/png"
     loras: tuple[tuple[str, str], ...] = ()
     checkpoint: str = ""
+    slot: str = ""
 
 
 @dataclass(frozen=True, slots=True)

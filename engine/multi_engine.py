@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from engine.contract import (
@@ -17,6 +19,7 @@ from engine.contract import (
     EngineState,
     Event,
     Failed,
+    Image,
     Lane,
     LoraInfo,
     OutOfMemory,
@@ -24,6 +27,7 @@ from engine.contract import (
     Profile,
     Recipe,
     Slot,
+    Step,
 )
 
 _BEST_FIRST = (
@@ -36,6 +40,9 @@ _BEST_FIRST = (
     Phase.BROKEN,
 )
 
+UNFIT_SECONDS = 3600.0
+"""Seconds after which a model that did not fit a slot is tried there again: another program may have left the card."""
+
 log = logging.getLogger(__name__)
 
 
@@ -46,19 +53,28 @@ class MultiEngine:
 
     Args:
         engines: Engines of one slot each, by the id that the slot gets. The first one answers what concerns them all.
+        models: Names of the models that a slot draws, by its id; empty, or not there: all of them.
 
     Raises:
         ValueError: There is no engine.
     """
 
-    def __init__(self, engines: Mapping[str, Engine]) -> None:
+    def __init__(
+        self, engines: Mapping[str, Engine], models: Mapping[str, frozenset[str]] = MappingProxyType({})
+    ) -> None:
         if not engines:
             raise ValueError("an engine needs a device")
         self._engines = dict(engines)
+        self._slot_models = dict(models)
         self._first = next(iter(self._engines.values()))
         self._moving: set[str] = set()
+        # Recipes whose calls are open, and those of them whose previews are wanted.
+        self._open: set[str] = set()
+        self._previewed: set[str] = set()
         self._calls: dict[str, int] = dict.fromkeys(self._engines, 0)
-        self._added = asyncio.Event()
+        self._changed = asyncio.Event()
+        # By slot, the models that did not fit it: how often its process had been restarted then, and when.
+        self._unfit: dict[str, dict[str, tuple[int, float]]] = {}
 
     async def start(self) -> None:
         """Begin to load and warm on every device; returns at once."""
@@ -96,16 +112,31 @@ class MultiEngine:
         return self._first.edit_model()
 
     def slots(self) -> tuple[Slot, ...]:
-        """The slot of each engine, in their order."""
-        return tuple(replace(engine.slots()[0], id=name) for name, engine in self._engines.items())
+        """The slot of each engine, in their order. None draws a model that does not fit it while another one does."""
+        slots = [
+            replace(engine.slots()[0], id=name, models=self._slot_models.get(name, frozenset()))
+            for name, engine in self._engines.items()
+        ]
+        if not self._unfit:
+            return tuple(slots)
+        every = frozenset(profile.name for profile in self.profiles())
+        unfit = {slot.id: self._unfit_models(slot) for slot in slots}
+        working = [slot for slot in slots if slot.state.phase is not Phase.BROKEN]
+        elsewhere = frozenset().union(*((slot.models or every) - unfit[slot.id] for slot in working))
+        found = []
+        for slot in slots:
+            models = (slot.models or every) - (unfit[slot.id] & elsewhere)
+            # An empty set would be all models.
+            found.append(replace(slot, models=models) if models and unfit[slot.id] else slot)
+        return tuple(found)
 
     async def slots_changed(self) -> None:
         """Return after the next change of an engine's slot; those since the last call count."""
         changes = [engine.slots_changed() for engine in self._engines.values()]
-        tasks = [asyncio.ensure_future(change) for change in (*changes, self._added.wait())]
+        tasks = [asyncio.ensure_future(change) for change in (*changes, self._changed.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            self._added.clear()
+            self._changed.clear()
         finally:
             await _end(tasks)
 
@@ -144,7 +175,19 @@ class MultiEngine:
         name = slot or self._choose(model)
         if name not in self._engines:
             raise EngineLost(f"There is no slot {name!r}.")
-        tried = {name}
+        ids = [recipe.id for recipe in recipes]
+        self._open.update(ids)
+        try:
+            async with aclosing(self._paint(recipes, lane, model, name)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._open.difference_update(ids)
+            self._previewed.difference_update(ids)
+
+    async def _paint(self, recipes: Sequence[Recipe], lane: Lane, model: str, name: str) -> AsyncGenerator[Event]:
+        """Draw on a slot, and what it can't draw on others."""
+        tried = [name]
         while True:
             failed: dict[str, Failed] = {}
             self._calls[name] += 1
@@ -154,6 +197,10 @@ class MultiEngine:
                         if isinstance(event, Failed) and self._draws_elsewhere(event.error, name):
                             failed[event.recipe_id] = event
                             self._moving.add(event.recipe_id)
+                            if isinstance(event.error, OutOfMemory):
+                                self._note_unfit(name, model)
+                        elif len(tried) > 1:
+                            yield await self._moved(event, name)
                         else:
                             yield event
                 recipes = [recipe for recipe in recipes if recipe.id in failed and recipe.id in self._moving]
@@ -166,23 +213,33 @@ class MultiEngine:
                     yield failed[recipe.id]
                 return
             name = min(others, key=lambda each: self._calls[each])
-            tried.add(name)
+            tried.append(name)
             log.info("%d pictures of %s are drawn on %s instead", len(recipes), model, name)
+
+    async def _moved(self, event: Event, name: str) -> Event:
+        """Return an event of a picture that another slot draws than was meant; its viewers see it there, too."""
+        if isinstance(event, Step) and event.step == 1 and event.recipe_id in self._previewed:
+            await self._engines[name].set_preview(event.recipe_id, enabled=True)
+        return replace(event, slot=name) if isinstance(event, Image) else event
 
     async def drop(self, recipe_id: str) -> None:
         """Take a recipe out within one step, on whichever slot it is. Unknown ids are ignored."""
         self._moving.discard(recipe_id)
-        for engine in self._engines.values():
+        for engine in tuple(self._engines.values()):
             await engine.drop(recipe_id)
 
     async def set_preview(self, recipe_id: str, *, enabled: bool) -> None:
-        """Turn previews of a recipe on or off. Unknown ids are ignored."""
-        for engine in self._engines.values():
+        """Turn previews of a recipe on or off, on whichever slot it is. Unknown ids are ignored."""
+        if enabled and recipe_id in self._open:
+            self._previewed.add(recipe_id)
+        else:
+            self._previewed.discard(recipe_id)
+        for engine in tuple(self._engines.values()):
             await engine.set_preview(recipe_id, enabled=enabled)
 
     async def expand(self, model: str, prompt: str, *, seed: int = 0) -> str:
         """See ``engine.contract.Engine.expand``; the ready slot with the fewest open calls writes."""
-        return await self._engines[self._choose(model)].expand(model, prompt, seed=seed)
+        return await self._write(model, lambda engine: engine.expand(model, prompt, seed=seed))
 
     def can_describe(self) -> bool:
         """Whether a model describes pictures."""
@@ -190,21 +247,50 @@ class MultiEngine:
 
     async def describe(self, image: str) -> str:
         """See ``engine.contract.Engine.describe``; the ready slot with the fewest open calls describes."""
-        return await self._engines[self._choose("")].describe(image)
+        return await self._write("", lambda engine: engine.describe(image))
+
+    async def _write(self, model: str, write: Callable[[Engine], Awaitable[str]]) -> str:
+        """Have a slot write a text; where it is lost, or has no room for it, another ready one does."""
+        name = self._choose(model)
+        tried = [name]
+        while True:
+            self._calls[name] += 1
+            try:
+                return await write(self._engines[name])
+            except EngineError as error:
+                others = [other for other in self._ready_for(model) if other not in tried]
+                if not others or not (isinstance(error, EngineLost) or self._draws_elsewhere(error, name)):
+                    raise
+            finally:
+                self._calls[name] -= 1
+            name = min(others, key=lambda each: self._calls[each])
+            tried.append(name)
 
     def _add(self, name: str, engine: Engine) -> None:
         """Add a slot behind the others; its engine was started."""
         self._engines[name] = engine
         self._calls[name] = 0
-        self._added.set()
+        self._changed.set()
 
     def _draws_elsewhere(self, error: EngineError, name: str) -> bool:
         """Whether what failed on a slot may be drawn on another one: its card is too small, or it is broken."""
         return isinstance(error, OutOfMemory) or self._engines[name].state().phase is Phase.BROKEN
 
+    def _note_unfit(self, name: str, model: str) -> None:
+        """A recipe did not fit a slot: remember it where its model does not, so that the slot gets no more of them."""
+        state = self._engines[name].state()
+        if model not in state.without_load and all(model != placed.model for placed in state.placements):
+            self._unfit.setdefault(name, {})[model] = state.restarts, time.monotonic()
+            self._changed.set()
+
+    def _unfit_models(self, slot: Slot) -> frozenset[str]:
+        """Return the models that did not fit a slot since its process was started, in the last UNFIT_SECONDS."""
+        found, since = self._unfit.get(slot.id, {}), time.monotonic() - UNFIT_SECONDS
+        return frozenset(model for model, (starts, at) in found.items() if starts == slot.state.restarts and at > since)
+
     def _ready_for(self, model: str) -> list[str]:
         """Return the ready slots that can draw a model."""
-        return [slot.id for slot in self.slots() if slot.ready and slot.can_draw(model)]
+        return [slot.id for slot in self.slots() if slot.ready and (not model or slot.can_draw(model))]
 
     def _choose(self, model: str) -> str:
         """Return the slot with the fewest open calls among those in the best phase that can draw this model."""

@@ -91,9 +91,16 @@ class Batcher:
 
         ``take`` each batch before the next one is asked for.
         """
-        if not self._paused:
-            for load, lead in self.placement.choose():
-                yield load.id, lead
+        if self._paused:
+            return
+        chosen = set()
+        for load, lead in self.placement.choose():
+            chosen.add(load.id)
+            yield load.id, lead
+        for load in self.placement.loads.values():
+            # What waits is for other slots: the service does not keep this one waiting.
+            if load.in_flight.is_empty() and load.id not in chosen:
+                self._overhead.idle(load.id)
 
     def take(self, slot: str, per_step: int, lead: WorkItem) -> tuple[WorkItem, ...]:
         """Take the batch that ``lead`` begins for a slot out of the queue; ``per_step`` of its pictures share a step.
@@ -148,8 +155,12 @@ class Batcher:
                 batch.set_progress(event.recipe_id, event.step / event.steps)
             case Image():
                 charge = batch.charges[event.recipe_id]
-                reference = self.speeds.measured(batch.slot, charge.ticket, event.seconds, batch.together)
-                self._overhead.drawn(event.seconds, self._clock.monotonic(), batch.slot)
+                reference = self.speeds.measured(event.slot or batch.slot, charge.ticket, event.seconds, batch.together)
+                if event.slot:
+                    # Its time was not the time of the batch's slot.
+                    self._overhead.restart(self._clock.monotonic(), batch.slot)
+                else:
+                    self._overhead.drawn(event.seconds, self._clock.monotonic(), batch.slot)
                 self._settle(batch, event.recipe_id, reference)
                 self._picture_ended(batch)
             case Failed():

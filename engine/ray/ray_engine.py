@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from engine.contract import EngineConfig, Profile, Slot
+from engine.contract import EngineConfig, Profile
 from engine.host.process_engine import Models, ProcessEngine
 from engine.host.supervision import Timeouts
 from engine.hub.needs import needs_hub
@@ -69,7 +69,10 @@ class RayEngine(MultiEngine):
         offline = {} if any(map(needs_hub, self._models.specs)) else {"HF_HUB_OFFLINE": "1"}
         environment = {**offline, **config.environment}
         self._driver = DriverProcess(cluster, environment, self._gpus.put_nowait, driver_timeouts, command)
-        super().__init__({_name(number): self._make(number, plan) for number, plan in enumerate(self._plans)})
+        super().__init__(
+            {_name(number): self._make(number, plan) for number, plan in enumerate(self._plans)},
+            {_name(number): frozenset({plan.model} - {""}) for number, plan in enumerate(self._plans)},
+        )
 
     @property
     def driver_pid(self) -> int | None:
@@ -95,11 +98,6 @@ class RayEngine(MultiEngine):
                 await self._growing
         await super().aclose()
         await self._driver.aclose()
-
-    def slots(self) -> tuple[Slot, ...]:
-        """The slots, in the order of the plan; those of GPUs that join later come last."""
-        models = [frozenset({plan.model} - {""}) for plan in self._plans]
-        return tuple(replace(slot, models=own) for slot, own in zip(super().slots(), models, strict=True))
 
     def profiles(self) -> tuple[Profile, ...]:
         """Profiles that at least one slot can draw; the default first."""

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
-from engine.contract import BadRecipe, EngineError, EngineLost, Event, Failed, Image, OutOfMemory, Phase, Recipe, Step
-from engine.multi_engine import MultiEngine
+from engine.contract import (
+    BadRecipe,
+    CannotWrite,
+    EngineError,
+    EngineLost,
+    Event,
+    Failed,
+    Image,
+    OutOfMemory,
+    Phase,
+    Preview,
+    Recipe,
+    Step,
+)
+from engine.families.z_image.spec import demo
+from engine.multi_engine import UNFIT_SECONDS, MultiEngine
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
 
@@ -112,3 +128,94 @@ async def test_it_is_warm_with_the_first_and_broken_with_the_last() -> None:
         with pytest.raises(EngineError, match="first"):
             await engine.warm()
         assert engine.state().phase is Phase.BROKEN
+
+
+class TwoModels(FakeEngine):
+    """An engine whose card holds one model and draws ``large`` only where it has room."""
+
+    def __init__(self, *, room: bool = True) -> None:
+        profiles = (demo(), replace(demo(), name="large", expands=True))
+        super().__init__(profiles, fail=lambda one: TOO_LARGE if one.model == "large" and not room else None)
+        self.room = room
+
+    async def expand(self, model: str, prompt: str, *, seed: int = 0) -> str:
+        if not self.room:
+            raise TOO_LARGE
+        return await super().expand(model, prompt, seed=seed)
+
+
+def large(name: str) -> Recipe:
+    return replace(recipe(name), model="large")
+
+
+async def test_a_model_that_does_not_fit_a_card_is_tried_there_once() -> None:
+    small, other = TwoModels(room=False), TwoModels()
+    async with running({"cuda:0": small, "cuda:1": other}) as engine:
+        while not all(slot.ready for slot in engine.slots()):
+            await engine.slots_changed()
+        changed = asyncio.create_task(engine.slots_changed())
+        (image,) = [one for one in await drawn(engine, [large("a")]) if isinstance(one, Image)]
+        assert image.slot == "cuda:1"
+        await changed
+        assert [slot.models for slot in engine.slots()] == [{"demo"}, set()]
+        assert {profile.name for profile in engine.profiles()} == {"demo", "large"}
+        await drawn(engine, [large("b")], "")
+        assert ends(await drawn(engine, [recipe("c")])) == {"c": Image}
+        assert (len(small.painted), len(other.painted)) == (1, 2)
+        await other.break_down(EngineError("The card is gone."))
+        assert [slot.can_draw("large") for slot in engine.slots()] == [True, True], "no other card draws it"
+        await small.lose()
+        await small.recover()
+        assert not engine.slots()[0].models, "another process may have room"
+
+
+async def test_a_model_that_did_not_fit_is_tried_again_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("engine.multi_engine.time.monotonic", lambda: now)
+    async with running({"cuda:0": TwoModels(room=False), "cuda:1": TwoModels()}) as engine:
+        await drawn(engine, [large("a")])
+        assert not engine.slots()[0].can_draw("large")
+        now += UNFIT_SECONDS
+        assert engine.slots()[0].can_draw("large")
+
+
+async def test_a_picture_that_is_too_large_says_nothing_of_its_model() -> None:
+    profiles = (demo(), replace(demo(), name="large"))
+    async with running({"cuda:0": FakeEngine(profiles, fail=small_card), "cuda:1": FakeEngine()}) as engine:
+        await drawn(engine, [recipe("large", 128)])
+        assert [slot.models for slot in engine.slots()] == [set(), set()]
+
+
+async def test_a_picture_that_moves_keeps_its_preview() -> None:
+    gate = StepGate()
+    second = StepGate()
+    engines = {"cuda:0": FakeEngine(pause=gate, fail=small_card), "cuda:1": FakeEngine(pause=second)}
+    async with running(engines) as engine:
+        gate.let(1)
+        async with contextlib.aclosing(
+            engine.paint([recipe("fits"), recipe("large", 128), recipe("also", 128)], slot="cuda:0")
+        ) as events:
+            await anext(events)
+            for name in ("large", "also", "nowhere"):
+                await engine.set_preview(name, enabled=True)
+            await engine.set_preview("also", enabled=False)
+            gate.open()
+            second.open()
+            seen = [event async for event in events]
+        assert {event.recipe_id for event in seen if isinstance(event, Preview)} == {"large"}
+        assert not engine._previewed
+        assert not engine._open
+
+
+async def test_a_text_that_has_no_room_on_a_card_or_loses_it_is_written_on_another() -> None:
+    small, other = TwoModels(room=False), TwoModels()
+    async with running({"cuda:0": small, "cuda:1": other}) as engine:
+        assert await engine.expand("large", "a cat") == await other.expand("large", "a cat")
+        await small.lose()
+        assert await engine.expand("large", "a cat")
+        with pytest.raises(CannotWrite):
+            await engine.expand("demo", "a cat")
+        await other.lose()
+        await small.recover()
+        with pytest.raises(OutOfMemory):
+            await engine.expand("large", "a cat")

@@ -129,3 +129,42 @@ def test_lost_and_cancelled_pictures_are_not_measured() -> None:
     line.batcher.end(batch)
     line.draw(2.0, 3.0)
     assert line.overhead.factor() == pytest.approx(1.5)
+
+
+def test_a_slot_that_leaves_work_to_another_one_is_not_kept_waiting_by_the_service() -> None:
+    clock, overhead, queue = FakeClock(), Overhead(), JobQueue()
+    one = Slot("one", EngineState(Phase.WARM), models=frozenset({"one"}))
+    other = Slot("other", EngineState(Phase.LOST))
+    batcher = Batcher(queue, DurationEstimate(), [one, other], overhead=overhead, clock=clock)
+
+    def draw(job_id: int) -> None:
+        queue.put(Ticket(job_id, job_id, 1, (*batch_key(REQUEST), job_id), "one"))
+        for slot, lead in batcher.choose():
+            (work,) = batcher.take(slot, 1, lead)
+            batch = batcher.begin(slot, [(work, recipes_of(job_id, REQUEST))], 1)
+        clock.advance(2.0)
+        batcher.on_event(batch, Image(f"{job_id}:0", b"", width=192, height=192, seconds=2.0))
+        batcher.end(batch)
+
+    queue.put(Ticket(1, 1, 1, ("waits",), "another"))
+    draw(2)
+    assert list(batcher.choose()) == []
+    clock.advance(1000.0)
+    draw(3)
+    assert overhead.factor() == pytest.approx(1.0)
+
+
+def test_what_another_slot_drew_for_one_says_nothing_of_its_speed() -> None:
+    clock, queue = FakeClock(), JobQueue()
+    slots = [Slot(name, EngineState(Phase.WARM)) for name in ("large", "small")]
+    batcher = Batcher(queue, DurationEstimate(), slots, overhead=Overhead(), clock=clock)
+    for job_id, slot, drew in ((1, "large", ""), (2, "small", "large"), (3, "small", "")):
+        queue.put(Ticket(job_id, job_id, 1, batch_key(REQUEST), "demo"))
+        lead = queue.lead(lambda *_: True)
+        assert lead is not None
+        (work,) = batcher.take(slot, 1, lead)
+        batch = batcher.begin(slot, [(work, recipes_of(job_id, REQUEST))], 1)
+        seconds = 8.0 if (slot, drew) == ("small", "") else 2.0
+        batcher.on_event(batch, Image(f"{job_id}:0", b"", width=192, height=192, seconds=seconds, slot=drew))
+        batcher.end(batch)
+    assert (batcher.speeds.of("large"), batcher.speeds.of("small")) == (1.0, 0.25)
