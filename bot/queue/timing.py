@@ -121,7 +121,7 @@ class SlotSpeeds:
                 or self._estimate.seconds(ticket, exact=True)
                 or self._by_anchor.seconds(ticket)
             )
-            if expected is not None:
+            if expected:
                 ratios = self._ratios.setdefault(slot, deque(maxlen=KEPT))
                 ratios.append(expected / seconds)
                 self._speeds[slot] = median(ratios)

@@ -114,6 +114,9 @@ def test_the_reference_stays_when_the_first_slot_is_gone() -> None:
         measured(speeds, "b", KIND, 2.0)
         measured(speeds, "c", KIND, 1.0)
     assert (speeds.of("b"), speeds.of("c")) == (2.0, 4.0)
+    measured(speeds, "b", KIND, *[4.0] * KEPT)
+    measured(speeds, "c", KIND, *[1.0] * KEPT)
+    assert (speeds.of("b"), speeds.of("c")) == (2.0, 8.0), "the one that took its place is the measure now"
 
 
 def test_pictures_that_share_steps_are_compared_with_others_that_do() -> None:
@@ -123,3 +126,11 @@ def test_pictures_that_share_steps_are_compared_with_others_that_do() -> None:
     for _ in range(5):
         speeds.measured("b", KIND, 0.5, 4)
     assert speeds.of("b") == 2.0
+
+
+def test_a_picture_that_took_no_time_makes_no_slot_infinitely_slow() -> None:
+    speeds = SlotSpeeds(DurationEstimate())
+    work = Ticket(1, 1, 1, ("kind",), "m", 100)
+    measured(speeds, "a", work, 0.0)
+    measured(speeds, "b", work, 2.0, 0.0)
+    assert (speeds.of("a"), speeds.of("b")) == (1.0, 1.0)
