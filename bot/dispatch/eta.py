@@ -338,12 +338,11 @@ class EtaEstimator:
                 each = self._estimate.seconds(ticket_of(active.job))
                 if each is None:
                     return None
-                # Its pictures for a later batch wait in the queue and are counted there.
-                undone = len(active.recipes) * (1 - (self._live.progress(active.job.id) or 0.0))
-                share = each * min(1.0, undone / len(active.painting))
+                # Its other pictures wait in the queue and are counted there.
+                fractions = self._live.fractions(active.job.id)
                 for index in active.painting:
-                    slot = active.slots.get(index, first)
-                    found[slot] = found.get(slot, 0.0) + share / self._speed(slot)
+                    slot, undone = active.slots.get(index, first), 1 - fractions.get(index, 0.0)
+                    found[slot] = found.get(slot, 0.0) + each * undone / self._speed(slot)
         return found
 
     def _speed(self, slot: str) -> float:

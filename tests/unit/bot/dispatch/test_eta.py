@@ -109,6 +109,9 @@ def test_the_rest_of_a_running_job_is_counted_once() -> None:
     world.queue.put(Ticket(9, 1, 4, KIND), (2, 3))
     world.queue.put(Ticket(1, 2, 1, KIND))
     assert world.expected(1) == pytest.approx(6.0 + 6.0 + 3.0)
+    for index in (0, 1):
+        world.live.step(9, index, 0.5)
+    assert world.expected(1) == pytest.approx(3.0 + 6.0 + 3.0), "what is drawn now is half done"
 
 
 def test_waits_after_an_unmeasured_kind_are_unknown() -> None:
