@@ -64,7 +64,7 @@ class JobQueue:
         """See ``Scheduler.move_ahead``."""
         return self._moved(self._scheduler.move_ahead(job_id))
 
-    def move_behind(self, job_id: int, last_id: int | None = None) -> bool:
+    def move_behind(self, job_id: int, last_id: int) -> bool:
         """See ``Scheduler.move_behind``."""
         return self._moved(self._scheduler.move_behind(job_id, last_id))
 

@@ -143,12 +143,12 @@ class Scheduler:
         self._release()
         return True
 
-    def move_behind(self, job_id: int, last_id: int | None = None) -> bool:
-        """Let a job begin after those that wait now; later ones may begin before it or after it.
+    def move_behind(self, job_id: int, last_id: int) -> bool:
+        """Let a job begin after the waiting ones up to an id; later ones may begin before it or after it.
 
         Args:
             job_id: The job.
-            last_id: The newest job that goes before it; None: the newest that waits.
+            last_id: The newest job that goes before it (``newest``: all that wait now).
 
         Returns:
             Whether it waits.
@@ -156,8 +156,6 @@ class Scheduler:
         item = self._take_out(job_id)
         if item is None:
             return False
-        if last_id is None:
-            last_id = self.newest()
         before = sum(other <= last_id for other in self._by_job)
         self._behind[job_id] = _MovedBehind(replace(item, ahead=False), last_id, before)
         self._release()

@@ -142,7 +142,7 @@ def test_a_job_that_was_moved_behind_begins_after_those_that_waited_and_not_afte
     for job_id in (1, 2, 3):
         queue.put(ticket(job_id, job_id, key=str(job_id)))
     assert queue.newest() == 3
-    assert queue.move_behind(1)
+    assert queue.move_behind(1, queue.newest())
     assert order(queue) == [2, 3, 1]
     assert 1 in queue
     assert len(queue) == 3
@@ -152,7 +152,7 @@ def test_a_job_that_was_moved_behind_begins_after_those_that_waited_and_not_afte
     queue.remove(3)
     # From here on it has its turn beside those that came later.
     assert set(order(queue)) == {1, 4} - set(begun)
-    assert not queue.move_behind(77)
+    assert not queue.move_behind(77, queue.newest())
     assert not queue.move_ahead(77)
 
 
@@ -160,14 +160,14 @@ def test_moved_jobs_can_be_moved_again_and_removed() -> None:
     queue = JobQueue()
     for job_id in (1, 2, 3):
         queue.put(ticket(job_id, job_id, key=str(job_id)))
-    queue.move_behind(2)
+    queue.move_behind(2, queue.newest())
     queue.move_ahead(2)
     assert order(queue) == [2, 1, 3]
     queue.move_behind(2, last_id=1)
     assert order(queue)[-1] == 2
     assert queue.remove(1)
     assert set(order(queue)) == {2, 3}, "nothing that goes before it waits any more"
-    queue.move_behind(3)
+    queue.move_behind(3, queue.newest())
     assert queue.remove(3)
     assert order(queue) == [2]
     assert queue.remove(2)
@@ -187,7 +187,7 @@ def test_every_job_is_begun_once_however_it_is_moved(steps: list[tuple[str, int]
             case "ahead":
                 assert queue.move_ahead(job_id) is (job_id in waiting)
             case "behind":
-                assert queue.move_behind(job_id) is (job_id in waiting)
+                assert queue.move_behind(job_id, queue.newest()) is (job_id in waiting)
             case "remove":
                 assert queue.remove(job_id) is (job_id in waiting)
                 waiting.discard(job_id)
