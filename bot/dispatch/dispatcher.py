@@ -208,18 +208,25 @@ class Dispatcher:
             for slot in self._batcher.placement.gone():
                 # A call that came just after the loss would wait until the slot is back; others draw it sooner.
                 for call in self._calls[slot]:
-                    if not call.expired():
-                        call.reschedule(asyncio.get_running_loop().time())
+                    self._end_call(call)
 
     @asynccontextmanager
     async def _call(self, slot: str) -> AsyncIterator[None]:
         """A call of ``paint``, which raises TimeoutError where its slot is gone."""
         async with asyncio.timeout(None) as call:
             self._calls[slot].add(call)
+            if slot in self._batcher.placement.gone():
+                # It was lost while the batch was claimed.
+                self._end_call(call)
             try:
                 yield
             finally:
                 self._calls[slot].discard(call)
+
+    @staticmethod
+    def _end_call(call: asyncio.Timeout) -> None:
+        if not call.expired():
+            call.reschedule(asyncio.get_running_loop().time())
 
     async def _engine_ready(self) -> None:
         """Return once a slot can draw. While none can start, jobs wait: the operator may repair it."""
@@ -368,6 +375,8 @@ class Dispatcher:
         if not active.cancelled:
             self._metrics.traces.queued(job_id)
             if running:
+                for index in lost:
+                    self._live.step(job_id, index, 0.0)
                 self._queue.put_front(WorkItem(item.ticket, lost, started=True, solo=True))
             else:
                 self._queue.put(item.ticket, lost, solo=True)

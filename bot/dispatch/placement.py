@@ -113,6 +113,11 @@ class SlotPlacement:
         """Return the slots that were lost or can't start, while there are others."""
         return [load.id for load in self._loads.values() if self.several and load.slot.state.phase in _GONE]
 
+    def is_overdue(self) -> bool:
+        """Whether a job has waited for a slot with its model for so long that another slot may load that now."""
+        now = self._clock.monotonic()
+        return any(now - since > SWAP_AFTER and job_id in self._queue for job_id, since in self._left.items())
+
     def could_begin(self) -> bool:
         """Whether an idle slot could draw something that waits."""
         return any(load.slot.can_draw(model) for load in self._idle.values() for model in self._queue.models())

@@ -43,8 +43,9 @@ class JobProgress:
 
     def end(self, active: ActiveJob) -> None:
         """The job has ended."""
-        for slot in set(active.slots.values()):
-            self._on_slot[slot].discard(active.job.id)
+        # A picture may have been with a slot that was lost before the one that drew it.
+        for jobs in self._on_slot.values():
+            jobs.discard(active.job.id)
 
     def step(self, active: ActiveJob, index: int, event: Step) -> None:
         """A picture of a job has taken a step."""

@@ -378,7 +378,7 @@ class Dispatch:
         await self._activity.flush()
 
     async def _refresh_positions(self) -> None:
-        """Show people who wait that their position has improved, and notice a clock that was set back."""
+        """Show people who wait that their position has improved; notice jobs that are overdue, and a clock that was set back."""
         seen = self._queue.version
         while True:
             await self._clock.sleep(POSITIONS_EVERY)
@@ -388,6 +388,9 @@ class Dispatch:
                 log.debug(
                     "what was stored in the future can't be put right (%s); again in %g s", e.key, POSITIONS_EVERY
                 )
+            if self._batcher.placement.is_overdue():
+                # Nothing else says that the time is over while slots draw long pictures.
+                self._queue.notify()
             if seen != self._queue.version:
                 seen = self._queue.version
                 for job_id in self._eta.improved():

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
 from bot.core.jobs import JobState
 from bot.dispatch.claims import Claimed
+from bot.dispatch.placement import SWAP_AFTER
+from bot.dispatch.service import POSITIONS_EVERY
+from engine.families.z_image.spec import demo
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
 from tests.flow.conftest import Make
@@ -92,10 +96,14 @@ async def test_a_job_goes_on_running_when_one_of_its_devices_is_lost(make: Make)
     bot = await make(devices=engines)
     job = await bot.ask(count="4")
     await bot.until(lambda: drawn(engines) == [2, 2])
+    gate.let(2)
+    half = 1 / (await bot.job(job.id)).request.steps
+    await bot.until(lambda: bot.dispatch.progress(job.id) == half)
     lost, kept = engines.values()
     await lost.lose()
     await bot.until(lambda: _attempts(bot, job.id, 1))
     assert (await bot.job(job.id)).state is JobState.RUNNING
+    await bot.until(lambda: bot.dispatch.progress(job.id) == half / 2)  # the lost pictures begin again
     gate.open()
     await bot.delivered(job.id)
     assert len(kept.painted) == 4
@@ -116,6 +124,7 @@ async def test_a_job_whose_devices_are_all_lost_is_drawn_once(make: Make) -> Non
     await bot.delivered(job.id)
     assert drawn(engines) == [2, 6]
     assert await bot.ledger(job.id) == (2, 0, 4)
+    assert not any(bot.dispatch._dispatcher._progress._on_slot.values()), "no trace of it is left"
 
 
 async def _attempts(bot: Bot, job_id: int, attempts: int) -> bool:
@@ -171,8 +180,9 @@ async def test_the_dispatcher_sleeps_while_no_slot_has_room(make: Make, monkeypa
     assert tries < before + 60
 
 
+@pytest.mark.parametrize("noticed", [False, True])
 async def test_a_device_that_is_lost_while_it_is_given_a_job_does_not_keep_it(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+    make: Make, monkeypatch: pytest.MonkeyPatch, noticed: bool
 ) -> None:
     gate = StepGate()
     gate.open()
@@ -185,6 +195,7 @@ async def test_a_device_that_is_lost_while_it_is_given_a_job_does_not_keep_it(
         batches = await next_batches()
         if batches and batches[0].slot == "cuda:0":
             await engines["cuda:0"].lose()
+            await bot.until(lambda: not noticed or bot.dispatch._batcher.placement.gone() == ["cuda:0"])
         return batches
 
     monkeypatch.setattr(claims, "next_batches", then_lost)
@@ -192,3 +203,22 @@ async def test_a_device_that_is_lost_while_it_is_given_a_job_does_not_keep_it(
     await bot.delivered(job.id)
     assert drawn(engines) == [0, 1]
     assert (await bot.job(job.id)).attempts == 1
+
+
+async def test_a_job_that_waits_for_its_model_for_long_is_drawn_by_another_device(make: Make) -> None:
+    """Nothing happens meanwhile that would wake the dispatcher: the device with the model draws one long picture."""
+    gate = StepGate()
+    one, two = demo(), replace(demo(), name="two")
+    engines = {"cuda:0": FakeEngine([one, two], gate), "cuda:1": FakeEngine([two, one], gate)}
+    bot = await make(devices=engines)
+    jobs = [await bot.ask(user="1", steps="8")]
+    await bot.until(lambda: drawn(engines) == [1, 0])
+    jobs.append(await bot.ask(user="2", steps="8"))
+    await bot.quiet()
+    assert drawn(engines) == [1, 0]
+    bot.clock.advance(SWAP_AFTER + 1)
+    bot.clock.advance(POSITIONS_EVERY)
+    await bot.until(lambda: drawn(engines) == [1, 1])
+    gate.open()
+    for job in jobs:
+        await bot.delivered(job.id)

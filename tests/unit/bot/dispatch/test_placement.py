@@ -204,3 +204,18 @@ def test_nobody_waits_for_a_busy_slot_behind_others_who_could_be_drawn_elsewhere
         asks.append(Ask(at, len(asks) % 200, len(asks) % 200, 1))
     fleet.run(asks)
     assert max(asked.waited for asked in fleet.jobs.values()) < 3.0
+
+
+def test_a_job_that_was_left_for_too_long_is_overdue_until_it_is_begun() -> None:
+    fleet = Fleet({"one": Card(loaded="one", switch=30.0, calls=1), "two": Card(loaded="two", switch=9e3, calls=1)})
+    placement = fleet.batcher.placement
+    for person in (1, 2):
+        fleet.request(Ask(0.0, person, 1, model="one", steps=700))
+        fleet.advance(0.0)
+    fleet.clock.advance(SWAP_AFTER)
+    assert not placement.is_overdue()
+    fleet.clock.advance(1.0)
+    assert placement.is_overdue()
+    fleet.advance(0.0)
+    assert not placement.is_overdue()
+    assert len(fleet.handed) == 2
