@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import logging
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -15,12 +18,21 @@ from pathlib import Path
 from engine.contract import Recipe
 from engine.host import wire
 
+if sys.platform != "win32":
+    import fcntl
+
 MAX_BYTES = 64 * 2**20
 """Largest file that is carried; the service accepts much smaller ones."""
 
 _PREFIX = "easel-painter-"
 
+_LOCK = "lock"
+"""A file that the process of a folder holds: the system gives it free when that ends, however it does."""
+
 _OLD_SECONDS = 86_400.0
+"""Age from which on a folder without that file is left over."""
+
+log = logging.getLogger(__name__)
 
 
 def read_files(messages: Iterable[wire.Message]) -> dict[str, bytes]:
@@ -53,13 +65,18 @@ class CarriedFiles:
     """Files that came with requests, in a folder of their own; each goes when its last request has ended."""
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        _take(self._lock)
         self._numbers = itertools.count()
         self._by_ticket: dict[int, list[Path]] = {}
         self._uses: Counter[Path] = Counter()
 
     def localize(self, message: wire.Message, files: Mapping[str, bytes]) -> wire.Message:
-        """Write the files of a message, and return it with their paths here. Raises OSError if the disk is full."""
+        """Write the files of a message, and return it with their paths here.
+
+        One that can't be written is missing there: the worker says so of its request.
+        """
         here: dict[str, str] = {"": ""}
         match message:
             case wire.Draw(tickets=tickets, recipes=recipes):
@@ -82,6 +99,7 @@ class CarriedFiles:
 
     def close(self) -> None:
         """Remove the folder."""
+        os.close(self._lock)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _keep(self, ticket: int, paths: Sequence[str], files: Mapping[str, bytes], here: dict[str, str]) -> None:
@@ -90,7 +108,7 @@ class CarriedFiles:
                 own = self._folder / str(next(self._numbers))
                 here[path] = str(own)
                 if path in files:
-                    own.write_bytes(files[path])
+                    _write(own, files[path])
             self._by_ticket.setdefault(ticket, []).append(Path(here[path]))
             self._uses[Path(here[path])] += 1
 
@@ -104,11 +122,39 @@ def _moved(recipe: Recipe, here: Mapping[str, str]) -> Recipe:
     )
 
 
+def _write(file: Path, data: bytes) -> None:
+    try:
+        file.write_bytes(data)
+    except OSError as error:
+        log.error("a picture of a request can't be written: %s", error.strerror or error)
+        file.unlink(missing_ok=True)  # half of it is no picture
+
+
 def remove_leftovers() -> None:
-    """Remove the folders of processes that were killed."""
+    """Remove the folders of processes that were killed: they hold people's pictures."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        gone = Path("/proc/self").exists() and not Path(f"/proc/{pid}").exists()
-        # Nodes in containers may share the folder, and know nothing of each other's processes.
-        if pid.isdecimal() and gone and time.time() - folder.stat().st_mtime > _OLD_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another process removes it at the same time, or it is another user's
+            if _is_left(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_left(folder: Path) -> bool:
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR)
+    except FileNotFoundError:  # its process is just making it
+        return time.time() - folder.stat().st_mtime > _OLD_SECONDS
+    try:
+        return _take(lock)
+    finally:
+        os.close(lock)
+
+
+def _take(lock: int) -> bool:
+    """Lock an open file until it is closed; False if another process has it, or this system can't tell."""
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

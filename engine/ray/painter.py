@@ -74,12 +74,7 @@ class Painter:
             if isinstance(message, wire.Setup):
                 threading.Thread(target=self._work, args=(message,), name="device", daemon=True).start()
                 continue
-            try:
-                local = await asyncio.to_thread(self._files.localize, message, files)
-            except OSError as error:
-                logging.getLogger(__name__).error("pictures can't be written for a request: %s", error)
-                local = message  # the worker reports that it can't read them
-            hand(local, self._inbox)
+            hand(await asyncio.to_thread(self._files.localize, message, files), self._inbox)
             if isinstance(message, wire.Drop):
                 self._files.ended(message.tickets)
 
@@ -116,7 +111,7 @@ class Painter:
 
 
 class _Notices(logging.Handler):
-    """Sends warnings of the engine and its libraries as notices: the files of Ray's own log are on another machine."""
+    """Sends warnings of the engine as notices: the files of Ray's own log are on another machine."""
 
     def __init__(self, outbox: Outbox) -> None:
         super().__init__(logging.WARNING)

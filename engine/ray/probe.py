@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -40,6 +41,8 @@ async def look(cluster: ClusterConfig, seconds: float) -> Seen:
     try:
         child = await ChildProcess.start(COMMAND, variables, wire.CODEC, name="driver", closing=1.0)
     except ChildFailed as error:
+        if folder is not None:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         return Seen(problem=str(error))
     try:
         child.send(wire.Join(cluster.address, "" if folder is None else str(folder), cluster.gpus, version("easel")))

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -65,12 +68,50 @@ def test_other_messages_pass_as_they_are() -> None:
         assert files.localize(message, {}) is message
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
-def test_what_killed_processes_left_is_removed_after_a_day(temporary: Path) -> None:
-    mine, fresh, old = (temporary / f"easel-painter-{pid}-x" for pid in (os.getpid(), 2**22 + 1, 2**22 + 2))
-    for folder in (mine, fresh, old):
-        folder.mkdir()
-    for folder in (mine, old):
-        os.utime(folder, (0, 0))
+def test_a_file_that_cannot_be_written_is_missing_and_no_other_is_read(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    theirs = temporary / "theirs"
+    theirs.write_bytes(b"another file of that name")
+    files = CarriedFiles()
+
+    def full(path: Path, data: bytes) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        local = files.localize(wire.Draw(Lane.BULK, (1,), (replace(PLAIN, image=str(theirs)),)), {str(theirs): b"A"})
+    assert isinstance(local, wire.Draw)
+    assert local.recipes[0].image != str(theirs)
+    assert not Path(local.recipes[0].image).exists()
+    assert "a picture of a request can't be written: No space left on device" in caplog.text
+    files.ended([1])
+
+
+_KILLED = """
+import os, signal
+from engine.host import wire
+from engine.contract import TextTask
+from engine.ray.carried_files import CarriedFiles
+
+CarriedFiles().localize(wire.Write(1, TextTask(image="/theirs/a")), {"/theirs/a": b"A"})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_pictures_of_a_killed_process_are_removed_by_the_next_one(temporary: Path) -> None:
+    subprocess.run([sys.executable, "-c", _KILLED], env={**os.environ, "TMPDIR": str(temporary)}, check=False)
+    (left,) = temporary.iterdir()
+    assert {file.name for file in left.iterdir()} == {"lock", "0"}
+    mine = CarriedFiles()
+    made = temporary / "easel-painter-being-made"
+    made.mkdir()
     remove_leftovers()
-    assert sorted(temporary.iterdir()) == sorted((mine, fresh))
+    assert not left.exists()
+    assert sorted(temporary.iterdir()) == sorted((mine._folder, made))
+    os.utime(made, (0, 0))
+    remove_leftovers()
+    assert list(temporary.iterdir()) == [mine._folder]
+    mine.close()
