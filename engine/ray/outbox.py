@@ -22,6 +22,10 @@ STREAM_SECONDS = 60.0
 """Longest life of one stream."""
 
 
+MOST_WAITING = 1000
+"""Frames that wait from which on no more notices are added: nobody bounds the warnings of a device."""
+
+
 class Outbox:
     """Messages on their way to the driver, in order. ``put`` and ``end`` may be called on any thread.
 
@@ -50,7 +54,9 @@ class Outbox:
                     if len(self._steps) == 1:
                         self._wake()
                     return
-            elif isinstance(message, wire.Heartbeat) and self._frames:
+            elif (isinstance(message, wire.Heartbeat) and self._frames) or (
+                isinstance(message, wire.Notice) and len(self._frames) >= MOST_WAITING
+            ):
                 return
             self._take_steps()
             if not isinstance(message, wire.StepDone):

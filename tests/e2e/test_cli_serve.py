@@ -10,6 +10,7 @@ import sys
 import urllib.error
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.e2e.conftest import StartService, Typed
@@ -29,6 +30,14 @@ def test_it_says_in_three_lines_where_the_page_is_and_what_is_on(module_service:
     assert f":{module_service.port}" in first[0]
     assert str(module_service.data) in first[1]
     assert re.search(r"Discord: off \(no EASEL_DISCORD_TOKEN\).*Telegram: off \(no EASEL_TELEGRAM_TOKEN\)", first[2])
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc")
+def test_neither_the_service_nor_its_engine_loads_ray(module_service: Service) -> None:
+    service = psutil.Process(module_service.process.pid)
+    for process in (service, *service.children(recursive=True)):
+        maps = Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8", errors="replace")
+        assert "/ray/_raylet" not in maps
 
 
 def test_a_second_one_names_the_first(module_service: Service) -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import pytest
+
 from engine.host import wire
 from engine.ray import outbox as outboxes
 from engine.ray.outbox import Outbox
@@ -95,3 +97,12 @@ async def test_the_end_follows_what_was_said_before() -> None:
     items = [item async for item in outbox.stream()]
     assert items[-1] == b""
     assert wire.CODEC.decode_all(items[0]) == [wire.Broken("unknown_model", "of cheese")]
+
+
+async def test_notices_that_nobody_fetches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outboxes, "MOST_WAITING", 3)
+    outbox = Outbox()
+    for number in range(9):
+        outbox.put(wire.Notice(str(number)))
+    outbox.put(wire.Resident(("demo",)))
+    assert await told(outbox) == [*(wire.Notice(str(number)) for number in range(3)), wire.Resident(("demo",))]
