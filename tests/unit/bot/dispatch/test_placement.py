@@ -7,7 +7,8 @@ import statistics
 
 import pytest
 
-from bot.dispatch.placement import SWAP_AFTER
+from bot.core.jobs import ticket_of
+from bot.dispatch.placement import SHUN_SECONDS, SWAP_AFTER
 from tests.fakes.device import Ask, Asked
 from tests.fakes.fleet import Card, Fleet
 
@@ -219,3 +220,57 @@ def test_a_job_that_was_left_for_too_long_is_overdue_until_it_is_begun() -> None
     fleet.advance(0.0)
     assert not placement.is_overdue()
     assert len(fleet.handed) == 2
+
+
+def _measured(fleet: Fleet) -> None:
+    """Let both cards of a fleet draw pictures, so that their speeds are known, and become idle."""
+    fleet.run([Ask(0.0, person, 1) for person in range(12)])
+    assert all(card.pictures for card in fleet.cards.values())
+
+
+def test_the_fastest_idle_slot_draws_first() -> None:
+    fleet = Fleet({"slow": Card(1.0), "fast": Card(4.0)})
+    _measured(fleet)
+    fleet.request(Ask(fleet.now(), 1, 1))
+    fleet.advance(0.0)
+    assert fleet.handed[-1][0] == "fast"
+
+
+def test_what_is_handed_over_early_goes_to_the_slot_that_is_free_first() -> None:
+    fleet = Fleet({"slow": Card(1.0), "fast": Card(4.0)})
+    _measured(fleet)
+    # The fast one has more work than the slow one, and is done with it sooner.
+    for person, steps in enumerate((2 * STEPS, STEPS, 2 * STEPS)):
+        fleet.request(Ask(fleet.now(), person, 1, steps=steps))
+        fleet.advance(0.0)
+    assert [slot for slot, _ in fleet.handed[-3:]] == ["fast", "slow", "fast"]
+
+
+def test_a_slot_that_was_lost_is_given_nothing_for_a_while_that_another_idle_one_can_draw() -> None:
+    fleet = Fleet(equal(2))
+    fleet.request(Ask(0.0, 1, 1))
+    fleet.advance(1.0)
+    fleet.lose("cuda:0")
+    fleet.recover("cuda:0")
+    fleet.advance(2 * STEPS)
+    for seconds, slot in ((SHUN_SECONDS, "cuda:1"), (0.0, "cuda:0")):
+        fleet.request(Ask(fleet.now(), 1, 1))
+        fleet.advance(0.0)
+        assert fleet.handed[-1][0] == slot
+        fleet.advance(seconds)
+
+
+def test_one_slot_is_kept_free_for_what_must_go_next_and_be_alone() -> None:
+    fleet = Fleet(equal(2))
+    for person in range(40):
+        fleet.request(Ask(0.0, person, 1, steps=8 + person % 3))
+    fleet.advance(1.0)
+    alone = fleet.request(Ask(1.0, 50, 1))
+    fleet.queue.remove(alone)
+    fleet.queue.put(ticket_of(fleet.jobs[alone].job), solo=True)
+    fleet.queue.move_ahead(alone)
+    before = len(fleet.handed)
+    fleet.advance(100.0)
+    later = [[work.ticket.job_id for work in works] for _, works in fleet.handed[before:]]
+    assert [alone] in later[:4]
+    assert len(later) > 2, "the other slot draws on"
