@@ -8,8 +8,10 @@ import os
 import random
 import signal
 import sqlite3
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -301,6 +303,23 @@ async def test_a_killed_actor_is_lost_alone_and_replaced(engine: RayEngine) -> N
     assert isinstance((await all_of(engine, recipe("again"), slot="ray:0"))[-1], Image)
     assert engine.pids[0] not in (None, pids[0])
     assert engine.pids[1] == pids[1]
+
+
+@pytest.mark.chaos
+async def test_a_killed_actor_is_known_to_be_lost_within_a_second(engine: RayEngine) -> None:
+    seconds = []
+    for _ in range(7):
+        await until(lambda: engine.slots()[0].ready)
+        async with contextlib.aclosing(engine.paint([slow("a")], slot="ray:0")) as events:
+            await anext(events)
+            killed = time.monotonic()
+            os.kill(engine.pids[0] or 0, signal.SIGKILL)
+            with pytest.raises(EngineLost):
+                async for _ in events:
+                    pass
+        seconds.append(time.monotonic() - killed)
+    print("seconds until EngineLost:", *(f"{one:.3f}" for one in sorted(seconds)))  # noqa: T201 - a figure
+    assert statistics.median(seconds) < 1.0
 
 
 async def test_a_lost_driver_is_started_again(engine: RayEngine, ray_cluster: Cluster) -> None:
