@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,38 @@ def query(data: Path, sql: str) -> list[tuple[Any, ...]]:
         return db.execute(sql).fetchall()
 
 
+_DRAWING = """
+import asyncio
+from engine.contract import EngineConfig, Recipe
+from engine.ray.driver_process import ClusterConfig
+from engine.ray.ray_engine import RayEngine
+from tests.fakes.ray_cluster import FAKE_WORKER
+
+async def main():
+    engine = RayEngine(EngineConfig("demo", "nowhere"), ClusterConfig(gpus=1), worker=FAKE_WORKER)
+    await engine.start()
+    await engine.warm()
+    while True:
+        async for _ in engine.paint([Recipe("a", "demo", "a cat", "", 512, 512, 50, 0.0, 7)]):
+            print(engine.driver_pid, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def drawing() -> Iterator[subprocess.Popen[str]]:
+    """A process that draws on a cluster of its own, over and over. It starts while the first tests wait."""
+    clusters.require()
+    process = subprocess.Popen([sys.executable, "-c", _DRAWING], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+@pytest.mark.usefixtures("drawing")
 async def test_the_service_has_drawn_again_what_killed_and_stopped_actors_owe(
     ray_cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -436,41 +468,17 @@ def stop_all(session: int) -> None:
             os.kill(pid, signal.SIGSTOP)
 
 
-_PARENT = """
-import asyncio
-from engine.contract import EngineConfig, Recipe
-from engine.ray.driver_process import ClusterConfig
-from engine.ray.ray_engine import RayEngine
-from tests.fakes.ray_cluster import FAKE_WORKER
-
-async def main():
-    engine = RayEngine(EngineConfig("demo", "nowhere"), ClusterConfig(gpus=1), worker=FAKE_WORKER)
-    await engine.start()
-    await engine.warm()
-    async for _ in engine.paint([Recipe("a", "demo", "a cat", "", 512, 512, 50, 0.0, 7)]):
-        print(engine.driver_pid, flush=True)
-
-asyncio.run(main())
-"""
+async def test_a_cluster_on_this_machine_ends_with_a_service_that_is_killed(drawing: subprocess.Popen[str]) -> None:
+    await asyncio.to_thread(_kill, drawing)
 
 
-async def test_a_cluster_on_this_machine_ends_with_a_service_that_is_killed() -> None:
-    clusters.require()
-    await asyncio.to_thread(_kill_a_service)
-
-
-def _kill_a_service() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    try:
-        driver = int(parent.stdout.readline())
-        processes = [process for process in psutil.process_iter() if in_session(process.pid, driver)]
-        names = {process.name().partition("(")[0] for process in processes}
-        files = {Path(file.path) for process in processes for file in process.open_files()}
-    finally:
-        parent.kill()
-        parent.wait()
-        parent.stdout.close()
+def _kill(service: subprocess.Popen[str]) -> None:
+    assert service.stdout is not None
+    driver = int(service.stdout.readline())
+    processes = [process for process in psutil.process_iter() if in_session(process.pid, driver)]
+    names = {process.name().partition("(")[0] for process in processes}
+    files = {Path(file.path) for process in processes for file in process.open_files()}
+    service.kill()
     assert {"gcs_server", "raylet", "ray::Painter"} <= names
     psutil.wait_procs(processes, timeout=10)
     assert not [process for process in processes if alive(process.pid)]
