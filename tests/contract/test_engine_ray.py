@@ -141,13 +141,14 @@ def query(data: Path, sql: str) -> list[tuple[Any, ...]]:
 
 _DRAWING = """
 import asyncio
+import sys
 from engine.contract import EngineConfig, Recipe
 from engine.ray.driver_process import ClusterConfig
 from engine.ray.ray_engine import RayEngine
 from tests.fakes.ray_cluster import FAKE_WORKER
 
 async def main():
-    engine = RayEngine(EngineConfig("demo", "nowhere"), ClusterConfig(gpus=1), worker=FAKE_WORKER)
+    engine = RayEngine(EngineConfig("demo", sys.argv[1]), ClusterConfig(gpus=1), worker=FAKE_WORKER)
     await engine.start()
     await engine.warm()
     while True:
@@ -159,10 +160,10 @@ asyncio.run(main())
 
 
 @pytest.fixture(scope="module")
-def drawing() -> Iterator[subprocess.Popen[str]]:
+def drawing(models: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that draws on a cluster of its own, over and over. It starts while the first tests wait."""
     clusters.require()
-    process = subprocess.Popen([sys.executable, "-c", _DRAWING], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", _DRAWING, str(models)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     yield process
     process.kill()
