@@ -294,6 +294,7 @@ async def test_a_dropped_picture_says_how_it_was_drawn_and_is_drawn_again(app: W
 
         # In the view of inspection it is looked at, and nothing is asked; what is broken is told.
         browser.open(f"{url}inspect?lang=zh")
+        browser.until("return document.getElementById('inspect-file')", "the view is there")
         give("note.png", b"no picture")
         browser.until("return document.getElementById('inspect-refused')", "why not")
         assert text("zh_CN", "refusal.parameters.file") in browser.text("#inspect-refused")

@@ -126,7 +126,8 @@ def line_of(command: Command, *, optional: bool) -> list[str] | None:
 def test_every_command_has_a_terminal_form_or_is_personal(command: Command) -> None:
     line = line_of(command, optional=True)
     if line is None:
-        assert command.personal
+        # A file has `easel inspect`, which reads it from the disk.
+        assert command.personal or command.name == "inspect"
         return
     if command.name in OWN_FORMS:
         assert parser().parse_args(line_of(command, optional=False)).module == "quota"
