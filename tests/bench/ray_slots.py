@@ -33,12 +33,14 @@ class RaySlots(RayEngine):
         seconds: What a picture takes on each device; every actor has as many of them.
         size: Bytes of a picture.
         actors: How many actors there are.
+        calls: How many calls each device wants open.
         folder: Where models would be.
     """
 
-    def __init__(self, seconds: Sequence[float], size: int, actors: int, folder: Path) -> None:
+    def __init__(self, seconds: Sequence[float], size: int, actors: int, calls: int, folder: Path) -> None:
         each = len(seconds) // actors
         self._each = each
+        self._wanted = calls
         self.drawn: list[Drawn] = []
         """Nothing: only the actors know."""
         plan = json.dumps({"seconds": list(seconds[:each]), "size": size})
@@ -51,7 +53,11 @@ class RaySlots(RayEngine):
 
     def slots(self) -> tuple[Slot, ...]:
         """The devices."""
-        return tuple(replace(slot, id=f"{slot.id}/{n}", calls=1) for slot in super().slots() for n in range(self._each))
+        return tuple(
+            replace(slot, id=f"{slot.id}/{n}", calls=self._wanted)
+            for slot in super().slots()
+            for n in range(self._each)
+        )
 
     def batch(self, recipe: Recipe, slot: str = "") -> int:
         """One picture at a time."""

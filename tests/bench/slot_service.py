@@ -238,7 +238,7 @@ async def _engine(plan: Plan, folder: Path) -> SimulatedSlots | RaySlots:
     """Return the devices, ready."""
     if not plan.actors:
         return SimulatedSlots(plan.seconds, pictures(plan.size), calls=plan.calls, steps=plan.steps)
-    engine = RaySlots(plan.seconds, plan.size, plan.actors, folder)
+    engine = RaySlots(plan.seconds, plan.size, plan.actors, plan.calls, folder)
     await engine.start()
     async with asyncio.timeout(180):
         while not all(slot.ready for slot in engine.slots()):  # noqa: ASYNC110 - all of them, not the first one
