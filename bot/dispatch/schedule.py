@@ -41,7 +41,7 @@ class ListSchedule:
         self._slots = sorted(slots, key=lambda load: -speeds[load.id])
 
     def begin(self, busy: Mapping[str, float]) -> None:
-        """Assign from now on where slots have so many device seconds of work already, by id."""
+        """Assign from now on; ``busy`` has the device seconds of work that each slot has already, by id."""
         self._kinds = {}
         for rank, load in enumerate(self._slots):
             entry = (busy.get(load.id, 0.0) + self._given[load.id], rank, load.id)

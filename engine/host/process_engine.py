@@ -405,7 +405,7 @@ class ProcessEngine:
             self._status.restarted()
 
     def _rests(self, losses: deque[float]) -> bool:
-        """Count a loss; return whether there were so many of them that the next start must wait for long."""
+        """Count a loss; return whether there were too many for a quick restart."""
         losses.append(time.monotonic())
         return len(losses) == self._timeouts.losses and losses[-1] - losses[0] < self._timeouts.period
 

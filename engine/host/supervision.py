@@ -93,7 +93,7 @@ class EngineStatus:
     @state.setter
     def state(self, state: EngineState) -> None:
         before, self._state = self._state, state
-        # Whoever waits for a ready engine waits on while files are fetched.
+        # Callers that wait for a ready engine go on waiting while files are fetched.
         if self.ready or self.error is not None:
             self._settled.set()
         else:

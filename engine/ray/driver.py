@@ -122,7 +122,7 @@ def _unauthenticated(address: str) -> wire.JoinFailed | None:
     try:
         if authentication.is_open(address):
             return wire.JoinFailed(
-                f"The Ray cluster at {address} lets everybody in: whoever reaches its ports can run any program there. "
+                f"The Ray cluster at {address} lets everybody in: anyone who reaches its ports can run any program there. "
                 "Start all of its machines with RAY_AUTH_MODE=token and one token file, then start Easel again.",
                 passing=False,
                 reason=wire.OPEN,
