@@ -137,7 +137,10 @@ def test_bytes_of_the_first_load(
     def first_load(browser: Browser, url: str) -> Counter[str]:
         browser.open(f"{url}#{view}")
         browser.until("return document.querySelectorAll('.tile img, .job img').length >= 4", "the pictures")
-        loaded = "return [...document.images].every((one) => one.complete || one.loading === 'lazy')"
+        loaded = (
+            "return [...document.images].every((one) => one.complete && one.naturalWidth"
+            " || one.getBoundingClientRect().top > innerHeight)"
+        )
         browser.until(loaded, "all are loaded")
         total = received(browser)
         time.sleep(1)  # late requests
