@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -87,11 +88,14 @@ def _run(args: argparse.Namespace) -> int:
     # Imported here, so that --help and a mistyped line are fast.
     from adapters.cli.output import report_error  # noqa: PLC0415 - see above
     from bot.core.errors import Refusal, Unavailable  # noqa: PLC0415 - see above
+    from engine.host.imports import large_imports  # noqa: PLC0415 - see above
 
     # Libraries' log lines belong in a service's log; a command prints its own messages.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
-        command: Command = import_module(f"adapters.cli.{args.module}").main
+        name = f"adapters.cli.{args.module}"
+        with nullcontext() if name in sys.modules else large_imports():
+            command: Command = import_module(name).main
         return command(args)
     except Refusal as refusal:
         report_error(refusal)

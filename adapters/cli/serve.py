@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from types import MappingProxyType
 
 from adapters.cli import environment, lock
@@ -27,6 +27,7 @@ from bot.core.access import AccessMode, guarded
 from bot.core.errors import BadInput
 from bot.observability import logs
 from bot.storage.database import Database
+from engine.host.imports import large_imports
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +69,14 @@ def main(args: argparse.Namespace) -> int:
 async def _serve(app: AppSettings, systemd: Systemd) -> int:
     stop = asyncio.Event()
     with _signals(stop):
-        async with opened(app) as easel:
+        async with AsyncExitStack() as stack:
+            # The libraries of platforms are imported, and what is built lives as long as the process.
+            with large_imports():
+                easel = await stack.enter_async_context(opened(app))
             _announce(easel, app)
             await _newcomers(easel, app)
-            async with systemd.serving(easel.dispatch.is_alive, easel.status):
-                return await easel.run(stop)
+            await stack.enter_async_context(systemd.serving(easel.dispatch.is_alive, easel.status))
+            return await easel.run(stop)
 
 
 def _announce(easel: Easel, app: AppSettings) -> None:

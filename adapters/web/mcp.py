@@ -49,61 +49,70 @@ class McpHandlers:
         self._tools = Tools(studio)
         self._bodies = bodies
         self._manager: StreamableHTTPSessionManager | None = None
+        self._starting = asyncio.Lock()
         self._running: asyncio.Task[None] | None = None
+        self._entered = asyncio.Event()
         self._stop = asyncio.Event()
 
     def routes(self) -> list[Route]:
         """Return the routes. There is no GET: the server sends nothing that was not asked for."""
         return [Route("POST", PATH, self.message, Role.MEMBER)]
 
-    async def start(self) -> None:
-        """Start the protocol's server, if its package is installed."""
-        if not is_installed():
-            return
+    async def close(self) -> None:
+        """End the calls that are open. Their jobs go on, and are in the history."""
+        self._tools.stop()
+        self._stop.set()
+        async with self._starting:
+            if self._running is not None:
+                await self._running
+        await self._tools.close()
+
+    async def message(self, request: web.Request) -> web.StreamResponse:
+        """Pass a message to the protocol's server, which is started for the first one.
+
+        Raises:
+            Unavailable: The package is not installed, the service stops, or too many bytes of other uploads are in memory.
+            LengthRequired: The message has no length.
+            BodyTooLarge: It has more than MAX_BODY bytes.
+            RequestTimeout: It came too slowly.
+        """
+        manager = await self._started()
+        caller = Caller(actor_of(request), place_of(request), self._origin_of(request))
+        # Read before it is passed on: a sender who stops in the middle must not keep the memory of others.
+        async with self._bodies.whole(request, MAX_BODY) as body:
+            return await Bridge(request, body, {CALLER: caller}, self._stop).answer(manager.handle_request)
+
+    async def _started(self) -> StreamableHTTPSessionManager:
+        """Return the protocol's server; the first message starts it, since most services never get one."""
+        async with self._starting:
+            if self._stop.is_set():
+                raise Unavailable("unavailable.mcp.stopping")
+            if self._manager is None:
+                if not is_installed():
+                    raise Unavailable("unavailable.mcp.missing")
+                # The import takes half a second and tens of MB. In a thread: other requests are answered meanwhile.
+                self._manager = await asyncio.to_thread(self._make_manager)
+                # In a task of its own: the package's task group has to be left by the task that has entered it.
+                self._running = asyncio.create_task(self._run(self._manager), name="mcp")
+        await self._entered.wait()
+        return self._manager
+
+    def _make_manager(self) -> StreamableHTTPSessionManager:
         # The package is optional.
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager  # noqa: PLC0415 - see above
 
         from adapters.mcp.server import make_server  # noqa: PLC0415 - see above
 
         server = make_server(self._tools, lambda ctx: _caller_in(ctx.request))
-        self._manager = StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=MAX_BODY)
-        started = asyncio.Event()
-        # In a task of its own: the package's task group has to be left by the task that has entered it.
-        self._running = asyncio.create_task(self._run(self._manager, started), name="mcp")
-        waiting = asyncio.ensure_future(started.wait())
-        await asyncio.wait({waiting, self._running}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if self._running.done():
-            await self._running
+        return StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=MAX_BODY)
 
-    async def _run(self, manager: StreamableHTTPSessionManager, started: asyncio.Event) -> None:
-        async with manager.run():
-            started.set()
-            await self._stop.wait()
-
-    async def close(self) -> None:
-        """End the calls that are open. Their jobs go on, and are in the history."""
-        self._tools.stop()
-        self._stop.set()
-        if self._running is not None:
-            await self._running
-        await self._tools.close()
-
-    async def message(self, request: web.Request) -> web.StreamResponse:
-        """Pass a message to the protocol's server.
-
-        Raises:
-            Unavailable: The package is not installed, or too many bytes of other uploads are in memory.
-            LengthRequired: The message has no length.
-            BodyTooLarge: It has more than MAX_BODY bytes.
-            RequestTimeout: It came too slowly.
-        """
-        if self._manager is None:
-            raise Unavailable("unavailable.mcp.missing")
-        caller = Caller(actor_of(request), place_of(request), self._origin_of(request))
-        # Read before it is passed on: a sender who stops in the middle must not keep the memory of others.
-        async with self._bodies.whole(request, MAX_BODY) as body:
-            return await Bridge(request, body, {CALLER: caller}, self._stop).answer(self._manager.handle_request)
+    async def _run(self, manager: StreamableHTTPSessionManager) -> None:
+        try:
+            async with manager.run():
+                self._entered.set()
+                await self._stop.wait()
+        finally:
+            self._entered.set()  # messages must not wait for a start that has failed
 
 
 def _caller_in(request: Any) -> Caller:

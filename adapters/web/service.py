@@ -417,7 +417,6 @@ def application(settings: WebSettings, studio: Studio, registry: CollectorRegist
 
     async def start(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature
         feed.start()
-        await mcp.start()
         native.start()
 
     async def close(app: web.Application) -> None:  # noqa: ARG001 - aiohttp's signature

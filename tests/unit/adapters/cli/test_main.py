@@ -29,9 +29,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert loaded.isdisjoint(HEAVY)
 
 
-def test_the_service_imports_no_tensor_and_no_platform() -> None:
-    loaded = _imports("import adapters.cli.serve, adapters.cli.wiring")
-    assert loaded.isdisjoint({"torch", "diffusers", "transformers", "numpy", "discord", "aiogram"})
+def test_the_service_imports_no_tensor_and_only_what_it_uses() -> None:
+    loaded = _imports("import adapters.cli.doctor, adapters.cli.serve, adapters.cli.wiring, adapters.web.service")
+    assert loaded.isdisjoint({"torch", "diffusers", "transformers", "discord", "aiogram", "ray", "mcp", "mcp_types"})
 
 
 def _becomes(monkeypatch: pytest.MonkeyPatch, end: BaseException | int) -> int:

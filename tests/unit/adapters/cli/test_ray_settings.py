@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -60,10 +58,3 @@ def test_a_running_one_needs_a_token_that_nobody_else_can_read(tmp_path: Path, m
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert refused(Settings(engine=EngineKind.RAY)).key == "cli.ray.not_installed"
-
-
-@pytest.mark.slow
-def test_the_service_imports_no_ray() -> None:
-    code = "import sys, bot, adapters.cli.main, adapters.cli.serve, adapters.cli.doctor; print('ray' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == "False"

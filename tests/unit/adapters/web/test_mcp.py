@@ -243,11 +243,13 @@ async def test_a_stop_ends_open_calls_and_their_jobs_go_on(held: WebHarness, rep
 async def test_without_the_package_it_says_what_to_install(app: WebHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge, "is_installed", lambda: False)
     handlers = bridge.McpHandlers(app.studio, BodyReader(), lambda _: "")
-    await handlers.start()
     with pytest.raises(Unavailable) as refused:
         await handlers.message(None)  # type: ignore[arg-type]  # it is not looked at
     assert "easel[mcp]" in app.studio.text(refused.value.key, "en")
     await handlers.close()
+    with pytest.raises(Unavailable) as refused:
+        await handlers.message(None)  # type: ignore[arg-type]  # it is not looked at
+    assert refused.value.key == "unavailable.mcp.stopping"
 
 
 async def test_what_is_no_message(app: WebHarness) -> None:
