@@ -6,27 +6,15 @@ Steps take as long as the work and the card's speed say. Nothing is drawn, and h
 from __future__ import annotations
 
 import heapq
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
-from bot.core.events import EventBus
-from bot.core.jobs import Job, JobState, ticket_of
-from bot.core.requests import DrawRequest, recipes_of
-from bot.delivery.live import Live
-from bot.dispatch.active_job import ActiveJob, ActiveJobs
-from bot.dispatch.batcher import Batcher
-from bot.dispatch.eta import EtaCalibration, EtaEstimator
-from bot.dispatch.in_flight import InFlightBatch
-from bot.observability.metrics import EtaOutcome
 from bot.queue.fair_queue import WorkItem
-from bot.queue.job_queue import JobQueue
-from bot.queue.timing import DurationEstimate, Overhead
-from engine.contract import EngineState, Image, Phase, Recipe, Slot, Step
+from engine.contract import EngineState, Phase, Slot
 from engine.diffusion.request_state import RequestState, StepScheduler
-from tests.fakes.clock import FakeClock
-from tests.fakes.device import Ask, Asked
+from tests.fakes.simulated_dispatch import Ask, Asked, Row, SimulatedDispatch
 
 STEP = 1.0
 """Seconds of a step of one picture of 192x192 on a card of speed 1."""
@@ -55,15 +43,6 @@ class Card:
     idle: float = 0.0
 
 
-@dataclass(slots=True, eq=False)
-class _Row:
-    recipe: Recipe
-    batch: InFlightBatch
-    job_id: int
-    index: int
-    seconds: float = 0.0
-
-
 @dataclass(slots=True)
 class _Running:
     """A card's open pictures, and the step that it takes now."""
@@ -75,7 +54,7 @@ class _Running:
     idle_since: float | None = 0.0
 
 
-class Fleet:
+class Fleet(SimulatedDispatch):
     """Cards, the queue before them, and the people who request pictures.
 
     Args:
@@ -96,40 +75,14 @@ class Fleet:
         predicting: bool = False,
     ) -> None:
         self.cards = dict(cards)
-        self.clock = FakeClock(0.0)
-        self.jobs: dict[int, Asked] = {}
+        super().__init__(self._slots(), on_done=on_done, predicting=predicting)
         self.handed: list[tuple[str, tuple[WorkItem, ...]]] = []
         self.lost_times: Counter[int] = Counter()
-        self.outcomes: list[EtaOutcome] = []
-        self._per_step, self._gain, self._on_done = per_step, gain, on_done
-        self._predicting = predicting
-        self.estimate, self.live = DurationEstimate(), Live(EventBus())
-        overhead = Overhead()
-        self.queue = JobQueue(self.estimate.cost)
-        self.batcher = Batcher(self.queue, self.estimate, self._slots(), overhead=overhead, clock=self.clock)
-        self.active = ActiveJobs()
-        self.calibration = EtaCalibration()
-        self.eta = EtaEstimator(
-            self.queue,
-            self.batcher,
-            self.active,
-            self.live,
-            estimate=self.estimate,
-            overhead=overhead,
-            calibration=self.calibration,
-            clock=self.clock,
-        )
+        self._per_step, self._gain = per_step, gain
         self._running = {
             name: _Running(StepScheduler(lambda _: per_step, (card.loaded,))) for name, card in self.cards.items()
         }
-        self._rows: dict[int, _Row] = {}
-        self._works: dict[InFlightBatch, tuple[WorkItem, ...]] = {}
         self._events: list[tuple[float, int, str]] = []
-        self._numbers = itertools.count(1)
-
-    def now(self) -> float:
-        """Seconds since the beginning."""
-        return self.clock.now()
 
     def run(
         self,
@@ -159,12 +112,11 @@ class Fleet:
             while self._events and self._events[0][0] <= self.now():
                 _, number, name = heapq.heappop(self._events)
                 if self._running[name].number == number:
-                    self._stepped(name)
+                    self._step_done(name)
 
     def request(self, ask: Ask) -> int:
         """Make a request now; returns its job's id."""
-        self._put(ask)
-        return max(self.jobs)
+        return self._put(ask)
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and draw meanwhile."""
@@ -179,7 +131,7 @@ class Fleet:
             at, number, name = heapq.heappop(self._events)
             self.clock.advance(max(0.0, at - self.now()))
             if self._running[name].number == number:
-                self._stepped(name)
+                self._step_done(name)
 
     def cancel(self, job_id: int) -> None:
         """A job is cancelled: it leaves the queue, and its cards at once."""
@@ -241,15 +193,6 @@ class Fleet:
             for name, card in self.cards.items()
         ]
 
-    def _put(self, ask: Ask) -> None:
-        request = DrawRequest("p", "p", "", ask.width, ask.height, ask.steps, 1.0, 7, ask.count, ask.model)
-        job_id = next(self._numbers)
-        job = Job(job_id, JobState.QUEUED, ask.person, ask.person, ask.place, request, "en", "", 0, self.clock.now())
-        self.jobs[job_id] = Asked(ask, job, set(range(ask.count)))
-        self.queue.put(ticket_of(job))
-        if self._predicting:
-            self.eta.position(job_id)
-
     def _hand_over(self) -> None:
         while True:
             chosen = []
@@ -258,30 +201,9 @@ class Fleet:
             if not chosen:
                 return
             for slot, works in chosen:
-                self._begin(slot, works)
-
-    def _begin(self, slot: str, works: tuple[WorkItem, ...]) -> None:
-        assert not self.cards[slot].lost
-        together = []
-        for work in works:
-            asked = self.jobs[work.ticket.job_id]
-            asked.begun = self.now() if asked.begun is None else asked.begun
-            run = self.active.setdefault(
-                asked.job.id, ActiveJob(asked.job, recipes_of(asked.job.id, asked.job.request))
-            )
-            assert not run.painting.intersection(work.indexes), "a picture is with two cards"
-            run.painting.update(work.indexes)
-            run.slots.update(dict.fromkeys(work.indexes, slot))
-            self.live.begin(asked.job.id, len(run.recipes))
-            together.append((work, [run.recipes[i] for i in work.indexes]))
-        batch = self.batcher.begin(slot, together, self._per_step)
-        self._works[batch] = works
-        self.handed.append((slot, works))
-        for work, recipes in together:
-            for recipe, index in zip(recipes, work.indexes, strict=True):
-                number = next(self._numbers)
-                self._rows[number] = _Row(recipe, batch, work.ticket.job_id, index)
-                self._running[slot].scheduler.add(RequestState(number, recipe, batch.lane))
+                assert not self.cards[slot].lost
+                self.handed.append((slot, works))
+                self._begin(slot, works, self._per_step, self._running[slot].scheduler)
 
     def _step(self, name: str) -> None:
         """Begin the next step of a card that takes none."""
@@ -309,39 +231,10 @@ class Fleet:
         took = STEP * key.pixels / 192**2 * (1 + self._gain * (len(team) - 1)) / card.speed
         heapq.heappush(self._events, (self.now() + seconds + took, running.number, name))
 
-    def _stepped(self, name: str) -> None:
+    def _step_done(self, name: str) -> None:
         running, team = self._running[name], self._running[name].team
         running.team = []
-        for turn in team:
-            row = self._rows[turn.ticket]
-            turn.begun = True
-            turn.steps -= 1
-            row.seconds += (self.now() - running.began) / len(team)
-            done, steps = row.recipe.steps - turn.steps, row.recipe.steps
-            self.live.step(row.job_id, row.index, done / steps)
-            self.batcher.on_event(row.batch, Step(row.recipe.id, done, steps))
-            if not turn.steps:
-                running.scheduler.remove(turn.ticket)
-                self._finish(name, self._rows.pop(turn.ticket))
+        self._stepped(running.scheduler, team, self.now() - running.began, partial(self._count, self.cards[name]))
 
-    def _finish(self, name: str, row: _Row) -> None:
-        recipe = row.recipe
-        self.cards[name].pictures += 1
-        image = Image(recipe.id, b"", width=recipe.width, height=recipe.height, seconds=row.seconds)
-        self.batcher.on_event(row.batch, image)
-        asked, run = self.jobs[row.job_id], self.active[row.job_id]
-        asked.left.remove(row.index)
-        run.painting.discard(row.index)
-        # Pictures of a cancelled job remain in a batch until it ends.
-        if not any(other.batch is row.batch for other in self._rows.values()):
-            self.batcher.end(row.batch)
-            for work in self._works.pop(row.batch):
-                if (rest := work.rest()) is not None:
-                    self.queue.put_front(rest)
-        if not asked.left:
-            asked.done = self.now()
-            del self.active[row.job_id]
-            self.live.end(row.job_id)
-            if (result := self.calibration.complete(row.job_id, now=self.clock.monotonic())) is not None:
-                self.outcomes.append(result.outcome)
-            self._on_done(asked)
+    def _count(self, card: Card, _: Row) -> None:
+        card.pictures += 1

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from bot.observability.metrics import EtaOutcome
-from tests.fakes.device import Ask, Device, two_cores
+from tests.fakes.device import Device, two_cores
+from tests.fakes.simulated_dispatch import Ask
 
 OTHERS = 20
 SIZES = ((192, 192), (256, 144), (144, 256))

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from tests.fakes.device import Ask
 from tests.fakes.fleet import Card, Fleet
+from tests.fakes.simulated_dispatch import Ask
 
 NAMES = ("slow", "fast", "other", "small")
 ANY = st.sampled_from(NAMES)

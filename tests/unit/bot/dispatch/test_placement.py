@@ -9,8 +9,8 @@ import pytest
 
 from bot.core.jobs import ticket_of
 from bot.dispatch.placement import SHUN_SECONDS, SWAP_AFTER
-from tests.fakes.device import Ask, Asked
 from tests.fakes.fleet import Card, Fleet
+from tests.fakes.simulated_dispatch import Ask, Asked
 
 STEPS = 8
 """Seconds of a picture on a card of speed 1."""
