@@ -112,6 +112,7 @@ class Profile:
         who: Who may use it: ``everyone``, ``admins``, and ids of roles; one that applies suffices.
         expands: Whether ``Engine.expand`` writes longer prompts for it.
         vocabulary: Lower-case words and Chinese phrases that its prompts may have; empty: any.
+        demo: Whether it is the bundled model, which shows how Easel works and knows few things.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Profile:
     who: tuple[str, ...] = ("everyone",)
     expands: bool = False
     vocabulary: frozenset[str] = frozenset()
+    demo: bool = False
 
 
 MADE_CONTROL = "canny"

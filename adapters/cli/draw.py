@@ -39,6 +39,9 @@ from bot.storage.data_files import MIN_FREE_BYTES
 from engine.contract import Capability, Engine, EngineError, Failed, Image, Recipe, Step
 from engine.host.process_engine import ProcessEngine
 
+TOLD = "demo-told"
+"""Name of the file that says that a user was told of the demo model."""
+
 MAX_COUNT = 16
 """Most pictures in one request on the command line."""
 
@@ -85,10 +88,31 @@ def _main(
     profile = engine.profiles()[0]
     if words := unknown_words(request.typed, profile.vocabulary):
         warn("note.vocabulary", model=profile.title, words=listed(words))
-        warn("cli.draw.demo")
     seal = load_seal(settings)
     marker = Marker(engine.profiles, marking_rules(settings), None if seal is None else Sealing(seal))
-    return asyncio.run(_draw(engine, request, dict(zip(jobs, paths, strict=True)), marker))
+    code = asyncio.run(_draw(engine, request, dict(zip(jobs, paths, strict=True)), marker))
+    if profile.demo and code == 0 and _is_first_time():
+        warn("cli.draw.demo")
+    return code
+
+
+def _is_first_time() -> bool:
+    """Whether the demo model draws for this user for the first time; an empty file remembers it."""
+    try:
+        folder = _state_folder()
+        folder.mkdir(mode=data_files.FOLDER_MODE, parents=True, exist_ok=True)
+        (folder / TOLD).touch(mode=data_files.FILE_MODE, exist_ok=False)
+    except FileExistsError:
+        return False
+    except (OSError, RuntimeError):
+        return True  # there is no home, or it can't be written to: better told again than never
+    return True
+
+
+def _state_folder() -> Path:
+    """Return the folder of what Easel remembers of a user: the data folder may be another one wherever they draw."""
+    own = os.environ.get("XDG_STATE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(own) if own else Path.home() / ".local" / "state") / "easel"
 
 
 def _form(args: argparse.Namespace) -> DrawForm:

@@ -14,7 +14,7 @@ from bot.core.errors import Refusal
 from bot.core.jobs import Job, JobState
 from bot.core.pictures import Picture, PictureFile
 from bot.core.ports import QueuePosition
-from bot.core.requests import DrawRequest, without_trigger
+from bot.core.requests import ABOUT_DEMO, DrawRequest, without_trigger
 from bot.core.strictness import SPOILER
 from bot.core.vocabulary import listed, unknown_words
 from engine.contract import LoraInfo, Profile
@@ -100,7 +100,7 @@ def card_of(
         job_id=job.id,
         progress=progress if job.state is JobState.RUNNING and not begins_later else None,
         notes=(
-            *_notes(job, pictures, notes),
+            *_notes(job, pictures, profile, notes),
             *trigger_notes(job.request, loras, job.locale),
             *vocabulary_notes(job.request, profile, job.locale),
         ),
@@ -351,11 +351,14 @@ def in_line(locale: str, waiting: QueuePosition | None) -> str:
     return text(locale, f"{key}_eta", position=waiting.position, eta=eta)
 
 
-def _notes(job: Job, pictures: Sequence[Picture], more: Sequence[str]) -> tuple[str, ...]:
+def _notes(job: Job, pictures: Sequence[Picture], profile: Profile | None, more: Sequence[str]) -> tuple[str, ...]:
     codes = dict.fromkeys(code for picture in pictures for code in picture.notes)
     # What a newer engine says and these catalogues don't know is left out.
     drawn = [key for code in codes if known(key := f"note.engine.{code}")]
-    notes = [text(job.locale, key) for key in (*job.request.notes, *drawn)]
+    # Where the demo is not there any more, nobody needs to know of it.
+    demo = profile is not None and profile.demo
+    own = [key for key in job.request.notes if demo or key != ABOUT_DEMO]
+    notes = [text(job.locale, key) for key in (*own, *drawn)]
     missing = job.request.count - len(pictures)
     if job.state in FINISHED and pictures and missing > 0:
         notes.append(text(job.locale, "note.partial", n=missing))

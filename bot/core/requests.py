@@ -37,6 +37,9 @@ MAX_PICTURES_BYTES = 64 * 2**20
 STRENGTH = Range(0.6, 0.05, 1.0)
 """How much of a source image is redrawn. Below 0.05 no change would be visible."""
 
+ABOUT_DEMO = "note.demo"
+"""Catalogue key of the note that the first job which the demo model has drawn for a person gets."""
+
 _DRAWN_BELOW = 2**32
 """Seeds that Easel chooses are below this: short to read, and exact in JavaScript."""
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from bot.core.errors import Unavailable
 from bot.core.jobs import MAX_ATTEMPTS, Job, JobState
 from bot.core.pictures import DrawnPicture, Picture
 from bot.core.ports import Clock
+from bot.core.requests import ABOUT_DEMO
 from bot.core.waits import ExponentialBackoff, persist, until
 from bot.delivery.live import Live
 from bot.dispatch.active_job import ActiveJob
@@ -23,10 +25,10 @@ from bot.moderation.image_moderation import IMAGE_REJECTED, ImageModeration, Ima
 from bot.observability.metrics import Metrics
 from bot.provenance.marks import Marker
 from bot.quotas.store import ledger
-from bot.storage import data_files, jobs, pictures
+from bot.storage import data_files, jobs, people, pictures
 from bot.storage.database import Database, Tx
 from bot.storage.thumbnails import Thumbnails
-from engine.contract import Image, Recipe
+from engine.contract import Image, Profile, Recipe
 
 UNSTORED = "error.store.failed"
 """Catalogue key: the picture was drawn but could not be stored."""
@@ -178,19 +180,30 @@ class ImageFiles:
 class Completion:
     """Stores outcomes. The call that moves a job's state does all that belongs to it, in the same transaction."""
 
-    def __init__(self, db: Database, folder: Path, live: Live, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        db: Database,
+        folder: Path,
+        live: Live,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        profiles: Callable[[], Sequence[Profile]],
+    ) -> None:
         """Args:
         db: Where the rows are.
         folder: Where pictures are kept.
         live: Told while an outcome waits for the database.
         clock: Time.
         metrics: Counts outcomes.
+        profiles: The models: a person's first picture of the demo gets a note on what it knows.
         """
         self._db = db
         self._folder = folder
         self._live = live
         self._clock = clock
         self._metrics = metrics
+        self._profiles = profiles
 
     async def complete(self, active: ActiveJob) -> None:
         """All pictures have ended: the job is painted, and failed pictures are refunded; failed when no picture is done.
@@ -218,6 +231,7 @@ class Completion:
                 await pictures.add(tx, replace(done, info=info), now=now)
             if active.done:
                 await history_rows.index_job(tx, active.job)
+                await self._tell_of_demo(tx, active.job, now)
             await ledger.settle(tx, active.job.id, painted=len(active.done), now=now)
             return True
 
@@ -233,6 +247,12 @@ class Completion:
                 )
         else:
             await self.discard(active)
+
+    async def _tell_of_demo(self, tx: Tx, job: Job, now: float) -> None:
+        """Add a note on what the demo knows to the first job that it has drawn for a person."""
+        demo = any(profile.demo for profile in self._profiles() if profile.name == job.request.model)
+        if demo and await people.show_once(tx, job.person_id, ABOUT_DEMO, now=now):
+            await jobs.add_note(tx, job.id, ABOUT_DEMO)
 
     async def requeue_lost(self, active: ActiveJob, *, partly: bool) -> bool:
         """A slot was lost with pictures of the job: requeue it, unless that has happened MAX_ATTEMPTS times.

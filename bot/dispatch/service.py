@@ -156,7 +156,7 @@ class Dispatch:
                 clock=clock,
                 metrics=metrics,
             ),
-            completion=Completion(db, folder, self.live, clock, metrics),
+            completion=Completion(db, folder, self.live, clock, metrics, profiles=engine.profiles),
             live=self.live,
             calibration=calibration,
             overhead=overhead,

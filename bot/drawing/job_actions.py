@@ -19,7 +19,7 @@ from bot.core.messages import EventRef, Message, MessageKind
 from bot.core.people import Actor, Place
 from bot.core.pictures import Picture
 from bot.core.preferences import narrower
-from bot.core.requests import DrawForm, DrawRequest, PictureUse
+from bot.core.requests import ABOUT_DEMO, DrawForm, DrawRequest, PictureUse
 from bot.delivery import store as delivery
 from bot.drawing import flags
 from bot.drawing.admission import PressedButton, admit, draw
@@ -137,8 +137,8 @@ async def admit_child(
     for name in (request.image, request.mask, *request.references):
         if name and await asyncio.to_thread(data_files.locate, ctx.pictures, name) is None:
             raise NotFound("refusal.again.start_gone")
-    # The parent's own REPEATED note does not apply to its child.
-    notes = (*(n for n in request.notes if n != REPEATED), *((note,) if note else ()))
+    # The parent's own notes of these do not apply to its child.
+    notes = (*(n for n in request.notes if n not in {REPEATED, ABOUT_DEMO}), *((note,) if note else ()))
     # A job of the web page may have more pictures than a chat allows.
     request = replace(
         request,

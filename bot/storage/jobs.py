@@ -150,6 +150,11 @@ async def count_loss(tx: Tx, job_id: int) -> bool:
     return any(True for _ in rows)
 
 
+async def add_note(tx: Tx, job_id: int, note: str) -> None:
+    """Add a note, a catalogue key, behind those of a job's request."""
+    await tx.execute_fetchall("UPDATE jobs SET notes = json_insert(notes, '$[#]', ?) WHERE id = ?", (note, job_id))
+
+
 async def get(tx: Tx, job_id: int) -> Job | None:
     """Return a job, or None."""
     return await _JOBS.select_one(tx, "WHERE id = ?", (job_id,))

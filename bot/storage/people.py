@@ -82,6 +82,22 @@ async def get_account(tx: Tx, account_id: int) -> Account:
     return found
 
 
+async def show_once(tx: Tx, person_id: int, note: str, *, now: float) -> bool:
+    """Store that a person is shown a note that everybody is shown once; return False if they were shown it before.
+
+    Args:
+        tx: A writing transaction.
+        person_id: The person.
+        note: The note's catalogue key.
+        now: Unix seconds.
+    """
+    rows = await tx.execute_fetchall(
+        "INSERT OR IGNORE INTO shown_notes (person_id, note, shown_at) VALUES (?, ?, ?) RETURNING note",
+        (person_id, note, now),
+    )
+    return any(True for _ in rows)
+
+
 async def platforms_of(tx: Tx, person_id: int) -> dict[int, str]:
     """Return the platform of each of a person's accounts, by the account's id."""
     rows = await tx.execute_fetchall("SELECT id, platform FROM accounts WHERE person_id = ?", (person_id,))

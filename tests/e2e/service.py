@@ -49,7 +49,7 @@ def easel(
     return subprocess.run(
         [sys.executable, "-m", "adapters.cli.main", *args],
         cwd=cwd,
-        env=environment(env or {}),
+        env=environment({"XDG_STATE_HOME": str(cwd.with_name(f"{cwd.name}-state")), **(env or {})}),
         capture_output=True,
         text=True,
         encoding="utf-8",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bot.cards.i18n import text
 from tests.e2e.conftest import Typed
 from tests.e2e.service import easel
 from tests.fakes.png_texts import pixels, read_texts
@@ -46,9 +47,9 @@ def middle(path: Path) -> Colour:
 def apples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with seed 7 drawn twice by two processes, and seeds 8 and 9 by a third, which is asked for more."""
     folder = tmp_path_factory.mktemp("apples")
-    for name in ("a.png", "b.png"):
+    for name, said in (("a.png", f"easel: {text('en', 'cli.draw.demo')}\n"), ("b.png", "")):
         done = easel("draw", "a red apple on a blue background", "--seed", "7", "-o", name, cwd=folder)
-        assert (done.returncode, done.stdout, done.stderr) == (0, f"{name}\n", "")
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{name}\n", said)
     # A full-width digit and a long dash, as phones and Chinese keyboards type them; and what this model ignores.
     more = ("a red apple on a blue background —seed ８", "--count", "2", "--no", "dogs", "-o", "c.png")
     done = easel("draw", *more, cwd=folder)
@@ -106,7 +107,7 @@ def test_several_pictures_use_the_next_seeds_and_say_nothing_of_what_was_ignored
 
 def test_chinese_and_a_folder(tmp_path: Path) -> None:
     done = easel("draw", "黄色背景上的火箭", "--seed", "3", "-o", "out/", cwd=tmp_path, env={"LANG": "zh_CN.UTF-8"})
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"easel: {text('zh_CN', 'cli.draw.demo')}\n")
     (path,) = (tmp_path / "out").iterdir()
     assert re.fullmatch(r"\d{8}-\d{6}-3\.png", path.name)
     assert Path(done.stdout.strip()) == Path("out") / path.name

@@ -58,7 +58,7 @@ class FakeEngine:
     colours. References are shown in a strip along the bottom, in their order.
 
     Args:
-        profiles: Profiles that recipes may name; the demo model's by default, without its vocabulary, since tests type any words.
+        profiles: Profiles that recipes may name; the demo model's by default, without its vocabulary and not called a demo: neither adds notes to cards.
         pause: Awaited before each step of each batch.
         fail: Called with each recipe; an error that it returns ends the recipe.
         auto_warm: ``start`` makes it warm at once; otherwise ``recover`` does.
@@ -79,7 +79,8 @@ class FakeEngine:
         describes: bool = False,
     ) -> None:
         self._loras = tuple(sorted(loras, key=lambda lora: lora.name))
-        self._profiles = tuple(profiles) if profiles is not None else (replace(demo(), vocabulary=frozenset()),)
+        plain = replace(demo(), vocabulary=frozenset(), demo=False)
+        self._profiles = (plain,) if profiles is None else tuple(profiles)
         self._pause = pause
         self._fail = fail
         self._auto_warm = auto_warm

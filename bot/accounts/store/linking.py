@@ -15,7 +15,7 @@ CARRY_SECONDS = 9 * 86400.0
 MOVED = ("accounts", "jobs", "ledger", "credits", "exports")
 """Tables whose rows get another person when two people are merged."""
 
-MERGED = ("favourites", "carried", "carried_credits", "person_options")
+MERGED = ("favourites", "carried", "carried_credits", "person_options", "shown_notes")
 """Tables in which both people may have the same row."""
 
 
@@ -88,6 +88,10 @@ async def split_account(tx: Tx, account_id: int, *, now: float) -> int:
     await tx.execute_fetchall(
         "INSERT INTO person_options (person_id, name, value)"
         " SELECT ?, name, value FROM person_options WHERE person_id = ?",
+        (new, old),
+    )
+    await tx.execute_fetchall(
+        "INSERT INTO shown_notes (person_id, note, shown_at) SELECT ?, note, shown_at FROM shown_notes WHERE person_id = ?",
         (new, old),
     )
     await _carry(tx, old, new, now)

@@ -44,6 +44,8 @@ _PROMPT_DRAFTS_OF_JOB = "prompt_drafts WHERE job_id = ?"
 
 _NO_PREFERENCES = "DELETE FROM person_options WHERE person_id = ?"
 
+_NO_SHOWN_NOTES = "DELETE FROM shown_notes WHERE person_id = ?"
+
 _NO_PICTURE_DRAFTS = f"DELETE FROM picture_drafts WHERE {OF_PERSON}"  # noqa: S608 - a constant
 
 _NO_EXPORTS = "DELETE FROM exports WHERE person_id = ?"
@@ -106,6 +108,7 @@ _ALL = (
     _NO_PICTURE_DRAFTS,
     _NO_EXPORTS,
     _NO_PREFERENCES,
+    _NO_SHOWN_NOTES,
     _NO_PROMPTS,
     _NO_MESSAGES,
     _NO_REFUSALS,

@@ -175,6 +175,9 @@ async def person(tx: Tx, person_id: int) -> dict[str, object]:
             person_id,
         ),
         "preferences": await preferences.of_person(tx, person_id),
+        "shown_notes": await _dicts(
+            tx, "SELECT note, shown_at FROM shown_notes WHERE person_id = ? ORDER BY note", person_id
+        ),
         "favourites": await _dicts(
             tx,
             'SELECT f.job_id, p."index", f.at FROM favourites f JOIN pictures p ON p.id = f.picture_id'

@@ -51,6 +51,7 @@ def demo() -> Profile:
         samplers=tuple(FLOW),
         parameters={"transformer": 5_728_480, "text_encoder": 1_196_880, "vae": 1_674_963},
         vocabulary=frozenset((files / "vocabulary.txt").read_text(encoding="utf-8").split()),
+        demo=True,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops
 
+from bot.cards.i18n import text
 from tests.e2e.conftest import StartService
 from tests.e2e.service import Service
 from tests.fakes.discord import FakeDiscord
@@ -56,6 +57,11 @@ def distance(message: Message, index: int, other: Message) -> int:
     return max(int(band[1]) for band in bands if isinstance(band, tuple))
 
 
+def says_demo(message: Message) -> bool:
+    """Whether a card says what the demo model knows; of its markup the backslashes are left out."""
+    return text("en", "note.demo") in message.text.replace("\\", "")
+
+
 async def test_draw_and_reroll(start_service: StartService, discord: FakeDiscord) -> None:
     service = await serve(start_service, discord)
     ada = discord.person("Ada")
@@ -68,6 +74,7 @@ async def test_draw_and_reroll(start_service: StartService, discord: FakeDiscord
     assert middle[0] > middle[2]
     assert edge[2] > edge[0]
     assert "seed 7 ·" in card.text
+    assert says_demo(card)
 
     second = await finished(discord, await (await ada.press(card, "Reroll")).answer())
     assert colours(second)[1][2] > colours(second)[1][0]
@@ -78,6 +85,8 @@ async def test_draw_and_reroll(start_service: StartService, discord: FakeDiscord
     # In a batch of two the same seed may differ by a rounding; another seed is another picture.
     assert distance(third, 0, card) <= 3
     assert distance(third, 1, card) > 20
+    assert not says_demo(second)
+    assert not says_demo(third)
     assert discord.world.syncs == 1
     assert ada.sees() == [card, second, third]
     assert discord.token not in service.log

@@ -10,6 +10,7 @@ import sqlite3
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
+from bot.cards.i18n import text
 from tests.e2e.conftest import StartService
 from tests.e2e.service import Service, until
 from tests.e2e.telegram.conftest import photos
@@ -84,6 +85,7 @@ async def test_claim_draw_and_restart(start_service: StartService, real: Telegra
     assert card.photo is not None
     assert min(card.photo.size()) > 192
     assert "seed 7 ·" in card.words
+    assert text("en", "note.demo") in card.words
     middle, edge = middle_and_edge(card)
     assert middle[0] > max(middle[1:])
     assert edge[2] > max(edge[:2])
@@ -101,6 +103,7 @@ async def test_claim_draw_and_restart(start_service: StartService, real: Telegra
     assert third.photo is not None
     assert furthest(third, card) <= 8
     assert furthest(third, second) > 8
+    assert sum(text("en", "note.demo") in message.words for message in ann.by_bot()) == 1
     assert real.refused == []
     assert real.token not in service.log
     # The code was said once, on stdout; and who owns the bot is still known after the restart.

@@ -124,6 +124,15 @@ def test_the_words_to_tap_are_those_that_the_demo_model_was_taught() -> None:
         assert re.search(rf"\|(?:[^|]*,)?{english}[,|].*{measure} (?:.*,)?{chinese}(?:,|$)", taught, re.MULTILINE), (
             english
         )
+    for locale, named in (("en", r"\ban? (\w+)"), ("zh_CN", r"例如(\w+)、(\w+)和(\w+)")):
+        for key in ("note.demo", "cli.draw.demo"):
+            sentence = i18n.text(locale, key)
+            assert re.findall(r"\d+", sentence) == [str(len(found))]
+            examples = {
+                name for names in re.findall(named, sentence) for name in ([names] if locale == "en" else names)
+            }
+            assert len(examples) == 3
+            assert examples <= {one[locale != "en"] for one in found}
     for line in (*colours.strip().splitlines(), *places.strip().splitlines()):
         for word in re.findall(r'"([^"]+)"', line):
             assert f'"{word}"' in taught

@@ -15,6 +15,7 @@ from bot.core.errors import BadInput, Key, OverQuota
 from bot.core.jobs import Job, JobState
 from bot.core.pictures import Picture
 from bot.core.ports import Eta, QueuePosition
+from bot.core.requests import ABOUT_DEMO
 from bot.features import COMMANDS
 from engine.contract import ERRORS, SAFER, LoraInfo, LoraRequest, Profile
 from engine.families.z_image.spec import demo
@@ -170,6 +171,16 @@ def test_words_that_the_model_was_not_taught_are_a_note() -> None:
     assert not card(aardvark, profile=replace(PROFILE, vocabulary=frozenset())).notes
     assert not card(aardvark, profile=None).notes
     assert not card(make_job(JobState.QUEUED, typed="a red apple")).notes
+
+
+def test_only_the_demo_itself_says_what_it_knows() -> None:
+    first = make_job(JobState.PAINTED, notes=(ABOUT_DEMO,))
+    (english,) = card(first, make_pictures(1)).notes[:1]
+    assert english.startswith("Drawn by Easel's demo model, which knows 72 things well")
+    (chinese,) = card(replace(first, locale="zh_CN"), make_pictures(1)).notes[:1]
+    assert "演示模型" in chinese
+    for other in (replace(PROFILE, demo=False), None):
+        assert english not in card(first, make_pictures(1), profile=other).notes
 
 
 def test_a_variation_says_what_it_varies() -> None:

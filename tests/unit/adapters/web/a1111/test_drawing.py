@@ -17,6 +17,7 @@ from adapters.web.a1111 import drawing
 from adapters.web.a1111.bodies import A1111DrawBody
 from adapters.web.a1111.drawing import NOTES_HEADER, header_of
 from adapters.web.a1111.translation import Translated, translate
+from bot.cards.i18n import text
 from bot.core.errors import Unavailable
 from engine.contract import OutOfMemory, Profile
 from tests.fakes.source_images import png_of
@@ -82,7 +83,8 @@ async def test_sillytaverns_request(app: WebHarness) -> None:
     (one,) = answer["images"]
     assert decoded(one).size == (128, 192)
     info = answer["info"]
-    assert info["notes"] == []
+    # The person's first picture of the demo model says what that knows.
+    assert info["notes"] == [text("en", "note.demo")]
     assert (info["steps"], info["cfg_scale"], info["sampler_name"]) == (4, 2.0, "Euler")
     assert info["all_seeds"] == [info["seed"]] == [app.engine.painted[0].seed]
     assert info["infotexts"][0].startswith("a red apple\nSteps: 4, Sampler: Euler, CFG scale: 2, Seed: ")
@@ -363,7 +365,7 @@ async def test_webuiapi_unmodified(app: WebHarness) -> None:
         drawn = api.txt2img(prompt="a red apple", seed=7, cfg_scale=2, width=128, height=128, batch_size=2)
         assert [one.size for one in drawn.images] == [(128, 128)] * 2
         assert drawn.info["all_seeds"] == [7, 8]
-        assert drawn.info["notes"] == []
+        assert drawn.info["notes"] == [text("en", "note.demo")]
         again = api.img2img(
             images=[drawn.image],
             mask_image=Image.new("L", (128, 128), 255),

@@ -37,10 +37,14 @@ async def test_what_both_keep_is_kept_once(db: Database) -> None:
         other = await people.remember(tx, Actor("chat", "1"), now=1.0)
         for person in (one, other):
             await tx.execute_fetchall("INSERT INTO favourites VALUES (?, ?, ?, 1.0)", (person.id, job_id, picture.id))
+            assert await people.show_once(tx, person.id, "note.demo", now=1.0)
         assert await account_rows.merge_people(tx, other.id, one.id) == one.id
         rows = list(await tx.execute_fetchall("SELECT person_id, job_id FROM favourites"))
         assert [tuple(row) for row in rows] == [(one.id, job_id)]
         assert await account_rows.platforms(tx, one.id) == {"web", "chat"}
+        # Neither is shown the note again, together or apart.
+        apart = await account_rows.split_account(tx, other.account_id, now=2.0)
+        assert not any([await people.show_once(tx, person, "note.demo", now=3.0) for person in (one.id, apart)])
 
 
 async def test_only_what_a_quota_still_looks_at_is_carried(db: Database) -> None:
