@@ -164,8 +164,7 @@ class SendIntents:
 
     async def begin(self, message: Message, digest: str) -> bool:
         """Record the intent to send what ``digest`` names; returns whether this call did it."""
-        async with self._db.write() as tx:
-            return await messages.begin_sending(tx, message.id, digest)
+        return await self._db.run_write(lambda tx: messages.begin_sending(tx, message.id, digest))
 
     async def take_back(self, message: Message) -> None:
         """Withdraw the intent: the message was not sent, or may be sent again."""

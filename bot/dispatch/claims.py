@@ -99,8 +99,8 @@ class BatchClaims:
         claimed: Sequence[Job] = ()
         try:
             if fresh:
-                async with self._db.write() as tx:
-                    claimed = await jobs.claim(tx, fresh, now=self._clock.now())
+                now = self._clock.now()
+                claimed = await self._db.run_write(lambda tx: jobs.claim(tx, fresh, now=now))
         except Exception:
             for batch in reversed(taken):
                 self._batcher.put_back(batch.items)

@@ -12,12 +12,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bot.core.errors import Unavailable
-from bot.storage import database
+from bot.storage import group_commit
 from bot.storage.database import Database, Tx
 from tests.fakes.job_rows import add_job
 
@@ -68,7 +69,7 @@ def commits(db: Database, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_those_that_wait_share_a_commit(
     db: Database, commits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "MAX_OPEN_SECONDS", 3600.0)
+    monkeypatch.setattr(group_commit, "MAX_OPEN_SECONDS", 3600.0)
     async with asyncio.TaskGroup() as tasks, the_turn(db):
         for who in range(40):
             tasks.create_task(add(db, who))
@@ -80,7 +81,7 @@ async def test_those_that_wait_share_a_commit(
 async def test_a_group_that_is_open_for_long_takes_nobody_else(
     db: Database, commits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "MAX_OPEN_SECONDS", 0.0)
+    monkeypatch.setattr(group_commit, "MAX_OPEN_SECONDS", 0.0)
     async with asyncio.TaskGroup() as tasks, the_turn(db):
         for who in range(5):
             tasks.create_task(add(db, who))
@@ -96,8 +97,8 @@ class Failed(Exception):
 async def test_each_member_is_whole_or_absent(db: Database, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Members of every kind at once: they end well, raise, break a constraint, or are cancelled at any moment."""
     rng = random.Random(seed)
-    monkeypatch.setattr(database, "MAX_MEMBERS", rng.choice([2, 5, 32]))
-    monkeypatch.setattr(database, "MAX_OPEN_SECONDS", rng.choice([0.0, 0.01, 3600.0]))
+    monkeypatch.setattr(group_commit, "MAX_MEMBERS", rng.choice([2, 5, 32]))
+    monkeypatch.setattr(group_commit, "MAX_OPEN_SECONDS", rng.choice([0.0, 0.01, 3600.0]))
 
     async def member(who: int, kind: str, turns: int) -> None:
         async with db.write(alone=kind == "alone") as tx:
@@ -111,6 +112,18 @@ async def test_each_member_is_whole_or_absent(db: Database, seed: int, monkeypat
             await put(tx, who, 2)
         assert parts(db.path)[who] == 2
 
+    async def in_thread(who: int, kind: str) -> None:
+        async def body(tx: Tx) -> None:
+            await put(tx, who, 1)
+            if kind == "raises":
+                raise Failed
+            if kind == "breaks":
+                await put(tx, who, 1)
+            await put(tx, who, 2)
+
+        await db.run_write(body)
+        assert parts(db.path)[who] == 2
+
     async def cancel(task: asyncio.Task[None], turns: int) -> None:
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -118,7 +131,12 @@ async def test_each_member_is_whole_or_absent(db: Database, seed: int, monkeypat
 
     kinds = [rng.choice(["ends", "ends", "alone", "raises", "breaks", "cancelled"]) for _ in range(40)]
     async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
-        members = [asyncio.ensure_future(member(who, kind, rng.randrange(4))) for who, kind in enumerate(kinds)]
+        members = [
+            asyncio.ensure_future(
+                in_thread(who, kind) if kind != "alone" and rng.random() < 0.5 else member(who, kind, rng.randrange(4))
+            )
+            for who, kind in enumerate(kinds)
+        ]
         for who, kind in enumerate(kinds):
             if kind == "cancelled":
                 tasks.create_task(cancel(members[who], rng.randrange(400)))
@@ -140,7 +158,7 @@ async def test_each_member_is_whole_or_absent(db: Database, seed: int, monkeypat
 
 async def test_a_member_whose_follower_is_cancelled_is_committed(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The follower gives up after, and in the very moment in which, the member has left the commit to it."""
-    monkeypatch.setattr(database, "MAX_OPEN_SECONDS", 3600.0)
+    monkeypatch.setattr(group_commit, "MAX_OPEN_SECONDS", 3600.0)
     for turns in range(200):
         first, second = (asyncio.ensure_future(add(db, 2 * turns + n)) for n in range(2))
         for _ in range(turns):
@@ -197,6 +215,59 @@ async def test_members_fail_together_where_sqlite_has_ended_the_transaction(db: 
     assert parts(db.path) == {2: 2}
 
 
+async def test_bodies_of_the_thread_share_a_commit_with_members(db: Database) -> None:
+    before = db._groups.commits
+
+    async def in_thread(who: int) -> None:
+        await db.run_write(partial(put, who=who, part=1))
+        assert parts(db.path)[who] == 1
+
+    async with asyncio.TaskGroup() as tasks, the_turn(db):
+        tasks.create_task(add(db, 1))
+        for who in range(2, 12):
+            tasks.create_task(in_thread(who))
+        await until_waiting(db, 2)
+    assert db._groups.commits == before + 1
+    assert parts(db.path) == {1: 2} | dict.fromkeys(range(2, 12), 1)
+
+
+async def test_bodies_that_come_after_a_lost_one_run_in_the_next_transaction(db: Database) -> None:
+    async def loses(tx: Tx) -> None:
+        # As SQLite does by itself when the disk is full; this body does not notice.
+        await tx.execute_fetchall("ROLLBACK")
+
+    bodies = (partial(put, who=1, part=1), loses, partial(put, who=2, part=1))
+    async with the_turn(db):
+        members = [asyncio.ensure_future(db.run_write(body)) for body in bodies]
+        await until_waiting(db, 1)
+    first, lost, last = await asyncio.gather(*members, return_exceptions=True)
+    assert isinstance(first, sqlite3.OperationalError)
+    assert isinstance(lost, sqlite3.OperationalError)
+    assert last is None
+    assert parts(db.path) == {2: 1}
+
+
+async def test_a_commit_that_was_left_to_cancelled_bodies_is_done(db: Database) -> None:
+    async with the_turn(db):
+        first = asyncio.ensure_future(add(db, 1))
+        body = asyncio.ensure_future(db.run_write(partial(put, who=2, part=1)))
+        await until_waiting(db, 2)
+        body.cancel()
+        await asyncio.gather(body, return_exceptions=True)
+    async with asyncio.timeout(10):
+        await first
+    assert parts(db.path) == {1: 2}
+
+
+async def test_the_database_is_closed_after_the_bodies_that_wait(tmp_path: Path) -> None:
+    db = await Database.open(tmp_path / "easel.db")
+    written = [asyncio.ensure_future(db.run_write(partial(put, who=who, part=1))) for who in range(40)]
+    await asyncio.sleep(0)
+    await db.close()
+    await asyncio.gather(*written)
+    assert parts(db.path) == dict.fromkeys(range(40), 1)
+
+
 async def test_one_alone_finds_what_came_before_on_disk(db: Database) -> None:
     seen: list[dict[int, int]] = []
 
@@ -230,8 +301,14 @@ from bot.storage.database import Database
 from tests.fakes.job_rows import add_job
 
 async def add(db, number):
-    async with db.write() as tx:
+    async def body(tx):
         await add_job(tx, event=f"e{number}", user=str(number))
+
+    if number % 2:
+        await db.run_write(body)
+    else:
+        async with db.write() as tx:
+            await body(tx)
     print(f"e{number}", flush=True)
 
 async def main():
