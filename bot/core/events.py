@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, TypeVar
+
+
+class InChats(Enum):
+    """What a change of a job means for its messages in chats."""
+
+    AT_ONCE = "at once"
+    """They may have to change at once."""
+
+    LATER = "later"
+    """The job was begun or has come further: they change now and then."""
+
+    SHOWN = "shown"
+    """They show it already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +28,11 @@ class JobChanged:
 
     Attributes:
         job_id: The job.
-        shown_soon: Whether it may have to be shown at once; False: it was begun or has come further.
+        in_chats: What it means for its messages in chats.
     """
 
     job_id: int
-    shown_soon: bool = True
+    in_chats: InChats = InChats.AT_ONCE
 
 
 @dataclass(frozen=True, slots=True)

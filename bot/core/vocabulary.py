@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence, Set
 
 from bot.core.texts import clip, lower
 
+_POSSESSIVE = re.compile("'s?$")
+
 _WORD = re.compile(r"(?<![a-z0-9])[a-z][a-z0-9]*(?:['’-][a-z0-9]+)*|[\u4e00-\u9fff]+")
 _LONGEST = 12
 """Characters of the longest Chinese word that is looked up; no vocabulary has longer ones."""
@@ -101,7 +103,7 @@ def listed(words: Sequence[str]) -> str:
 
 
 def _english(word: str, vocabulary: Set[str]) -> Iterator[str]:
-    word = re.sub("['’]s?$", "", word.replace("’", "'"))
+    word = _POSSESSIVE.sub("", word.replace("’", "'"))
     parts = word.split("-")
     if not (_is_known(word, vocabulary) or all(_is_known(part, vocabulary) for part in parts)):
         yield word

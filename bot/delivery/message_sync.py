@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bot.core.cards import Card
-from bot.core.events import EventBus, JobChanged, MessagesAdded
+from bot.core.events import EventBus, InChats, JobChanged, MessagesAdded
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, Message, MessageKind, MessageState, at_new_message
 from bot.core.pictures import PictureFile
@@ -21,6 +21,7 @@ from bot.delivery.cards import JobPresenter
 from bot.delivery.live import Live
 from bot.delivery.previews import ChatPreviews, ShownPreview
 from bot.delivery.store import (
+    Follows,
     MessageItem,
     SendIntents,
     album_event,
@@ -496,16 +497,18 @@ class MessageSync:
             if message.state is MessageState.SHOWN and address == message.address:
                 return  # progress is not worth a durable write
 
-        async def write() -> bool:
+        async def write() -> Follows:
             now, apart = self._clock.now(), private_address(message.address)
             return await self._db.run_write(lambda tx: record_shown(tx, item, address, digest, now=now, apart=apart))
 
         # The platform's answer is known here alone.
-        more = await persist(write, self._clock)
+        follows = await persist(write, self._clock)
         if item.ended:
             self._forget(message.id)
-        if more or address.replaces is not None:
+        if follows is Follows.MORE or address.replaces is not None:
             await self._sync_again(item)
+        elif follows is Follows.DELIVERED and item.job is not None:
+            self._bus.publish(JobChanged(item.job.id, InChats.SHOWN))
 
     def _album_ended(self, item: MessageItem) -> None:
         """The card of an album that was sent, or can't be, may follow."""

@@ -15,7 +15,7 @@ from bot.cards.i18n import text
 from bot.context import AppContext
 from bot.core.cards import Card
 from bot.core.errors import Unavailable
-from bot.core.events import JobChanged, MessagesAdded
+from bot.core.events import InChats, JobChanged, MessagesAdded
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef, Message, MessageKind, MessageState
 from bot.core.people import Actor
@@ -214,7 +214,9 @@ class Delivery:
 
     def on_job_changed(self, event: JobChanged) -> None:
         """Sync the job's messages: soon, or after PROGRESS_EVERY where it has only come further."""
-        if not event.shown_soon:
+        if event.in_chats is InChats.SHOWN:
+            return
+        if event.in_chats is InChats.LATER:
             self._progressed.setdefault(event.job_id, self._clock.monotonic())
             return
         self._progressed.pop(event.job_id, None)

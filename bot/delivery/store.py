@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from hashlib import sha256
 
 import aiosqlite
@@ -86,9 +87,20 @@ def private_address(address: Address) -> Address | None:
     )
 
 
+class Follows(Enum):
+    """What follows after a message was shown."""
+
+    NOTHING = "nothing"
+    DELIVERED = "delivered"
+    """It was the last message of its job, which is delivered now."""
+
+    MORE = "more"
+    """More is to be done about the job, or a notice was replaced while it was sent."""
+
+
 async def record_shown(
     tx: Tx, item: MessageItem, address: Address, digest: str, *, now: float, apart: Address | None = None
-) -> bool:
+) -> Follows:
     """Record that a message is shown; where its chat takes no pictures, also order them for the asker alone.
 
     Args:
@@ -100,26 +112,27 @@ async def record_shown(
         apart: Where the pictures go of a card that was shown without them (its digest ends in ``messages.BARE``).
 
     Returns:
-        Whether more is to be done about the job, or a notice was replaced while it was sent.
+        What follows.
     """
     message, job = item.message, item.job
     if message.kind is MessageKind.NOTICE:
-        return not await messages.mark_notice_shown(tx, message.id, address, digest, message.card) or (
-            job is not None and await messages.has_unwanted(tx, job.id)
-        )
+        shown = await messages.mark_notice_shown(tx, message.id, address, digest, message.card)
+        unwanted = job is not None and await messages.has_unwanted(tx, job.id)
+        return Follows.NOTHING if shown and not unwanted else Follows.MORE
     if (message.state, message.address, message.shown) != (MessageState.SHOWN, address, digest):
         await messages.mark_shown(tx, message.id, address, digest)
     if job is not None and await messages.has_unwanted(tx, job.id):
-        return True  # the job was forgotten while this was being sent
+        return Follows.MORE  # the job was forgotten while this was being sent
     if job is None or not item.ended:
-        return False
+        return Follows.NOTHING
+    album = False
     if digest.endswith(messages.BARE):
         event = f"apart:{message.id}"
         album = apart is not None and await messages.by_event(tx, event) is None
         if album and apart is not None:
             await messages.add_files(tx, event, job.id, apart, MessageKind.ALBUM)
-        return await settle_job(tx, job.id, now=now) or album
-    return await settle_job(tx, job.id, now=now)
+    delivered = await settle_job(tx, job.id, now=now)
+    return Follows.MORE if album else Follows.DELIVERED if delivered else Follows.NOTHING
 
 
 def album_event(message: Message) -> str:

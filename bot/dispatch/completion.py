@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -41,6 +41,23 @@ LOST = "error.engine.lost"
 """Catalogue key: the engine was lost too often while it drew this job."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _MarkedFile:
+    """A picture's file with its marks.
+
+    Attributes:
+        data: Its content.
+        digest: The beginning of its SHA-256.
+        document: The random id that the marks name.
+        written: Whether it is on the disk.
+    """
+
+    data: bytes
+    digest: str
+    document: str
+    written: bool
 
 
 class ImageFiles:
@@ -102,8 +119,8 @@ class ImageFiles:
         path = data_files.picture_path(job.id, index, job.created_at)
         try:
             flag = await self._moderation.flag(job, index, image.data)
-            data, digest, document = await asyncio.to_thread(self._complete, image, job, recipe)
-            stored = await self._write(active, path, data)
+            file = await asyncio.to_thread(self._write_marked, image, job, recipe, path)
+            stored = file.written or await self._write_later(active, path, file.data)
         except ImageRejected:
             active.failed[index] = IMAGE_REJECTED
         except Unavailable as e:
@@ -120,25 +137,28 @@ class ImageFiles:
                 index=index,
                 seed=recipe.seed,
                 path=path,
-                bytes=len(data),
+                bytes=len(file.data),
                 info=replace(image, data=b""),  # the file holds them
                 flag=flag,
-                digest=digest,
-                document=document,
+                digest=file.digest,
+                document=file.document,
             )
-            self._thumbnails.picture_stored(digest, path)
+            self._thumbnails.picture_stored(file.digest, path)
         finally:
             active.writing.discard(index)
 
-    def _complete(self, image: Image, job: Job, recipe: Recipe) -> tuple[bytes, str, str]:
-        """Return a picture's file with its marks, its digest and its document id. Blocks: run in a thread."""
-        data, document = self._marker.mark(image, job.request, recipe, drawn_at=self._clock.now(), locale=job.locale)
-        return data, hashlib.sha256(data).hexdigest()[: data_files.DIGEST_CHARS], document
+    def _write_marked(self, image: Image, job: Job, recipe: Recipe, path: str) -> _MarkedFile:
+        """Write a picture's file with its marks, if the disk has room. Blocks: run in a thread.
 
-    async def _write(self, active: ActiveJob, path: str, data: bytes) -> bool:
+        Raises:
+            Unavailable: It can't be written for another reason.
+        """
+        data, document = self._marker.mark(image, job.request, recipe, drawn_at=self._clock.now(), locale=job.locale)
+        digest = hashlib.sha256(data).hexdigest()[: data_files.DIGEST_CHARS]
+        return _MarkedFile(data, digest, document, written=self._try_write(path, data))
+
+    async def _write_later(self, active: ActiveJob, path: str, data: bytes) -> bool:
         """Write a file as soon as the disk has room; returns whether it was written."""
-        if await self._try_write(path, data):
-            return True
         self._count_waiting(1)
         self._live.set_stalled(active.job.id, True)
         try:
@@ -153,14 +173,14 @@ class ImageFiles:
             await until(self._stop, backoff.fail(), self._clock)
             if active.cancelled or self._stop.is_set():
                 break
-            if await self._try_write(path, data):
+            if await asyncio.to_thread(self._try_write, path, data):
                 return True
         return False
 
-    async def _try_write(self, path: str, data: bytes) -> bool:
-        """Write a file; returns False when the disk is full. Raises Unavailable for any other fault."""
+    def _try_write(self, path: str, data: bytes) -> bool:
+        """Write a file; returns False when the disk is full. Raises Unavailable for any other fault. Blocks."""
         try:
-            await data_files.write(self._folder, path, data)
+            data_files.write_now(self._folder, path, data)
         except Unavailable as e:
             if e.key != _FULL:
                 raise

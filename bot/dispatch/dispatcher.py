@@ -12,7 +12,7 @@ from typing import Any
 
 from bot.cards.job_card import error_key
 from bot.core.errors import Unavailable
-from bot.core.events import EventBus, JobChanged, PreviewDemand
+from bot.core.events import EventBus, InChats, JobChanged, PreviewDemand
 from bot.core.ports import Clock, Ticket
 from bot.delivery.live import Live
 from bot.dispatch.active_job import ActiveJob, ActiveJobs
@@ -257,7 +257,7 @@ class Dispatcher:
             active.painting.update(item.indexes)
             active.slots.update(dict.fromkeys(item.indexes, batch.slot))
             self._progress.begin(active, batch.slot)
-            self._bus.publish(JobChanged(active.job.id, shown_soon=False))
+            self._bus.publish(JobChanged(active.job.id, InChats.LATER))
         items = [(item, [self._named(active, i) for i in item.indexes]) for active, item in batch.items]
         return self._batcher.begin(batch.slot, items, batch.per_step)
 

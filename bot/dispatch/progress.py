@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from bot.core.events import EventBus, JobChanged
+from bot.core.events import EventBus, InChats, JobChanged
 from bot.core.ports import Clock
 from bot.delivery.live import Live
 from bot.dispatch.active_job import ActiveJob, ActiveJobs
@@ -58,7 +58,7 @@ class JobProgress:
         if resumed or event.step in (1, event.steps) or now - active.shown_at >= _SHOW_EVERY:
             active.shown_at = now
             self._live.set_preempted(job_id, False)
-            self._bus.publish(JobChanged(job_id, shown_soon=False))
+            self._bus.publish(JobChanged(job_id, InChats.LATER))
             if before is not None:
                 # Pictures that share steps with this one have taken theirs within one and a half steps.
                 self._mark_preempted(active.slots[index], now - max(_PREEMPTED_AFTER, 1.5 * (now - before)))
@@ -71,4 +71,4 @@ class JobProgress:
                 continue
             if not self._live.is_preempted(job_id) and active.is_paused(since):
                 self._live.set_preempted(job_id, True)
-                self._bus.publish(JobChanged(job_id, shown_soon=False))
+                self._bus.publish(JobChanged(job_id, InChats.LATER))

@@ -275,8 +275,13 @@ async def write(folder: Path, path: str, data: bytes, *, mode: int = FILE_MODE) 
     Raises:
         Unavailable: The disk is full, or the folder can't be written.
     """
+    return await asyncio.to_thread(write_now, folder, path, data, mode=mode)
+
+
+def write_now(folder: Path, path: str, data: bytes, *, mode: int = FILE_MODE) -> Path:
+    """Do what ``write`` does. Blocks: run in a thread."""
     try:
-        return await asyncio.to_thread(_write, folder / path, data, mode)
+        return _write(folder / path, data, mode)
     except OSError as e:
         full = e.errno in {errno.ENOSPC, errno.EDQUOT}
         raise unwritable(folder) if not full else Unavailable("unavailable.disk_full") from e
@@ -365,7 +370,8 @@ async def free_bytes(folder: Path) -> int:
 
 def _write(path: Path, data: bytes, mode: int) -> Path:
     new_folder = not path.parent.exists()
-    make_folder(path.parent)
+    if new_folder:
+        make_folder(path.parent)
     # A unique name: the same file may be written twice concurrently.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
     try:

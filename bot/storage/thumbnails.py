@@ -141,20 +141,23 @@ class Thumbnails:
 
     async def _make(self, name: str, path: str, side: int) -> Path | None:
         async with self._room:
-            picture = await asyncio.to_thread(data_files.regular_file, self._pictures, path)
-            if picture is None:
-                return None
-            try:
-                data = await asyncio.to_thread(encode, picture, side)
-                made = await data_files.write(self.folder, name, data)
-            except (OSError, Unavailable) as error:
-                log.warning("the thumbnail of %s can't be made: %s", path, error)
-                return None
-            if not await asyncio.to_thread(picture.exists):
-                # Deleted meanwhile: its thumbnails were removed before this one was written.
-                await asyncio.to_thread(data_files.unlink, [made])
-                return None
-            return made
+            return await asyncio.to_thread(self._make_now, name, path, side)
+
+    def _make_now(self, name: str, path: str, side: int) -> Path | None:
+        """Make a thumbnail. Blocks: run in a thread."""
+        picture = data_files.regular_file(self._pictures, path)
+        if picture is None:
+            return None
+        try:
+            made = data_files.write_now(self.folder, name, encode(picture, side))
+        except (OSError, Unavailable) as error:
+            log.warning("the thumbnail of %s can't be made: %s", path, error)
+            return None
+        if not picture.exists():
+            # Deleted meanwhile: its thumbnails were removed before this one was written.
+            data_files.unlink([made])
+            return None
+        return made
 
 
 async def remove(pictures: Path, digests: Collection[str]) -> None:

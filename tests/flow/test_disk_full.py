@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,21 +12,22 @@ from bot.core.cards import Tone
 from bot.core.errors import Unavailable
 from bot.core.jobs import JobState
 from bot.storage import data_files
+from bot.storage.connection import Body
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
 from tests.flow.conftest import Make
 from tests.flow.harness import Bot
 
-WRITE = data_files.write
+WRITE = data_files.write_now
 
 
 async def test_a_picture_that_can_not_be_stored_is_refunded(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def write(folder: Path, path: str, data: bytes) -> Path:
+    def write(folder: Path, path: str, data: bytes) -> Path:
         if path.rpartition("/")[2].startswith("1-"):
             raise Unavailable("unavailable.pictures.unwritable")
-        return await WRITE(folder, path, data)
+        return WRITE(folder, path, data)
 
-    monkeypatch.setattr(data_files, "write", write)
+    monkeypatch.setattr(data_files, "write_now", write)
     bot = await make()
     job = await bot.ask(count="2")
     failed = await bot.reaches(job.id, JobState.FAILED)
@@ -45,13 +47,13 @@ class Disk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.full = True
         self.refused = 0
-        monkeypatch.setattr(data_files, "write", self._write)
+        monkeypatch.setattr(data_files, "write_now", self._write)
 
-    async def _write(self, folder: Path, path: str, data: bytes) -> Path:
+    def _write(self, folder: Path, path: str, data: bytes) -> Path:
         if self.full:
             self.refused += 1
             raise Unavailable("unavailable.disk_full")
-        return await WRITE(folder, path, data)
+        return WRITE(folder, path, data)
 
 
 def status(bot: Bot, job_id: int) -> str:
@@ -134,16 +136,16 @@ async def test_with_no_room_for_the_database_cards_say_so_and_the_log_once(
 async def test_a_locked_database_is_waited_for(make: Make) -> None:
     bot = await make()
     job = await bot.ask()
-    write, refused = bot.db.write, 0
+    write, refused = bot.db.run_write, 0
 
-    def locked() -> object:
+    async def locked(body: Body[Any]) -> object:
         nonlocal refused
         if refused < 4:
             refused += 1
             raise Unavailable("unavailable.database.locked")
-        return write()
+        return await write(body)
 
-    bot.db.write = locked  # type: ignore[method-assign,assignment]  # a planted fault
+    bot.db.run_write = locked  # type: ignore[method-assign,assignment]  # a planted fault
     await bot.delivered(job.id)
     assert refused == 4
     assert await bot.ledger(job.id) == (2, 0, 1)

@@ -19,7 +19,7 @@ from bot.dispatch.service import Dispatch
 from bot.observability.metrics import Metrics
 from bot.owner import queue as owner_queue
 from bot.owner.queue import QueueEnd
-from bot.storage import database, people
+from bot.storage import group_commit, people
 from bot.storage.database import Database
 from engine.contract import Lane
 from tests.fakes.engine import FakeEngine
@@ -75,7 +75,7 @@ async def test_of_many_at_one_moment_no_more_than_may_wait_come_in(make: Make, m
     """Their rows may be written before the first of them is in the queue."""
     bot = await make(engine=FakeEngine(auto_warm=False))
     monkeypatch.setattr(bot.dispatch, "_limit", 3)
-    monkeypatch.setattr(database, "MAX_OPEN_SECONDS", 3600.0)
+    monkeypatch.setattr(group_commit, "MAX_OPEN_SECONDS", 3600.0)
     results = await asyncio.gather(*(bot.ask(user=str(n)) for n in range(12)), return_exceptions=True)
     refused = [result for result in results if isinstance(result, Unavailable)]
     assert len(refused) == 9
