@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,15 @@ def _validator(method: str, path: str) -> Draft202012Validator:
 
 def check(method: str, path: str, body: Any) -> None:
     """Raise Invalid unless ``body`` fits what the description says of ``method path`` (a templated path)."""
-    problems = [f"{e.json_path}: {e.message[:300]}" for e in _validator(method, path).iter_errors(body)]
-    if problems:
-        raise Invalid(problems)
+    if problems := _problems(method, path, json.dumps(body)):
+        raise Invalid(list(problems))
+
+
+@lru_cache(maxsize=64)
+def _problems(method: str, path: str, body: str) -> tuple[str, ...]:
+    """Return the problems of a body in JSON. Kept: every client registers the same commands, which take long to check."""
+    errors = _validator(method, path).iter_errors(json.loads(body))
+    return tuple(f"{e.json_path}: {e.message[:300]}" for e in errors)
 
 
 def check_message(data: dict[str, Any], filenames: set[str], *, creates: bool, v2: bool = False) -> None:
