@@ -27,8 +27,8 @@ export function Press({ sign, label, onClick, bare = false, danger = false, stro
   </button>`;
 }
 
-/** Data of a path, fetched again every few seconds while somebody looks: `[data, again, away]`. */
-export function useData(path, every = 0) {
+/** Data of a path, fetched again every few seconds while somebody looks, and when `after` changes: `[data, again, away]`. */
+export function useData(path, every = 0, after = null) {
   const [state, setState] = useState({ path: null, data: null, away: false });
   const wanted = useRef(path);
   wanted.current = path;
@@ -51,7 +51,7 @@ export function useData(path, every = 0) {
       clearInterval(timer);
       document.removeEventListener("visibilitychange", look);
     };
-  }, [again, every]);
+  }, [again, every, after]);
   return [state.path === path ? state.data : null, again, state.path === path && state.away];
 }
 

@@ -86,7 +86,7 @@ function Person({ id }) {
             <p class="quiet entry-facts">${ban.reason && html`${ban.reason} · `}${text("ban.by", { who: ban.set_by })} · <${Ago} at=${ban.set_at} /></p></div>
           <div class="entry-side"><${Press} sign="undo" label=${text("person.unban")} onClick=${() => unban(ban)} data-action="unban" /></div></li>`)}</ul>`}
     </${Panel}>
-    <${Panel} title=${text("why")} about=${text("why.about")}><${Why} platform=${first.platform} person=${first.user_id} /></${Panel}>
+    <${Panel} title=${text("why")} about=${text("why.about")}><${Why} platform=${first.platform} person=${first.user_id} after=${data} /></${Panel}>
     ${open === "ban" && html`<${Ban} account=${first} close=${() => setOpen(null)} again=${again} />`}
     ${open === "credits" && html`<${Credits} account=${first} close=${() => setOpen(null)} again=${again} />`}`;
 }

@@ -98,8 +98,8 @@ function Asked({ places }) {
 }
 
 /** Which rule binds somebody, and what is used of it. */
-export function Why({ platform, person, place = "" }) {
-  const [data, , away] = useData(`quotas/why?${new URLSearchParams({ platform, user_id: person, guild: place })}`, 15);
+export function Why({ platform, person, place = "", after }) {
+  const [data, , away] = useData(`quotas/why?${new URLSearchParams({ platform, user_id: person, guild: place })}`, 15, after);
   if (!data) return html`<${Coming} away=${away} />`;
   return html`<div class="why">
     <p class="why-left">${data.left === null ? text("why.unlimited") : text("why.left", { n: number(data.left) })}${data.credits > 0 && html` <${Badge} tone="accent">${text("why.credits", { n: number(data.credits) })}</${Badge}>`}
