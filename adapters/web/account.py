@@ -321,7 +321,12 @@ def account_json(studio: Studio, request: web.Request) -> Json | None:
     ]
     if identity.actor.is_owner:
         links.append({"label": studio.text("account.owner", locale), "url": "/owner"})
-    return {"id": f"{identity.actor.platform}:{identity.actor.user_id}", "name": name, "links": links}
+    return {
+        "id": f"{identity.actor.platform}:{identity.actor.user_id}",
+        "name": name,
+        "links": links,
+        "owner": identity.actor.is_owner,
+    }
 
 
 def _identity(request: web.Request) -> Identity:

@@ -226,6 +226,7 @@ def profile_json(profile: Profile) -> Json:
         "references": profile.references,
         "needs_reference": profile.needs_reference,
         "enlarge": profile.enlarge,
+        "demo": profile.demo,
     }
 
 

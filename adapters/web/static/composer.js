@@ -4,6 +4,7 @@ import { Away, Refused } from "./api.js";
 import { BatchButton } from "./batch.js";
 import { draft, useDraft } from "./draft.js";
 import { Count, Loras, Model, Size, Style } from "./fields.js";
+import { Known } from "./known.js";
 import { More } from "./more.js";
 import { Icon, FieldError, invalid, openAround } from "./parts.js";
 import { takePicture } from "./parameters.js";
@@ -236,6 +237,7 @@ export function Composer({ onDrawn }) {
         ${loras.length > 0 && html`<${Loras} />`}
         <${More} />
         <${BatchButton} />
+        ${draft.chosen.demo && html`<${Known} />`}
       </div>
       <p id="hint" class="unseen">${t("hint")}</p>
     </form>`;

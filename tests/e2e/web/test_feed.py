@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from bot.cards.i18n import text
+from engine.families.z_image.spec import demo
 from tests.e2e.web.browser import Browser
 from tests.e2e.web.conftest import look
 from tests.fakes.engine import FakeEngine
+from tests.fakes.step_gate import StepGate
 from tests.unit.adapters.web.harness import WebHarness
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 MANY = 29
+DEMO = replace(demo(), vocabulary=frozenset())
+"""Without its vocabulary, since these tests type any words."""
 TONES = "return [...document.querySelectorAll('.job')].map((row) => [Number(row.dataset.job), row.dataset.tone])"
 SHIFTS = """
 window.shifted = 0;
@@ -25,6 +30,12 @@ new PerformanceObserver((list) => {
 }).observe({ type: "layout-shift", buffered: false });
 """
 TOP = "return document.querySelector(arguments[0]).getBoundingClientRect().top"
+
+
+@pytest.fixture
+def engine(engine_gate: StepGate) -> FakeEngine:
+    """What draws for the page, under the demo's name."""
+    return FakeEngine([DEMO], pause=engine_gate)
 
 
 def tones(browser: Browser) -> dict[int, str]:
@@ -189,9 +200,10 @@ async def test_a_job_that_was_cancelled_keeps_its_place(app: WebHarness, browser
 
 
 async def test_the_first_picture_is_made_of_words_to_tap(app: WebHarness, browser: Browser, engine: FakeEngine) -> None:
-    def tap(*words: str) -> str:
+    def tap(*words: str, within: str = "empty") -> str:
         for word in words:
-            browser.driver.find_element(By.XPATH, f"//button[@class='word'][normalize-space()='{word}']").click()
+            path = f"//*[@id='{within}']//button[@class='word'][normalize-space()='{word}']"
+            browser.driver.find_element(By.XPATH, path).click()
         return str(browser.one("#prompt").get_attribute("value"))
 
     def scene(url: str) -> None:
@@ -204,6 +216,19 @@ async def test_the_first_picture_is_made_of_words_to_tap(app: WebHarness, browse
         browser.one("#empty .primary").click()
         browser.until(lambda: done(browser, 1), "the picture")
         assert not browser.all("#empty")
+        assert browser.text(".job-notes") == text("zh_CN", "note.demo")
+        # Afterwards the words are behind a chip; they take the place of others, which come back.
+        browser.open(url)
+        assert browser.text(".job-notes") == text("zh_CN", "note.demo"), "in the language of the request"
+        browser.write("prompt", "my own words")
+        browser.one("#chip-words").click()
+        assert "these 72 things" in browser.text("#popover-words")
+        assert len(browser.all("#popover-words > fieldset .word")) == 72
+        assert tap("guitar", within="popover-words") == "a guitar"
+        assert browser.text("#said").startswith(text("en", "web.draft.replaced"))
+        browser.one("#said button").click()
+        browser.until("return document.getElementById('prompt').value === 'my own words'", "the words")
+        assert not browser.all("#popover-words [aria-pressed=true]")
         assert browser.complaints() == []
 
     await look(app, scene)

@@ -297,12 +297,12 @@ def test_every_control_has_a_name_and_its_turn(served: Service, browser: Browser
     # Tab goes through the composer, then into one row of the feed: j and k go to the others.
     order = []
     browser.one("#prompt").click()
-    for _ in range(10):
+    for _ in range(11):
         order.append(browser.js("const now = document.activeElement; return now.id || now.className"))
         visible = "return getComputedStyle(document.activeElement).outlineStyle !== 'none'"
         assert order[-1] == "prompt" or browser.js(visible), f"focus can't be seen on {order[-1]}"
         browser.keys(Keys.TAB)
-    chips = [f"chip-{name}" for name in ("pictures", "size", "count", "style", "more", "batch")]
+    chips = [f"chip-{name}" for name in ("pictures", "size", "count", "style", "more", "batch", "words")]
     assert order == ["prompt", "draw", *chips, f"row-{job}", "picture-open"]
     browser.keys("j", "j")
     others = browser.js("return [...document.querySelectorAll('.job')].map((row) => Number(row.dataset.job))")

@@ -12,6 +12,7 @@ from selenium.webdriver.common.virtual_authenticator import VirtualAuthenticator
 
 from bot.cards.i18n import text
 from bot.core.sign_in import PAGE_OWNER
+from engine.families.z_image.spec import demo
 from tests.e2e.web.browser import Browser, need_chromium
 from tests.fakes.engine import FakeEngine
 from tests.fakes.step_gate import StepGate
@@ -28,7 +29,7 @@ async def club(tmp_path: Path) -> AsyncIterator[WebHarness]:
     gate = StepGate()
     gate.open()
     settings = settings_of(public_url="http://localhost", member_keys=True)
-    async with WebHarness(tmp_path / "easel", FakeEngine(pause=gate), gate, settings, TOKEN).opened() as one:
+    async with WebHarness(tmp_path / "easel", FakeEngine([demo()], pause=gate), gate, settings, TOKEN).opened() as one:
         yield one
 
 
@@ -91,6 +92,9 @@ def walk(visitor: Visitor, first: str, second: str, link: str) -> None:
     visitor.press("Use a passkey instead")
     visitor.at("/")
     browser.until("return document.querySelector('#account')?.title === 'Ada'", "the account's menu")
+    # A member can't change the model, and is told who can.
+    visitor.see(text("en", "web.words.others"))
+    assert not browser.all(".real")
 
     # The account page: what files tell, sessions, a key that is shown once and revoked, and the way out.
     visitor.go("/account")
