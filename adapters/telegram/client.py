@@ -30,7 +30,10 @@ _CHECK_SECONDS = 15
 
 
 class _Session(AiohttpSession):
-    """Caches the response models: pydantic drops unused ones, and takes 4 ms to build one again."""
+    """Caches the response models: pydantic drops unused ones, and takes 4 ms to build one again.
+
+    Closing it does not wait for longer than the connections take to close.
+    """
 
     def __init__(self, *, proxy: str | None, api: TelegramAPIServer) -> None:
         super().__init__(proxy=proxy, api=api)
@@ -43,6 +46,11 @@ class _Session(AiohttpSession):
         if returned not in self._types:
             self._types[returned] = Response[returned]  # type: ignore[valid-type]
         return super().check_response(bot, method, status_code, content)
+
+    async def close(self) -> None:
+        """Close the connections, and wait until they are closed; aiogram waits a quarter of a second more."""
+        if self._session is not None:
+            await self._session.close()
 
 
 def make_bot(settings: TelegramSettings, core: Settings) -> Bot:
