@@ -268,7 +268,10 @@ class MessageSync:
         card = self._presenter.job(job, item.stored, self._queue.position(job.id), progress)
         if seen is not None:
             card = replace(card, preview=seen.preview)
-        if item.ended and len(card.pictures) > _limit(surface):
+        # A private card that can't be sent is given up, and its album with it.
+        new_private = card.private and item.message.state is MessageState.WANTED
+        unsendable = new_private and not surface.abilities().private_send
+        if item.ended and len(card.pictures) > _limit(surface) and not unsendable:
             below = await self._below_album(item, job, card, _limit(surface))
             if below is None:
                 return None

@@ -142,7 +142,9 @@ def album_event(message: Message) -> str:
 
 async def order_album(tx: Tx, message: Message, job: Job, indexes: Sequence[int] = ()) -> None:
     """Have delivery send pictures of a job in the chat of its card: those of ``indexes``, or all where there are none."""
-    address = replace(at_new_message(message.address), replaces=None)
+    # The address of a private job's card says that it is private only once the card was sent.
+    private = message.address.private or job.request.private
+    address = replace(at_new_message(message.address), replaces=None, private=private)
     await messages.add_files(tx, album_event(message), job.id, address, MessageKind.ALBUM, indexes=indexes)
 
 

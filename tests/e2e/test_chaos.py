@@ -1,6 +1,6 @@
 """Random operations with kills at random moments: whatever was admitted ends once, is shown once and costs what it gave.
 
-CI runs a short form; `make chaos` does ten thousand operations. The seed is printed: EASEL_TEST_SEED repeats a run.
+CI runs a short form; `make chaos` does three thousand operations with some fifty kills, in 10 to 20 minutes. The seed is printed: EASEL_TEST_SEED repeats a run.
 """
 
 from __future__ import annotations
@@ -46,4 +46,4 @@ async def test_random_operations_and_kills(tmp_path: Path) -> None:
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
 async def test_random_operations_and_kills_for_long(tmp_path: Path) -> None:
-    await _run(tmp_path, _seed(), operations=10_000, kills=0.005, people=64)
+    await _run(tmp_path, _seed(), operations=3_000, kills=0.015, people=64)

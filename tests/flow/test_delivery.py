@@ -347,6 +347,17 @@ async def test_a_card_that_nobody_has_seen_comes_below_its_album(make: Make) -> 
     assert kinds == [True, False]
 
 
+@pytest.mark.parametrize("able", [True, False])
+async def test_the_album_of_a_private_card_that_nobody_has_seen_is_private(make: Make, *, able: bool) -> None:
+    """Its pictures are there before its card could be sent to the person alone."""
+    bot = await make(replace(ABLE, private_send=able))
+    bot.surface.plan(Call.SEND, *[Fault.BUSY] * 3)
+    job = await bot.ask(private=True, user="5", count="2")
+    await bot.delivered(job.id)
+    assert [seen.chat for seen in bot.chats.messages.values()] == (["@5", "@5"] if able else [])
+    assert len(bot.chats.pictures(job.id)) == (2 if able else 0)
+
+
 @pytest.mark.parametrize("apart", [True, False])
 async def test_an_album_that_can_not_be_sent_there_is_named_on_the_card(make: Make, *, apart: bool) -> None:
     bot, job, gate = await shown_and_held(make, count="2")
