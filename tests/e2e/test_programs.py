@@ -25,6 +25,7 @@ from mcp_types import CallToolResult, ImageContent, TextContent
 from openai import NotFoundError, OpenAI
 from PIL import Image, ImageChops, ImageStat
 
+from bot.cards.i18n import text
 from tests.e2e.conftest import Typed
 from tests.e2e.service import Service, easel, environment
 
@@ -104,7 +105,7 @@ async def test_programs_of_one_service(service: Service) -> None:
         assert result.image.size == (192, 192)
         assert result.info["all_seeds"] == [7]
         assert result.image.info["parameters"] == result.info["infotexts"][0]
-        assert result.info["notes"] == []
+        assert result.info["notes"] == [text("en", "note.demo")]
 
     await asyncio.to_thread(a1111)
     # It finds the running service by the lock of its data folder.
@@ -172,8 +173,8 @@ def test_the_log_tells_of_one_job_from_both_processes(service: Service) -> None:
         (own, ("admitted: 1 pictures of demo", "1 pictures go to slot 0", "1 of 1 pictures of demo were drawn")),
         (sorted(set(said) - set(own)), ("A picture of demo begins: 192x192, 2 steps", "The picture was drawn in ")),
     ):
-        for text in texts:
-            assert any(text in one for one in part), (text, said)
+        for start in texts:
+            assert any(start in one for one in part), (start, said)
     # Lines of the engine's process name the request too.
     (request,) = {line["request"] for line in lines if "pictures" in line["message"] or "executor" in line["message"]}
     assert len(request) == 16
