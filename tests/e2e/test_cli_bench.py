@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from adapters.cli.benchmark.systems import format_errors, step_costs
+from adapters.cli.benchmark import formats
+from adapters.cli.benchmark.systems import step_costs
 from tests.e2e.service import easel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 
+@pytest.mark.filterwarnings("ignore:The configuration file of this scheduler:FutureWarning")
 async def test_what_needs_no_service_is_measured() -> None:
     steps = await step_costs("cpu")
     assert set(steps) == {"sdxl", "sd15", "z_image", "generic"}
     assert min(steps.values()) > 0
-    errors = await format_errors("cpu")
+    errors = json.loads(formats.main("cpu"))
     assert set(errors) == {"sd15", "sdxl"}
     for found in errors.values():
         assert 0 < found["fp16"] < found["bf16"]

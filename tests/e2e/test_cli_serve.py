@@ -49,10 +49,11 @@ def test_a_second_one_names_the_first(module_service: Service) -> None:
     assert module_service.status("/healthz") == 200
 
 
-def test_the_doctor_knows_that_the_port_is_ours(module_service: Service) -> None:
-    code, out, _ = _beside(module_service, "doctor")
+def test_the_doctor_knows_that_the_port_is_ours_and_speaks_chinese(module_service: Service) -> None:
+    code, out, _ = _beside(module_service, "doctor", LC_ALL="zh_CN.UTF-8")
     assert code == 0
     assert str(module_service.process.pid) in out.splitlines()[-1]
+    assert {line.split()[0] for line in out.splitlines() if not line.startswith(" ")} == {"正常"}
 
 
 def test_quota_while_the_service_runs(module_service: Service) -> None:

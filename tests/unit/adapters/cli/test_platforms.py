@@ -12,13 +12,14 @@ from types import MappingProxyType
 
 import pytest
 
-from adapters.cli import environment, main, platforms, serve
+from adapters.cli import doctor, environment, main, platforms, serve
 from adapters.cli.wiring import opened
 from bot.core.access import AccessMode
 from bot.core.errors import BadInput
 from bot.core.messages import EventRef
 from bot.core.people import Actor, Place
 from bot.core.requests import DrawForm
+from bot.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.fakes.platform import CarrierService, CarrierSettings
 
@@ -85,9 +86,13 @@ def test_its_settings_are_read_and_a_wrong_one_is_named(monkeypatch: pytest.Monk
     assert "none-at-all" not in problems
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("carrier")
 def test_the_doctor_runs_its_checks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    async def no_devices(_: Settings) -> doctor.Finding:
+        return doctor.Finding("torch", False, "nobody looked")
+
+    monkeypatch.setattr(doctor, "_probe", no_devices)
+
     def checks() -> dict[str, dict[str, object]]:
         main.run(["doctor", "--json"])
         return {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}

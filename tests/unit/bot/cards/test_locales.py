@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from string import Formatter
@@ -83,10 +83,25 @@ def fields(message: Message) -> set[str]:
     return {name for text in texts(message) for _, name, _, _ in Formatter().parse(text) if name is not None}
 
 
-def sources(*folders: str) -> Iterator[tuple[Path, ast.Module]]:
-    for folder in folders:
+Said = tuple[str, str, set[str] | None]
+"""Where, which key, and the fields that it is given (None: not known here)."""
+
+
+@cache
+def scanned() -> tuple[Sequence[Said], Sequence[tuple[str, str]]]:
+    """Return what the sources say, and all their literals with their files. Parsing them takes a second."""
+    found: list[Said] = []
+    written: list[tuple[str, str]] = []
+    for folder in ("bot", "adapters"):
         for path in sorted((ROOT / folder).rglob("*.py")):
-            yield path, ast.parse(path.read_text(encoding="utf-8"))
+            tree, name = ast.parse(path.read_text(encoding="utf-8")), str(path.relative_to(ROOT))
+            found += said_in(name, tree)
+            written += ((name, literal) for literal in literals(tree))
+    return found, written
+
+
+def said() -> Sequence[Said]:
+    return scanned()[0]
 
 
 def name_of(function: ast.expr) -> str:
@@ -110,24 +125,18 @@ def literals(tree: ast.Module) -> Iterator[str]:
             yield node.value.removeprefix("@")
 
 
-def said() -> Iterator[tuple[str, str, set[str] | None]]:
-    """Where, which key, and the fields that it is given (None: not known here)."""
-    for path, tree in sources("bot", "adapters"):
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Call):
-                continue
-            name = name_of(node.func)
-            arguments = (
-                node.args[:1]
-                if name in REFUSALS or name == "CatalogueMessage"
-                else node.args[:2]
-                if name == "text"
-                else []
-            )
-            given = {k.arg for k in node.keywords if k.arg is not None}
-            spread = any(k.arg is None for k in node.keywords)
-            for key in (key for argument in arguments for key in keys_in(argument) if "." in key):
-                yield f"{path.relative_to(ROOT)}:{node.lineno}", key, None if spread else given
+def said_in(file: str, tree: ast.Module) -> Iterator[Said]:
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = name_of(node.func)
+        arguments = (
+            node.args[:1] if name in REFUSALS or name == "CatalogueMessage" else node.args[:2] if name == "text" else []
+        )
+        given = {k.arg for k in node.keywords if k.arg is not None}
+        spread = any(k.arg is None for k in node.keywords)
+        for key in (key for argument in arguments for key in keys_in(argument) if "." in key):
+            yield f"{file}:{node.lineno}", key, None if spread else given
 
 
 def test_the_code_says_something() -> None:
@@ -158,9 +167,8 @@ def test_every_field_of_a_message_is_given_where_it_is_said() -> None:
 
 def test_every_literal_that_looks_like_a_key_is_one() -> None:
     unknown = [
-        f"{path.relative_to(ROOT)} {literal}"
-        for path, tree in sources("bot", "adapters")
-        for literal in literals(tree)
+        f"{file} {literal}"
+        for file, literal in scanned()[1]
         if KEY.fullmatch(literal) and literal not in messages("en")
     ]
     assert unknown == []
@@ -172,7 +180,7 @@ def test_every_key_that_is_put_together_is_one(key: str) -> None:
 
 
 def test_no_message_of_the_core_is_said_nowhere() -> None:
-    used = {literal for _, tree in sources("bot", "adapters") for literal in literals(tree)}
+    used = {literal for _, literal in scanned()[1]}
     assert {key for key in messages("en") if KEY.fullmatch(key)} - used - BUILT == set()
 
 

@@ -16,6 +16,8 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from diffusers.pipelines.longcat_image import pipeline_longcat_image_edit
+from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
@@ -35,6 +37,9 @@ Picture = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
 A = Recipe("a", "small", "a red cat", "", 64, 64, 2, 3.0, 5)
+
+
+FEW_PIXELS = 256 * 256
 
 
 def picture(seed: int = 0) -> Pixels:
@@ -62,6 +67,18 @@ FEW = ("Flux2KleinPipeline", "QwenImagePipeline", "LongCatImagePipeline")
 """One with packed latents of its own kind, one with guidance by two predictions, and one that is paused in its scheduler."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small_references() -> Iterator[None]:
+    """Two pipelines scale references to a million pixels before they encode them; here to fewer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline_qwenimage_edit_plus, "VAE_IMAGE_SIZE", FEW_PIXELS)
+        dimensions = pipeline_longcat_image_edit.calculate_dimensions
+        patch.setattr(
+            pipeline_longcat_image_edit, "calculate_dimensions", lambda _, ratio: dimensions(FEW_PIXELS, ratio)
+        )
+        yield
+
+
 @pytest.fixture(scope="module")
 def family(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generic]:
     if SMALL_PIPELINES[name].package:
@@ -69,6 +86,8 @@ def family(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gene
     folder = tmp_path_factory.mktemp("small") / name
     SMALL_PIPELINES[name].build(folder, 0)
     found = load(folder)
+    if name == "HiDreamImagePipeline":
+        found.pipe.default_sample_size = 32  # latents of a million pixels otherwise, whatever size is asked for
     yield found
     found.close()
 
