@@ -11,7 +11,7 @@ import pytest
 
 from tools import gpu_check
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.slow
 
