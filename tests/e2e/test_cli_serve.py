@@ -33,11 +33,13 @@ def test_it_says_in_three_lines_where_the_page_is_and_what_is_on(module_service:
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc")
-def test_neither_the_service_nor_its_engine_loads_ray(module_service: Service) -> None:
+def test_neither_the_service_nor_its_engine_loads_what_is_off(module_service: Service) -> None:
     service = psutil.Process(module_service.process.pid)
     for process in (service, *service.children(recursive=True)):
         maps = Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8", errors="replace")
         assert "/ray/_raylet" not in maps
+        # A module that discord.py loads, and nothing else here does.
+        assert "audioop" not in maps
 
 
 def test_a_second_one_names_the_first(module_service: Service) -> None:
@@ -157,17 +159,6 @@ def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
-def test_it_ends_by_ctrl_c_without_a_stack_trace(start_service: StartService) -> None:
-    service = start_service()
-    service.process.send_signal(signal.SIGINT)
-    assert service.process.wait(15) == 0
-    assert "Traceback" not in service.log
-    assert not (service.data / "easel.pid").exists()
-    # A clean end leaves one whole file.
-    assert not (service.data / "easel.db-wal").exists()
-
-
 def test_settings_come_from_env_file_and_secrets(start_service: StartService, tmp_path: Path) -> None:
     secrets = tmp_path / "secrets"
     secrets.mkdir()
@@ -183,3 +174,14 @@ def test_settings_come_from_env_file_and_secrets(start_service: StartService, tm
     service.stop()
     assert "from-a-secret" not in service.log
     assert "hf_from_the_env_file" not in service.log
+
+
+# The last one here: it ends the service that the others share.
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
+def test_it_ends_by_ctrl_c_without_a_stack_trace(module_service: Service) -> None:
+    module_service.process.send_signal(signal.SIGINT)
+    assert module_service.process.wait(15) == 0
+    assert "Traceback" not in module_service.log
+    assert not (module_service.data / "easel.pid").exists()
+    # A clean end leaves one whole file.
+    assert not (module_service.data / "easel.db-wal").exists()
