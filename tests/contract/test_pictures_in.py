@@ -20,6 +20,7 @@ from PIL import Image
 from bot.cards.i18n import text, texts
 from bot.core.requests import DrawRequest
 from bot.dispatch.service import Dispatch
+from bot.drawing import picture_requests
 from bot.drawing.picture_requests import PictureFetcher
 from bot.storage import jobs
 from bot.storage.database import Database
@@ -383,10 +384,12 @@ async def test_servers_that_do_not_hand_the_file_out(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("rig", CHATS, indirect=True)
-async def test_a_server_in_trouble_is_asked_again_and_a_slow_one_given_up(rig: Rig) -> None:
+async def test_a_server_in_trouble_is_asked_again_and_a_slow_one_given_up(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picture_requests, "_FIRST_PAUSE", 0.01)
     rig.faults.extend([await refuses(503), await refuses(429)])
     await rig.send("make it night", Sent(PNG))
-    # The pauses between the tries are those of people: seconds.
     (one,) = await requests(rig, 1)
     assert one.typed == "make it night"
 
