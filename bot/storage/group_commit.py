@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -164,7 +164,9 @@ class GroupCommit:
             ran = await shield(self._connection.call(_run_together, bodies, group is None))
         except Exception as e:  # noqa: BLE001 - each of them raises it
             ran = _Ran([(None, e)] * len(begun), e)
-            await self._connection.rollback()
+            # Without a connection there is nothing to roll back, and the callers are told of ``e``.
+            with suppress(Exception):
+                await self._connection.rollback()
         self._group = None
         if ran.lost is None:
             self.changes += self._connection.total_changes - changes
