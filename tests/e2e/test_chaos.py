@@ -28,6 +28,10 @@ async def _run(folder: Path, seed: int, *, operations: int, kills: float, people
         try:
             await storm.blow(operations, kills)
             storm.check()
+        except BaseException:
+            # What went wrong is told, not how the service ends after it.
+            await asyncio.to_thread(service.kill)
+            raise
         finally:
             print(dict(storm.done))  # noqa: T201 - what a long run has done
             await asyncio.to_thread(service.end)
