@@ -21,7 +21,7 @@ LIMIT_SHARE = 0.98
 LIMIT_SHARE_ALONE = 0.95
 LIMIT_SHARE_RAY = 0.95
 LIMIT_IDLE_MS = 50.0
-LIMIT_CPU_MS = {200_000: 10.0, 1_500_000: 15.0}
+LIMIT_CPU_MS = {200_000: 7.5, 1_500_000: 12.0}
 """By bytes of a picture, with the cards of chats. The aim is 5 ms."""
 
 
