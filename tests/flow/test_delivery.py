@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -13,9 +14,12 @@ from bot.cards import i18n
 from bot.core.cards import Card, Tone
 from bot.core.jobs import Job, JobState
 from bot.core.messages import Address, EventRef, MessageKind, MessageState
+from bot.core.ports import Surface
 from bot.delivery import service as delivery_service
+from bot.delivery.message_sync import MessageSync
+from bot.delivery.store import MessageItem
 from bot.observability.otel import OtelTraces
-from bot.storage import messages
+from bot.storage import jobs, messages
 from bot.storage.sql import dump_card
 from engine.contract import BadRecipe, EngineError, Recipe
 from tests.fakes.engine import FakeEngine
@@ -345,6 +349,39 @@ async def test_a_card_that_nobody_has_seen_comes_below_its_album(make: Make) -> 
     await bot.delivered(job.id)
     kinds = [bool(seen.files) for name, seen in bot.chats.messages.items() if name not in bot.chats.deleted]
     assert kinds == [True, False]
+
+
+async def test_a_delivered_job_is_told_to_its_viewers_and_looked_at_no_more(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finals: list[Job] = []
+    ordinary = MessageSync._sync_card
+
+    async def sync(self: MessageSync, surface: Surface, item: MessageItem, job: Job) -> bool:
+        if item.ended:
+            finals.append(job)
+        return await ordinary(self, surface, item, job)
+
+    monkeypatch.setattr(MessageSync, "_sync_card", sync)
+    bot, job, gate = await shown_and_held(make)
+    told: list[JobState] = []
+
+    async def view() -> None:
+        with bot.dispatch.live.subscribe((job.id,)) as changes:
+            async for _ in changes:
+                async with bot.db.read() as tx:
+                    now = await jobs.get(tx, job.id)
+                assert now is not None
+                told.append(now.state)
+
+    viewer = asyncio.create_task(view())
+    await asyncio.sleep(0)
+    gate.open()
+    await bot.until(lambda: JobState.DELIVERED in told)
+    viewer.cancel()
+    await asyncio.gather(viewer, return_exceptions=True)
+    await bot.quiet()
+    assert [final.state for final in finals] == [JobState.PAINTED]
 
 
 @pytest.mark.parametrize("able", [True, False])
