@@ -38,8 +38,13 @@ from tests.e2e.service import Service
 from tools.cards_html import Bubble, Sheet, discord_message, telegram_message
 
 PROMPTS = {
-    "en": ("a castle at sunset", "a red apple on a blue background", "a cat in the night sky", "a penguin in the snow"),
-    "zh_CN": ("日落时的城堡", "蓝色背景上的红苹果", "夜空中的猫", "雪地里的企鹅"),
+    "en": (
+        "a castle at sunset",
+        "a strawberry on a blue background",
+        "a cat in the night sky",
+        "a penguin in the snow",
+    ),
+    "zh_CN": ("日落时的城堡", "蓝色背景上的草莓", "夜空中的猫", "雪地里的企鹅"),
 }
 ENGLISH = PROMPTS["en"]
 DRAWING = 2
