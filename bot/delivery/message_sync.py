@@ -95,14 +95,19 @@ class MessageSync:
         self._tries: dict[int, int] = {}
         self._without_pictures: set[int] = set()
 
-    async def sync(self, message_id: int) -> int:
+    async def sync(self, message_id: int, item: MessageItem | None = None) -> int:
         """Bring one message up to date; returns how many messages its platform was sent, 0 without a call to it.
+
+        Args:
+            message_id: The message.
+            item: What was read of it a moment ago, in one of the states ``SYNCED``; None: it is read now.
 
         Raises:
             RetryLater: The chat must be left alone for a while.
             Exception: Any other fault; try again later.
         """
-        item = await self._db.run_read(lambda tx: load_item(tx, message_id))
+        if item is None:
+            item = await self._db.run_read(lambda tx: load_item(tx, message_id, self._folder))
         if item is None:
             return 0
         with job_context(None if item.job is None else item.job.id), self._traced(item):
@@ -197,22 +202,13 @@ class MessageSync:
             log.exception("message %d can't be read and is left", item.message.id)
             await self._give_up(item)
             return None
-        return await self._without_foreign_files(card, item.message.id)
-
-    async def _without_foreign_files(self, card: Card, message_id: int) -> Card:
-        """Return the card with only those files that Easel makes for cards, in its own folders and not behind links.
-
-        The row may come from a foreign backup.
-        """
         if not card.pictures:
             return card
+        # The row may come from a foreign backup: only files of the data folder, not behind a link, are sent.
         own = await asyncio.to_thread(
             lambda: tuple(f for f in card.pictures if data_files.is_sendable(self._folder, f.path))
         )
-        if len(own) == len(card.pictures):
-            return card
-        log.warning("message %d names files that are not Easel's; they are not sent", message_id)
-        return replace(card, pictures=own)
+        return _with_files(card, own, item.message.id)
 
     async def _sync_card(self, surface: Surface, item: MessageItem, job: Job) -> bool:
         message = item.message
@@ -277,7 +273,7 @@ class MessageSync:
                 return None
             card = below
         card = replace(card, pictures=card.pictures[: _limit(surface)])
-        card = await self._without_foreign_files(card, item.message.id)
+        card = _without_foreign(card, item)
         return self._presenter.elsewhere(card) if item.message.address.elsewhere else card
 
     async def _preview(self, surface: Surface, item: MessageItem, job: Job) -> ShownPreview | None:
@@ -430,9 +426,7 @@ class MessageSync:
     async def _send_job_files(self, surface: Surface, item: MessageItem, job: Job) -> int:
         message = item.message
         asked = messages.indexes_of(message)
-        files = (
-            await self._without_foreign_files(self._presenter.job(job, item.stored, None, None), message.id)
-        ).pictures
+        files = _without_foreign(self._presenter.job(job, item.stored, None, None), item).pictures
         # A job that is not finished, or was forgotten meanwhile, has no files on its card.
         chosen = [f for f in files if not asked or f.index in asked]
         return await self._send_files(surface, item, chosen)
@@ -577,6 +571,21 @@ class MessageSync:
         self._tries.pop(message_id, None)
         self._without_pictures.discard(message_id)
         self._maybe_final.discard(message_id)
+
+
+def _without_foreign(card: Card, item: MessageItem) -> Card:
+    """Return a job's card without the files that must not be sent."""
+    if not item.foreign:
+        return card
+    return _with_files(card, tuple(f for f in card.pictures if f.index not in item.foreign), item.message.id)
+
+
+def _with_files(card: Card, own: tuple[PictureFile, ...], message_id: int) -> Card:
+    """Return the card with those of its files that are Easel's own."""
+    if len(own) == len(card.pictures):
+        return card
+    log.warning("message %d names files that are not Easel's; they are not sent", message_id)
+    return replace(card, pictures=own)
 
 
 def _limit(surface: Surface) -> int:

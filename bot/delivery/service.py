@@ -1,47 +1,33 @@
-"""Delivery: finds the messages that have to change and syncs them one by one in each chat; use cases of messages."""
+"""Delivery: finds the messages that have to change, and has each chat's sender sync them; use cases of messages."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Protocol
+from pathlib import Path
 
 from bot.cards.i18n import text
 from bot.context import AppContext
 from bot.core.cards import Card
 from bot.core.errors import Unavailable
 from bot.core.events import InChats, JobChanged, MessagesAdded
-from bot.core.jobs import Job, JobState
+from bot.core.jobs import JobState
 from bot.core.messages import Address, EventRef, Message, MessageKind, MessageState
 from bot.core.people import Actor
-from bot.core.ports import Clock, RetryLater, Surface
-from bot.core.waits import ExponentialBackoff, until
+from bot.core.ports import Clock, Surface
 from bot.delivery import store
+from bot.delivery.chat_sender import ChatSender, Urgency
 from bot.delivery.message_sync import MessageSync
-from bot.delivery.store import ENDED
+from bot.delivery.store import ENDED, SYNCED, MessageItem
 from bot.storage import jobs, messages
 from bot.storage.database import Database, Tx
 from bot.storage.sql import dump_card
 
 log = logging.getLogger(__name__)
-
-_FIRST_PAUSE = 2.0
-LONGEST_PAUSE = 300.0
-"""First and longest pause between two tries of a message that keeps failing, in seconds."""
-
-FETCHED_EVERY = 6.0
-"""Seconds for one requested file in a chat. The rest of the chat's rate limit is kept for finished pictures."""
-
-FETCHED_AT_ONCE = 4
-"""Most requested files in a burst after a pause."""
-
-_LEAST_PAUSE = 0.1
-"""Shortest pause after RetryLater, in seconds."""
 
 _RETRY = 1.0
 """Seconds until the rows are read again after the database could not be."""
@@ -60,147 +46,25 @@ _JOBS_AT_ONCE = 200
 """Most changed jobs that one transaction reads."""
 
 
-class Urgency(IntEnum):
-    """The order of a chat's messages: finished pictures, new cards and notices, requested files, progress, positions."""
-
-    FINAL = 0
-    NEW = 1
-    FETCHED = 2
-    PROGRESS = 3
-    WAITING = 4
-
-
 _URGENCIES = {MessageKind.ALBUM: Urgency.FINAL, MessageKind.DOCUMENT: Urgency.FETCHED}
 """Urgency of messages other than cards; the others are NEW, so that typing commands does not delay finished pictures."""
-
-
-class Sync(Protocol):
-    """Brings one message up to date; see ``MessageSync``."""
-
-    async def sync(self, message_id: int) -> int:
-        """Return how many messages the platform was sent. Raises RetryLater, or any other exception when it failed."""
-
-
-@dataclass(slots=True)
-class _Entry:
-    urgency: Urgency
-    backoff: ExponentialBackoff = field(default_factory=lambda: ExponentialBackoff(_FIRST_PAUSE, LONGEST_PAUSE))
-    not_before: float = 0.0
-
-
-class ChatSender:
-    """Syncs the messages of one chat, the most urgent first. A message that is requested twice is synced once."""
-
-    def __init__(self, sync: Sync, pause: float, clock: Clock, wait: Callable[[], float] = lambda: 0.0) -> None:
-        """Args:
-        sync: Brings a message up to date.
-        pause: Shortest time between two calls to the platform, in seconds.
-        clock: Time.
-        wait: Returns the seconds after which the platform's limits allow a message in this chat; 0 for now.
-        """
-        self._wait = wait
-        self._sync = sync
-        self._pause = pause
-        self._clock = clock
-        self._entries: dict[int, _Entry] = {}
-        self._next_at = 0.0
-        # When the requested files that were sent are paid for, at one in FETCHED_EVERY seconds.
-        self._fetched_at = 0.0
-        self._arrived = asyncio.Event()
-        self._stopping = False
-
-    def request(self, message_id: int, urgency: Urgency) -> None:
-        """Sync this message soon."""
-        entry = self._entries.setdefault(message_id, _Entry(urgency))
-        if urgency < entry.urgency:
-            entry.urgency, entry.not_before = urgency, 0.0
-        self._arrived.set()
-
-    async def run(self) -> None:
-        """Work until no message is requested and every pause is over, or until ``stop``."""
-        while not self._stopping:
-            wait = self._seconds_left()
-            if wait > 0:
-                await self._sleep(wait)
-            elif self._entries:
-                await self._sync_next()
-            else:
-                return
-
-    def stop(self) -> None:
-        """Begin nothing more; ``run`` returns after the current message."""
-        self._stopping = True
-        self._arrived.set()
-
-    def _seconds_left(self) -> float:
-        """Return the seconds until a message may be synced, or without messages, until every pause is over."""
-        soonest = min((self._due_at(entry) for entry in self._entries.values()), default=self._fetched_at)
-        return max(self._next_at, soonest) - self._clock.monotonic()
-
-    def _due_at(self, entry: _Entry) -> float:
-        """Return when a message may be synced, by the monotonic clock."""
-        if entry.urgency is not Urgency.FETCHED:
-            return entry.not_before
-        return max(entry.not_before, self._fetched_at - (FETCHED_AT_ONCE - 1) * FETCHED_EVERY)
-
-    async def _sleep(self, seconds: float) -> None:
-        """Wait this long, or until another message is requested."""
-        self._arrived.clear()
-        if not self._stopping:
-            await until(self._arrived, seconds, self._clock)
-
-    async def _sync_next(self) -> None:
-        now = self._clock.monotonic()
-        due = [
-            (entry.urgency, n, id_)
-            for n, (id_, entry) in enumerate(self._entries.items())
-            if self._due_at(entry) <= now
-        ]
-        message_id = min(due)[2]
-        entry = self._entries[message_id]
-        # Progress is left out by the surface where the limits are short; nothing of it has to wait for them.
-        if entry.urgency <= Urgency.FETCHED and (seconds := self._wait()) > 0:
-            self._next_at = now + max(seconds, _LEAST_PAUSE)
-            return
-        del self._entries[message_id]
-        try:
-            sent = await self._sync.sync(message_id)
-            if not sent:
-                return
-            if entry.urgency is Urgency.FETCHED:
-                self._fetched_at = max(self._fetched_at, self._clock.monotonic()) + sent * FETCHED_EVERY
-        except RetryLater as later:
-            self._retry(message_id, entry)
-            self._next_at = self._clock.monotonic() + max(later.seconds, _LEAST_PAUSE)
-            return
-        except Exception as e:  # whatever a platform's library raises, the chat's other messages go on
-            entry.not_before = self._clock.monotonic() + entry.backoff.fail()
-            self._retry(message_id, entry)
-            if isinstance(e, Unavailable):
-                # The database logs its own fault once; every message of every chat may wait for it.
-                log.debug("message %d could not be shown (%s)", message_id, e.key)
-                return
-            log.exception("message %d could not be shown; try %d comes later", message_id, entry.backoff.tries + 1)
-        self._next_at = self._clock.monotonic() + self._pause
-
-    def _retry(self, message_id: int, entry: _Entry) -> None:
-        newer = self._entries.setdefault(message_id, entry)
-        if newer is not entry:
-            newer.backoff, newer.not_before = entry.backoff, entry.not_before
-            newer.urgency = min(newer.urgency, entry.urgency)
 
 
 class Delivery:
     """Runs one sender for each chat that has something to show. Events say which rows to read; the rows say the rest."""
 
-    def __init__(self, db: Database, surfaces: Mapping[str, Surface], sync: MessageSync, clock: Clock) -> None:
+    def __init__(
+        self, db: Database, surfaces: Mapping[str, Surface], sync: MessageSync, folder: Path, clock: Clock
+    ) -> None:
         """Args:
         db: Where the rows are.
         surfaces: The platforms that are on; they come and go.
         sync: Brings a message up to date.
+        folder: Where pictures are kept.
         clock: Time.
         """
         self._db = db
+        self._folder = folder
         self._surfaces = surfaces
         self._sync = sync
         self._clock = clock
@@ -279,7 +143,7 @@ class Delivery:
             self._wake.set()
         added, self._added = self._added, False
         try:
-            found, quiet = await self._db.run_read(partial(_look, sorted(changed), added))
+            found, quiet = await self._db.run_read(partial(_look, sorted(changed), added, self._folder))
             for job_id in quiet:
                 # No message is left to show (as on the page), so no sender would settle it.
                 await self._sync.settle(job_id)
@@ -291,11 +155,12 @@ class Delivery:
             self._wake.set()
             await self._clock.sleep(_RETRY)
             return
-        for message, job in found:
-            if (urgency := _urgency(message, job)) is not None:
-                self._request(tasks, message, urgency)
+        for item in found:
+            if (urgency := _urgency(item)) is not None:
+                self._request(tasks, item, urgency)
 
-    def _request(self, tasks: asyncio.TaskGroup, message: Message, urgency: Urgency) -> None:
+    def _request(self, tasks: asyncio.TaskGroup, item: MessageItem, urgency: Urgency) -> None:
+        message = item.message
         key = (message.address.platform, message.address.chat)
         surface = self._surfaces.get(message.address.platform)
         if surface is None:
@@ -305,7 +170,7 @@ class Delivery:
             wait = partial(surface.wait, message.address)
             sender = self._senders[key] = ChatSender(self._sync, surface.abilities().edit_every, self._clock, wait)
             tasks.create_task(self._run_sender(key, sender), name=f"chat {key[0]} {key[1]}")
-        sender.request(message.id, urgency)
+        sender.request(message.id, urgency, item if message.state in SYNCED else None)
 
     async def _run_sender(self, key: tuple[str, str], sender: ChatSender) -> None:
         try:
@@ -316,32 +181,38 @@ class Delivery:
 
 
 async def _look(
-    job_ids: Iterable[int], added: bool, tx: Tx
-) -> tuple[Sequence[tuple[Message, Job | None]], Sequence[int]]:
-    """Return the messages of these jobs with their jobs, and those of the jobs that have nothing to show.
+    job_ids: Iterable[int], added: bool, folder: Path, tx: Tx
+) -> tuple[Sequence[MessageItem], Sequence[int]]:
+    """Return the messages of these jobs, and those of the jobs that have nothing to show.
 
-    ``added``: also the messages that are to be sent, and the notices that are to be edited.
+    Args:
+        job_ids: The jobs.
+        added: Also the messages that are to be sent, and the notices that are to be edited.
+        folder: Where pictures are kept.
+        tx: A transaction.
     """
-    found: list[tuple[Message, Job | None]] = []
+    found: list[MessageItem] = []
     quiet = []
     for job_id in job_ids:
         job = await jobs.get(tx, job_id)
-        rows = await messages.of_job(tx, job_id)
-        found += [(message, job) for message in rows]
-        silent = all(_urgency(message, job) is None for message in rows)
-        if job is not None and job.state is JobState.PAINTED and silent:
+        if job is None:
+            continue
+        items = await store.items_of(tx, job, folder)
+        found += items
+        if job.state is JobState.PAINTED and all(_urgency(item) is None for item in items):
             quiet.append(job_id)
     if added:
         for message in (*await messages.wanted(tx), *await messages.outdated(tx)):
-            found.append((message, None if message.job_id is None else await jobs.get(tx, message.job_id)))
+            found.append(await store.item_of(tx, message, folder))
     return found, quiet
 
 
-def _urgency(message: Message, job: Job | None) -> Urgency | None:
+def _urgency(item: MessageItem) -> Urgency | None:
     """Return how urgent a message is; None when there is nothing to show."""
+    message, job = item.message, item.job
     # A card that is being sent now is synced again afterwards: its job has changed meanwhile.
     sending = message.state is MessageState.SENDING and message.kind is MessageKind.CARD
-    if message.state not in {MessageState.WANTED, MessageState.SHOWN} and not sending:
+    if message.state not in SYNCED and not sending:
         return None
     if message.unwanted:
         return Urgency.WAITING  # people who wait for a picture go first

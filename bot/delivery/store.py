@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from hashlib import sha256
+from pathlib import Path
 
 import aiosqlite
 
@@ -16,12 +17,15 @@ from bot.core.pictures import Picture
 from bot.core.ports import Clock
 from bot.core.waits import persist
 from bot.delivery.cards import JobPresenter
-from bot.storage import jobs, messages, pictures
+from bot.storage import data_files, jobs, messages, pictures
 from bot.storage.database import Database, Tx
 from bot.storage.sql import RowMapper, dump_address, dump_card
 
 ENDED = frozenset({JobState.PAINTED, JobState.DELIVERED, JobState.CANCELLED, JobState.FAILED})
 """States in which a job's card is final."""
+
+SYNCED = frozenset({MessageState.WANTED, MessageState.SHOWN})
+"""States in which a message can be brought up to date."""
 
 RESULT_KINDS = frozenset({MessageKind.CARD, MessageKind.ALBUM})
 """Messages that show a job's result to the person who asked; a DOCUMENT may be for another person."""
@@ -38,11 +42,13 @@ class MessageItem:
         message: Where it is, and what is shown there now.
         job: The job that it is about; None for notices and exports.
         stored: The job's pictures.
+        foreign: Indexes of those of them whose files must not be sent.
     """
 
     message: Message
     job: Job | None
-    stored: Sequence[Picture]
+    stored: Sequence[Picture] = ()
+    foreign: frozenset[int] = frozenset()
 
     @property
     def ended(self) -> bool:
@@ -60,13 +66,32 @@ def digest_of(card: Card, *, final: bool) -> str:
     return (messages.FINAL if final else "") + sha256(f"{dump_card(card)}{preview}".encode()).hexdigest()
 
 
-async def load_item(tx: Tx, message_id: int) -> MessageItem | None:
-    """Return a message that is WANTED or SHOWN; None for all others."""
+async def load_item(tx: Tx, message_id: int, folder: Path) -> MessageItem | None:
+    """Return a message that is WANTED or SHOWN; None for all others. ``folder`` is where pictures are kept."""
     message = await messages.get(tx, message_id)
-    if message is None or message.state not in {MessageState.WANTED, MessageState.SHOWN}:
-        return None
+    return None if message is None or message.state not in SYNCED else await item_of(tx, message, folder)
+
+
+async def item_of(tx: Tx, message: Message, folder: Path) -> MessageItem:
+    """Return a message with what it shows. Blocks while it looks at files: run it in the database's thread."""
     job = None if message.job_id is None else await jobs.get(tx, message.job_id)
-    return MessageItem(message, job, () if job is None else await pictures.of_job(tx, job.id))
+    if job is None:
+        return MessageItem(message, None)
+    stored = await pictures.of_job(tx, job.id)
+    return MessageItem(message, job, stored, _foreign(stored, folder))
+
+
+async def items_of(tx: Tx, job: Job, folder: Path) -> tuple[MessageItem, ...]:
+    """Return all messages of a job, whatever their state, oldest first. Blocks, as ``item_of``."""
+    rows = await messages.of_job(tx, job.id)
+    stored = await pictures.of_job(tx, job.id) if rows else ()
+    foreign = _foreign(stored, folder)
+    return tuple(MessageItem(message, job, stored, foreign) for message in rows)
+
+
+def _foreign(stored: Sequence[Picture], folder: Path) -> frozenset[int]:
+    """Return the indexes of pictures whose files are not Easel's own, or behind a link: rows may come from a foreign backup."""
+    return frozenset(picture.index for picture in stored if not data_files.is_own_picture(folder, picture.path))
 
 
 def private_address(address: Address) -> Address | None:
@@ -121,9 +146,12 @@ async def record_shown(
         return Follows.NOTHING if shown and not unwanted else Follows.MORE
     if (message.state, message.address, message.shown) != (MessageState.SHOWN, address, digest):
         await messages.mark_shown(tx, message.id, address, digest)
-    if job is not None and await messages.has_unwanted(tx, job.id):
+    if job is None:
+        return Follows.NOTHING
+    rows = await messages.of_job(tx, job.id)
+    if any(row.unwanted for row in rows):
         return Follows.MORE  # the job was forgotten while this was being sent
-    if job is None or not item.ended:
+    if not item.ended:
         return Follows.NOTHING
     album = False
     if digest.endswith(messages.BARE):
@@ -131,8 +159,9 @@ async def record_shown(
         album = apart is not None and await messages.by_event(tx, event) is None
         if album and apart is not None:
             await messages.add_files(tx, event, job.id, apart, MessageKind.ALBUM)
-    delivered = await settle_job(tx, job.id, now=now)
-    return Follows.MORE if album else Follows.DELIVERED if delivered else Follows.NOTHING
+    if album:
+        return Follows.MORE
+    return Follows.DELIVERED if await _settle(tx, job.id, rows, now=now) else Follows.NOTHING
 
 
 def album_event(message: Message) -> str:
@@ -150,12 +179,13 @@ async def order_album(tx: Tx, message: Message, job: Job, indexes: Sequence[int]
 
 async def settle_job(tx: Tx, job_id: int, *, now: float) -> bool:
     """Make a painted job delivered once none of its messages is left to show; returns whether this call did that."""
-    job = await jobs.get(tx, job_id)
-    if job is None or job.state is not JobState.PAINTED:
-        return False
-    if not all(_is_settled(message) for message in await messages.of_job(tx, job_id)):
-        return False
-    return await jobs.move(tx, job_id, JobState.PAINTED, JobState.DELIVERED, now=now)
+    return await _settle(tx, job_id, await messages.of_job(tx, job_id), now=now)
+
+
+async def _settle(tx: Tx, job_id: int, rows: Sequence[Message], *, now: float) -> bool:
+    """Do what ``settle_job`` does; ``rows`` are all messages of the job."""
+    settled = all(_is_settled(message) for message in rows)
+    return settled and await jobs.move(tx, job_id, JobState.PAINTED, JobState.DELIVERED, now=now)
 
 
 def _is_settled(message: Message) -> bool:

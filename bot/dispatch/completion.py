@@ -250,7 +250,7 @@ class Completion:
                 info = replace(done.info, notes=(*done.info.notes, *changes))
                 await pictures.add(tx, replace(done, info=info), now=now)
             if active.done:
-                await history_rows.index_job(tx, active.job)
+                await history_rows.add_job(tx, active.job)
                 await self._tell_of_demo(tx, active.job, now)
             await ledger.settle(tx, active.job.id, painted=len(active.done), now=now)
             return True

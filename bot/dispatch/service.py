@@ -177,7 +177,7 @@ class Dispatch:
             clock=clock,
             metrics=metrics,
         )
-        self._delivery = Delivery(db, self._surfaces, self._sync, clock)
+        self._delivery = Delivery(db, self._surfaces, self._sync, folder, clock)
         self._digest = AccessDigest(db, known, access or {}, bus=self._bus, clock=clock)
         self._retention = RetentionWorker(db, folder, clock, bus=self._bus, free_percent=keep_free)
         self._deletions = DeletionWorker(db, folder, clock, self._bus)

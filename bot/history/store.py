@@ -37,6 +37,14 @@ _LATEST = 1e18
 """A time after all jobs, in Unix seconds."""
 
 
+async def add_job(tx: Tx, job: Job) -> None:
+    """Index a job that gets its pictures now: it has no favourites yet."""
+    # REPLACE: earlier versions stored the pictures of a job one by one, and such a job may be indexed already.
+    await tx.execute_fetchall(
+        "INSERT OR REPLACE INTO found (rowid, words) VALUES (?, ?)", (job.id, _words(job, favourite=False))
+    )
+
+
 async def index_job(tx: Tx, job: Job) -> None:
     """Index a job with pictures; replace its present entry."""
     await index_jobs(tx, (job,))

@@ -177,6 +177,8 @@ class Database:
     async def run_write(self, body: Body[T]) -> T:
         """Run a body in a writing transaction, as ``write``, in the database's thread; see ``Connection.run``.
 
+        It may run twice; only its last run is kept and returned.
+
         Raises:
             Unavailable: As ``write``.
             RuntimeError: The body has awaited something else than the transaction; nothing is written.

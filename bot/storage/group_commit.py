@@ -77,8 +77,8 @@ class GroupCommit:
     before the commit; if the commit fails, all members fail. Without contention, a transaction is a BEGIN, its body and
     a COMMIT.
 
-    The bodies of ``run`` that wait for their turn run together, each in a savepoint of its own, and are committed in the
-    same visit to the connection's thread.
+    The bodies of ``run`` that wait for their turn run together, and are committed in the same visit to the connection's
+    thread. Where one fails, what they have done is rolled back, and they run again, each in a savepoint of its own.
     """
 
     def __init__(self, connection: Connection, turn: asyncio.Lock) -> None:
@@ -100,7 +100,7 @@ class GroupCommit:
     async def run(self, body: Body[T]) -> T:
         """Run a body in a transaction, in the connection's thread; it is durable when this returns.
 
-        A caller that is cancelled before its body begins leaves no trace; later, the cancellation takes effect after the
+        It may run twice, where another one fails: only its last run counts. A caller that is cancelled before its body begins leaves no trace; later, the cancellation takes effect after the
         commit.
 
         Raises:
@@ -316,31 +316,31 @@ class GroupCommit:
 def _run_together(connection: InThread, bodies: Sequence[Body[Any]], begin: bool) -> _Ran:
     """Run bodies in one transaction and commit it. Blocks: runs in the connection's thread.
 
+    A savepoint for each body would cost more than most bodies do, and make the search index write a segment for each. So
+    they share one; only where a body fails they run again, in savepoints of their own.
+
     Args:
         connection: The connection.
-        bodies: What runs, each in a savepoint.
+        bodies: What runs.
         begin: Whether no transaction is open yet.
     """
     results: list[tuple[Any, BaseException | None]] = []
     try:
         if begin:
             connection.do("BEGIN IMMEDIATE")
-        for body in bodies:
-            connection.do("SAVEPOINT body")
-            try:
-                value = run_body(body, connection)
-                if not connection.in_transaction:
-                    # The body has caught an error at which SQLite rolls the whole transaction back.
-                    raise sqlite3.OperationalError("the transaction was rolled back by an earlier error")
-            except Exception as e:
+        connection.do("SAVEPOINT bodies")
+        try:
+            results.extend((_run_in_transaction(connection, body), None) for body in bodies)
+        except Exception as e:
+            if not connection.in_transaction:
                 results.append((None, e))
-                if not connection.in_transaction:
-                    # As SQLite does by itself when the disk is full.
-                    raise e if isinstance(e, sqlite3.Error) else sqlite3.OperationalError(str(e)) from e
-                connection.do("ROLLBACK TO body")
-            else:
-                results.append((value, None))
-            connection.do("RELEASE body")
+                raise _lost(e) from e
+            results.clear()
+            connection.do("ROLLBACK TO bodies")
+            for body in bodies:
+                results.append(_run_apart(connection, body))
+                if (error := results[-1][1]) is not None and not connection.in_transaction:
+                    raise _lost(error) from error
         connection.do("COMMIT")
     except Exception as e:  # noqa: BLE001 - all callers raise it
         if connection.in_transaction:
@@ -348,3 +348,31 @@ def _run_together(connection: InThread, bodies: Sequence[Body[Any]], begin: bool
         # Also where the transaction did not begin, nothing has run, and each caller is told.
         return _Ran(results or [(None, e)] * len(bodies), e)
     return _Ran(results)
+
+
+def _run_apart(connection: InThread, body: Body[T]) -> tuple[T | None, Exception | None]:
+    """Run a body in a savepoint of its own; return its result and None, or None and why it has failed."""
+    connection.do("SAVEPOINT body")
+    try:
+        result = _run_in_transaction(connection, body)
+    except Exception as e:  # noqa: BLE001 - the body's caller raises it
+        if connection.in_transaction:
+            connection.do("ROLLBACK TO body")
+            connection.do("RELEASE body")
+        return None, e
+    connection.do("RELEASE body")
+    return result, None
+
+
+def _lost(error: BaseException) -> sqlite3.Error:
+    """Return why a transaction is gone that SQLite has rolled back by itself, as it does when the disk is full."""
+    return error if isinstance(error, sqlite3.Error) else sqlite3.OperationalError(str(error))
+
+
+def _run_in_transaction(connection: InThread, body: Body[T]) -> T:
+    """Run a body. Raises what it raises, and sqlite3.OperationalError where the transaction is gone after it."""
+    result = run_body(body, connection)
+    if not connection.in_transaction:
+        # The body has caught an error at which SQLite rolls the whole transaction back.
+        raise sqlite3.OperationalError("the transaction was rolled back by an earlier error")
+    return result

@@ -7,7 +7,7 @@ import io
 import itertools
 import random
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image as Pillow
 
@@ -128,7 +128,8 @@ class SimulatedSlots:
     ) -> None:
         self._devices = Devices(seconds, stagger=stagger)
         self._data = itertools.cycle(data)
-        self._profile = demo()
+        # As of a model of many devices: the demo's cards say what it knows.
+        self._profile = replace(demo(), vocabulary=frozenset(), demo=False)
         self._steps = steps
         self._calls = calls
         self._begun, self._changed = asyncio.Event(), asyncio.Event()
@@ -158,7 +159,7 @@ class SimulatedSlots:
         await self._begun.wait()
 
     def profiles(self) -> tuple[Profile, ...]:
-        """The demo model's."""
+        """One, with the demo model's name and sizes."""
         return (self._profile,)
 
     def loras(self) -> tuple[LoraInfo, ...]:

@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
+from bot.core.messages import Address, Message, MessageKind, MessageState
 from bot.core.ports import RetryLater
-from bot.delivery.service import FETCHED_AT_ONCE, FETCHED_EVERY, LONGEST_PAUSE, ChatSender, Urgency
+from bot.delivery.chat_sender import FETCHED_AT_ONCE, FETCHED_EVERY, LONGEST_PAUSE, ChatSender, Urgency
+from bot.delivery.store import MessageItem
 from tests.fakes.clock import FakeClock
 
 PAUSE = 10.0
@@ -22,10 +24,12 @@ class Shown:
         self.clock = clock
         self.start = clock.now()
         self.ids: list[tuple[int, float]] = []
+        self.items: list[MessageItem | None] = []
         self.plan: dict[int, list[Exception | int]] = {}
 
-    async def sync(self, message_id: int) -> int:
+    async def sync(self, message_id: int, item: MessageItem | None = None) -> int:
         self.ids.append((message_id, self.clock.now() - self.start))
+        self.items.append(item)
         planned = self.plan.get(message_id)
         result = planned.pop(0) if planned else True
         if isinstance(result, Exception):
@@ -220,3 +224,55 @@ async def test_a_clock_that_is_set_back_delays_nothing(days: int) -> None:
     clock.jump(-days * 86400)
     await until_over(running, clock)
     assert [message_id for message_id, _ in shown.ids] == [1, 2, 2, 2]
+
+
+def read(message_id: int) -> MessageItem:
+    """What a look at the rows finds."""
+    return MessageItem(Message(message_id, MessageKind.CARD, MessageState.SHOWN, Address("chat", "1"), 7), None)
+
+
+async def test_what_was_just_read_is_used_for_the_first_message_alone() -> None:
+    clock = FakeClock()
+    shown = Shown(clock)
+    sender = ChatSender(shown, PAUSE, clock)
+    first, second = read(1), read(2)
+    sender.request(1, Urgency.FINAL, first)
+    sender.request(2, Urgency.PROGRESS, second)
+    await until_over(asyncio.ensure_future(sender.run()), clock)
+    # The second one may have changed while the platform was asked for the first one.
+    assert shown.items == [first, None]
+
+
+async def test_what_was_read_before_a_pause_is_read_again() -> None:
+    clock = FakeClock()
+    shown = Shown(clock)
+    sender = ChatSender(shown, PAUSE, clock)
+    sender.request(1, Urgency.FINAL, read(1))
+    work = asyncio.ensure_future(sender.run())
+    await turns(lambda: len(shown.ids) == 1)
+    sender.request(2, Urgency.FINAL, read(2))
+    await until_over(work, clock)
+    assert shown.items[1:] == [None]
+
+
+async def test_what_was_read_for_a_failed_try_is_read_again() -> None:
+    clock = FakeClock()
+    shown = Shown(clock)
+    shown.plan[1] = [RetryLater(1.0)]
+    sender = ChatSender(shown, PAUSE, clock)
+    item = read(1)
+    sender.request(1, Urgency.FINAL, item)
+    await until_over(asyncio.ensure_future(sender.run()), clock)
+    assert shown.items == [item, None]
+
+
+async def test_a_second_request_takes_the_place_of_what_was_read() -> None:
+    clock = FakeClock()
+    shown = Shown(clock)
+    sender = ChatSender(shown, PAUSE, clock)
+    sender.request(1, Urgency.FINAL, read(1))
+    newer = read(1)
+    sender.request(1, Urgency.WAITING, newer)
+    await until_over(asyncio.ensure_future(sender.run()), clock)
+    assert len(shown.items) == 1
+    assert shown.items[0] is newer
