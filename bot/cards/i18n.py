@@ -6,7 +6,7 @@ import gettext
 import io
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 from babel.messages.catalog import Catalog
@@ -23,6 +23,7 @@ LOCALES = ("en", "zh_CN")
 _ARGUMENT = re.compile(r"<([a-z]+)>")
 
 
+@lru_cache(maxsize=256)
 def locale_of(tag: str | None) -> str:
     """Map a language tag of any platform (``zh-TW``, ``en_GB``, ``de``, None) to a locale that Easel speaks."""
     language = (tag or "").replace("_", "-").partition("-")[0].lower()
@@ -82,6 +83,8 @@ def text(locale: str, key: str, **params: str | int | float) -> str:
             A ``Key`` is translated first; any other text is data.
     """
     locale = locale_of(locale)
+    if not params:
+        return _plain(locale, key)
     translations = _translations(locale)
     message = key
     if "n" in params:
@@ -89,6 +92,12 @@ def text(locale: str, key: str, **params: str | int | float) -> str:
     if message == key:
         message = translations.gettext(key)
     return message.format_map(_filled(locale, params))
+
+
+@cache
+def _plain(locale: str, key: str) -> str:
+    """Return a message without fields; cards have some twenty of them. ``locale`` is one of LOCALES."""
+    return _translations(locale).gettext(key).format_map({})
 
 
 def instant(locale: str, wait: float, now: float) -> Instant:

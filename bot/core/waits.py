@@ -1,9 +1,10 @@
-"""Waits: exponential back-off, a pause that an event ends, retried writes, and work shielded from cancellation."""
+"""Waits: back-off, a rate limit, a pause that an event ends, retried writes, and work shielded from cancellation."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -55,6 +56,26 @@ class ExponentialBackoff:
     def succeed(self) -> None:
         """Start again with the first pause."""
         self.tries = 0
+
+
+class TokenBucket:
+    """A rate limit that lets some through at once after a pause."""
+
+    def __init__(self, every: float, burst: int) -> None:
+        """Args:
+        every: Average seconds between two of them, in the long run.
+        burst: How many may follow each other without a pause.
+        """
+        self._every = every
+        self._burst = burst
+        # When all so far are paid for, at one in ``every`` seconds.
+        self._paid_at = -math.inf
+
+    def take(self, now: float) -> float:
+        """Count one; return the seconds that it has to wait. ``now`` is in seconds, by a clock that never goes back."""
+        wait = max(0.0, self._paid_at - now - self._burst * self._every)
+        self._paid_at = max(self._paid_at, now) + self._every
+        return wait
 
 
 async def until(event: asyncio.Event, seconds: float, clock: Clock) -> None:

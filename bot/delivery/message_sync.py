@@ -31,12 +31,11 @@ from bot.delivery.store import (
     order_album,
     private_address,
     record_shown,
-    settle_job,
     shows_result,
 )
 from bot.observability.log_context import job_context
 from bot.observability.metrics import Metrics
-from bot.storage import data_files, messages
+from bot.storage import data_files, jobs, messages
 from bot.storage.database import Database
 from bot.storage.sql import load_card
 
@@ -142,8 +141,7 @@ class MessageSync:
 
     async def settle(self, job_id: int) -> None:
         """Make a painted job delivered if none of its messages is left to show (the page's jobs have none)."""
-        now = self._clock.now()
-        await self._db.run_write(lambda tx: settle_job(tx, job_id, now=now))
+        await self._db.run_write(lambda tx: jobs.deliver(tx, job_id))
 
     def mark_maybe_final(self, message_ids: Iterable[int]) -> None:
         """At start: the process before may have shown the final card of these messages."""
@@ -481,7 +479,7 @@ class MessageSync:
             else:
                 await messages.mark_gone(tx, message.id)
                 if job is not None:
-                    await settle_job(tx, job.id, now=self._clock.now())
+                    await jobs.deliver(tx, job.id)
         self._forget(message.id)
         if job is not None:
             self._bus.publish(JobChanged(job.id))
@@ -495,8 +493,8 @@ class MessageSync:
                 return  # progress is not worth a durable write
 
         async def write() -> Follows:
-            now, apart = self._clock.now(), private_address(message.address)
-            return await self._db.run_write(lambda tx: record_shown(tx, item, address, digest, now=now, apart=apart))
+            apart = private_address(message.address)
+            return await self._db.run_write(lambda tx: record_shown(tx, item, address, digest, apart=apart))
 
         # The platform's answer is known here alone.
         follows = await persist(write, self._clock)
@@ -539,7 +537,7 @@ class MessageSync:
             if item.job is not None:
                 if await shows_result(tx, item):
                     await mark_missed(tx, item.job.id)
-                more = await settle_job(tx, item.job.id, now=self._clock.now())
+                more = await jobs.deliver(tx, item.job.id)
         log.warning(
             "message %d (%s of job %s) can be shown nowhere", item.message.id, item.message.kind, item.message.job_id
         )

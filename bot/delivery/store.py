@@ -41,7 +41,7 @@ class MessageItem:
     Attributes:
         message: Where it is, and what is shown there now.
         job: The job that it is about; None for notices and exports.
-        stored: The job's pictures.
+        stored: The pictures of a job that has ended.
         foreign: Indexes of those of them whose files must not be sent.
     """
 
@@ -77,16 +77,21 @@ async def item_of(tx: Tx, message: Message, folder: Path) -> MessageItem:
     job = None if message.job_id is None else await jobs.get(tx, message.job_id)
     if job is None:
         return MessageItem(message, None)
-    stored = await pictures.of_job(tx, job.id)
+    stored = await pictures.of_job(tx, job.id) if job.state in ENDED else ()
     return MessageItem(message, job, stored, _foreign(stored, folder))
 
 
-async def items_of(tx: Tx, job: Job, folder: Path) -> tuple[MessageItem, ...]:
-    """Return all messages of a job, whatever their state, oldest first. Blocks, as ``item_of``."""
-    rows = await messages.of_job(tx, job.id)
-    stored = await pictures.of_job(tx, job.id) if rows else ()
-    foreign = _foreign(stored, folder)
-    return tuple(MessageItem(message, job, stored, foreign) for message in rows)
+async def items_of(tx: Tx, job_ids: Sequence[int], folder: Path) -> list[tuple[Job, Sequence[MessageItem]]]:
+    """Return jobs with all their messages, whatever their state, oldest first; missing jobs are left out. Blocks, as ``item_of``."""
+    found = await jobs.of_ids(tx, job_ids)
+    rows = await messages.of_jobs(tx, [job.id for job in found])
+    stored = await pictures.of_jobs(tx, [job.id for job in found if job.state in ENDED and rows[job.id]])
+    items: list[tuple[Job, Sequence[MessageItem]]] = []
+    for job in found:
+        own = stored.get(job.id, ())
+        foreign = _foreign(own, folder)
+        items.append((job, [MessageItem(message, job, own, foreign) for message in rows[job.id]]))
+    return items
 
 
 def _foreign(stored: Sequence[Picture], folder: Path) -> frozenset[int]:
@@ -124,7 +129,7 @@ class Follows(Enum):
 
 
 async def record_shown(
-    tx: Tx, item: MessageItem, address: Address, digest: str, *, now: float, apart: Address | None = None
+    tx: Tx, item: MessageItem, address: Address, digest: str, *, apart: Address | None = None
 ) -> Follows:
     """Record that a message is shown; where its chat takes no pictures, also order them for the asker alone.
 
@@ -133,7 +138,6 @@ async def record_shown(
         item: What is shown.
         address: Where.
         digest: What of it, see ``MessageItem.digest``.
-        now: Unix seconds.
         apart: Where the pictures go of a card that was shown without them (its digest ends in ``messages.BARE``).
 
     Returns:
@@ -148,20 +152,16 @@ async def record_shown(
         await messages.mark_shown(tx, message.id, address, digest)
     if job is None:
         return Follows.NOTHING
-    rows = await messages.of_job(tx, job.id)
-    if any(row.unwanted for row in rows):
-        return Follows.MORE  # the job was forgotten while this was being sent
-    if not item.ended:
-        return Follows.NOTHING
     album = False
-    if digest.endswith(messages.BARE):
+    if item.ended and digest.endswith(messages.BARE):
         event = f"apart:{message.id}"
         album = apart is not None and await messages.by_event(tx, event) is None
         if album and apart is not None:
             await messages.add_files(tx, event, job.id, apart, MessageKind.ALBUM)
-    if album:
-        return Follows.MORE
-    return Follows.DELIVERED if await _settle(tx, job.id, rows, now=now) else Follows.NOTHING
+    if item.ended and await jobs.deliver(tx, job.id):
+        return Follows.DELIVERED
+    # The job may have been forgotten while this was being sent.
+    return Follows.MORE if album or await messages.has_unwanted(tx, job.id) else Follows.NOTHING
 
 
 def album_event(message: Message) -> str:
@@ -175,28 +175,6 @@ async def order_album(tx: Tx, message: Message, job: Job, indexes: Sequence[int]
     private = message.address.private or job.request.private
     address = replace(at_new_message(message.address), replaces=None, private=private)
     await messages.add_files(tx, album_event(message), job.id, address, MessageKind.ALBUM, indexes=indexes)
-
-
-async def settle_job(tx: Tx, job_id: int, *, now: float) -> bool:
-    """Make a painted job delivered once none of its messages is left to show; returns whether this call did that."""
-    return await _settle(tx, job_id, await messages.of_job(tx, job_id), now=now)
-
-
-async def _settle(tx: Tx, job_id: int, rows: Sequence[Message], *, now: float) -> bool:
-    """Do what ``settle_job`` does; ``rows`` are all messages of the job."""
-    settled = all(_is_settled(message) for message in rows)
-    return settled and await jobs.move(tx, job_id, JobState.PAINTED, JobState.DELIVERED, now=now)
-
-
-def _is_settled(message: Message) -> bool:
-    """Return whether the job's delivery does not wait for this message."""
-    if message.kind not in RESULT_KINDS:
-        return True
-    if message.state is MessageState.SHOWN:
-        # What it replaces is removed first.
-        final = message.shown.startswith(messages.FINAL) and message.address.replaces is None
-        return message.kind is MessageKind.ALBUM or final
-    return message.state in {MessageState.UNCLEAR, MessageState.GONE}
 
 
 class SendIntents:
@@ -248,7 +226,7 @@ class SendIntents:
             elif job is not None:
                 card = dump_card(self._presenter.unclear(job))
                 await messages.add_notice(tx, f"unclear:{message.id}", at_new_message(message.address), card, job.id)
-                await settle_job(tx, job.id, now=self._clock.now())
+                await jobs.deliver(tx, job.id)
         return True, job
 
 

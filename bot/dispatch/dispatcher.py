@@ -215,7 +215,7 @@ class Dispatcher:
         """A call of ``paint``, which raises TimeoutError where its slot is gone."""
         async with asyncio.timeout(None) as call:
             self._calls[slot].add(call)
-            if slot in self._batcher.placement.gone():
+            if self._batcher.placement.is_gone(slot):
                 # It was lost while the batch was claimed.
                 self._end_call(call)
             try:

@@ -111,7 +111,12 @@ class SlotPlacement:
 
     def gone(self) -> list[str]:
         """Return the slots that were lost or can't start, while there are others."""
-        return [load.id for load in self._loads.values() if self.several and load.slot.state.phase in _GONE]
+        return [slot for slot in self._loads if self.is_gone(slot)]
+
+    def is_gone(self, slot: str) -> bool:
+        """Whether a slot was lost or can't start, while there are others."""
+        load = self._loads.get(slot)
+        return load is not None and self.several and load.slot.state.phase in _GONE
 
     def is_overdue(self) -> bool:
         """Whether a job has waited for a slot with its model for so long that another slot may load that now."""

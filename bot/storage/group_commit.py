@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from bot.core.waits import shield
+from bot.core.waits import TokenBucket, shield
 from bot.storage.connection import Body, Connection, InThread, run_body
 
 T = TypeVar("T")
@@ -89,8 +89,7 @@ class GroupCommit:
         self._group: _Group | None = None
         self._bodies: list[_Waiting] = []
         self._runner: asyncio.Task[None] | None = None
-        # When the commits of ``run`` so far were due, at one in COMMIT_EVERY seconds.
-        self._due_at = 0.0
+        self._rate = TokenBucket(COMMIT_EVERY, COMMITS_AT_ONCE)
         self.changes = 0
         """Number of rows that committed transactions have changed."""
 
@@ -130,7 +129,7 @@ class GroupCommit:
         begun: Sequence[_Waiting] = ()
         try:
             while self._bodies:
-                await asyncio.sleep(self._pause())
+                await asyncio.sleep(self._rate.take(asyncio.get_running_loop().time()))
                 await self._acquire()
                 try:
                     begun = self._bodies[:MAX_MEMBERS]
@@ -147,13 +146,6 @@ class GroupCommit:
             # It has an effect only when the loop shuts down and has cancelled every task.
             for waiting in (*begun, *self._bodies):
                 waiting.result.cancel()
-
-    def _pause(self) -> float:
-        """Return the seconds until the next commit of ``run`` is due, and count it."""
-        now = asyncio.get_running_loop().time()
-        pause = max(0.0, self._due_at - now - COMMITS_AT_ONCE * COMMIT_EVERY)
-        self._due_at = max(self._due_at, now) + COMMIT_EVERY
-        return pause
 
     async def _run_together(self, begun: Sequence[_Waiting]) -> None:
         """Run bodies and commit, together with the members that have left their commit to this one."""

@@ -14,7 +14,7 @@ from bot.core.requests import DrawRequest
 from bot.core.strictness import Strictness
 from bot.storage import data_files, inputs, messages, people
 from bot.storage.database import Tx
-from bot.storage.sql import TUPLE, Column, Converter, RowMapper
+from bot.storage.sql import AMONG, TUPLE, Column, Converter, RowMapper
 from engine.contract import LoraRequest
 
 _ENDED = frozenset({JobState.PAINTED, JobState.CANCELLED, JobState.FAILED})
@@ -103,11 +103,11 @@ async def move(
     """
     if to not in MOVES[frm]:
         raise ValueError(f"a job can't go from {frm} to {to}")
-    rows = await tx.execute_fetchall(
+    cursor = await tx.execute(
         "UPDATE jobs SET state = ?, error = ?, attempts = attempts + ?, seconds = coalesce(?, seconds),"
         " started_at = CASE WHEN ? THEN ? WHEN ? THEN NULL ELSE started_at END,"
         " ended_at = CASE WHEN ? THEN ? ELSE ended_at END"
-        " WHERE id = ? AND state = ? RETURNING id",
+        " WHERE id = ? AND state = ?",
         (
             to.value,
             error,
@@ -122,12 +122,27 @@ async def move(
             frm.value,
         ),
     )
-    return any(True for _ in rows)
+    return cursor.rowcount == 1
 
+
+async def deliver(tx: Tx, job_id: int) -> bool:
+    """Move a job from PAINTED to DELIVERED unless one of its messages is still to be shown or removed.
+
+    Returns whether this call moved it.
+    """
+    # One statement, as ``move`` would do it: it comes with every picture.
+    cursor = await tx.execute(_DELIVER, (job_id,))
+    return cursor.rowcount == 1
+
+
+_DELIVER = (
+    "UPDATE jobs SET state = 'delivered' WHERE id = ? AND state = 'painted'"  # noqa: S608 - constants
+    f" AND NOT EXISTS (SELECT 1 FROM messages WHERE job_id = jobs.id AND (unwanted = 1 OR {messages.UNSETTLED}))"
+)
 
 _CLAIM = (
     "UPDATE jobs SET state = 'running', error = '', started_at = ?"  # noqa: S608 - constants
-    f" WHERE id IN (SELECT value FROM json_each(?)) AND state = 'queued' RETURNING {_JOBS.columns}"
+    f" WHERE id IN {AMONG} AND state = 'queued' RETURNING {_JOBS.columns}"
 )
 
 
@@ -263,8 +278,7 @@ async def of_ids(tx: Tx, job_ids: Sequence[int]) -> tuple[Job, ...]:
     """Return these jobs in this order; missing ones are left out."""
     if not job_ids:
         return ()
-    marks = ", ".join("?" * len(job_ids))
-    found = {job.id: job for job in await _JOBS.select(tx, f"WHERE id IN ({marks})", job_ids)}
+    found = {job.id: job for job in await _JOBS.select(tx, f"WHERE id IN {AMONG}", (json.dumps(list(job_ids)),))}
     return tuple(found[job_id] for job_id in job_ids if job_id in found)
 
 

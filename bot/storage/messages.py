@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
 from bot.core.messages import Address, Message, MessageKind, MessageState
 from bot.storage.database import Tx
-from bot.storage.sql import ADDRESS, RowMapper, dump_address
+from bot.storage.sql import ADDRESS, AMONG, RowMapper, dump_address
 
 # Julian days to Unix seconds; works in every SQLite (unixepoch('subsec') needs 3.42).
 _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
@@ -31,6 +32,14 @@ FINAL = "final:"
 
 BARE = ":bare"
 """Suffix of the digest of a card that was shown without pictures, because its chat does not accept them."""
+
+# A job's delivery waits for its cards and albums: until they are shown, and until what they replace is removed.
+# ``dump_address`` leaves out what an address does not have.
+UNSETTLED = (
+    "kind IN ('card', 'album') AND state NOT IN ('unclear', 'gone') AND NOT (state = 'shown'"
+    f" AND (kind = 'album' OR shown LIKE '{FINAL}%' AND instr(address, '\"replaces\":') = 0))"
+)
+"""Whether the delivery of a message's job waits for it."""
 
 
 async def add_card(tx: Tx, event: str, job_id: int, address: Address, state: MessageState) -> int:
@@ -352,6 +361,15 @@ async def by_event(tx: Tx, event: str) -> Message | None:
 async def of_job(tx: Tx, job_id: int) -> tuple[Message, ...]:
     """Return the messages of a job, oldest first."""
     return await _select(tx, "WHERE job_id = ? ORDER BY id", (job_id,))
+
+
+async def of_jobs(tx: Tx, job_ids: Sequence[int]) -> dict[int, tuple[Message, ...]]:
+    """Return the messages of several jobs, oldest first, by job; a job without messages has an empty tuple."""
+    found: dict[int, tuple[Message, ...]] = dict.fromkeys(job_ids, ())
+    for message in await _select(tx, f"WHERE job_id IN {AMONG} ORDER BY id", (json.dumps(list(job_ids)),)):
+        if message.job_id is not None:
+            found[message.job_id] += (message,)
+    return found
 
 
 async def wanted(tx: Tx) -> tuple[Message, ...]:

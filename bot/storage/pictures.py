@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,7 +12,7 @@ from bot.core.people import Actor, Place
 from bot.core.pictures import DrawnPicture, Picture
 from bot.storage import data_files as names
 from bot.storage.database import Tx
-from bot.storage.sql import Column, Converter, RowMapper
+from bot.storage.sql import AMONG, Column, Converter, RowMapper
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,10 @@ async def of_job(tx: Tx, job_id: int) -> tuple[Picture, ...]:
 async def of_jobs(tx: Tx, job_ids: Sequence[int]) -> dict[int, tuple[Picture, ...]]:
     """Return the pictures of several jobs in their order, by job; a job without pictures has an empty tuple."""
     found: dict[int, tuple[Picture, ...]] = dict.fromkeys(job_ids, ())
-    marks = ", ".join("?" * len(job_ids))
-    for picture in await _PICTURES.select(tx, f'WHERE job_id IN ({marks}) ORDER BY job_id, "index"', job_ids):
+    if not job_ids:
+        return found
+    where = f'WHERE job_id IN {AMONG} ORDER BY job_id, "index"'
+    for picture in await _PICTURES.select(tx, where, (json.dumps(list(job_ids)),)):
         found[picture.job_id] += (picture,)
     return found
 

@@ -22,6 +22,9 @@ T = TypeVar("T")
 SqlValue: TypeAlias = str | int | float | None
 """What a column of Easel's tables holds."""
 
+AMONG = "(SELECT value FROM json_each(?))"
+"""What follows IN for a list that is given as JSON: one statement for lists of any length."""
+
 _PLAIN = frozenset({str, int, float, type(None)})
 _KEYWORDS = frozenset({"index", "left", "references"})
 

@@ -28,10 +28,10 @@ _QUALITIES = (75, 60, 45, 30, 15)
 _WAITING = 256
 """Most pictures that wait; of further ones, thumbnails are made when they are asked for."""
 
-_REST = 9.0
-"""After each picture, ``run`` makes none for this many times as long as its thumbnails took: at most a tenth of a core."""
+_REST = 19.0
+"""After each picture, ``run`` makes none for this many times as long as its thumbnails took: at most a twentieth of a core."""
 
-_LONGEST_REST = 2.0
+_LONGEST_REST = 5.0
 """Longest such rest, in seconds: a slow disk takes no processor time."""
 
 _AT_ONCE = 2

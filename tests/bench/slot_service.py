@@ -36,6 +36,7 @@ from bot.dispatch.service import QUEUE_LIMIT, Dispatch
 from bot.storage import thumbnails
 from bot.storage.database import Database
 from bot.studio import Studio
+from engine.host.imports import collect_rarely
 from tests.bench.percentiles import spread
 from tests.bench.ray_slots import RaySlots
 from tests.bench.simulated_slots import STEPS, SimulatedSlots, pictures
@@ -350,6 +351,8 @@ def _busy(times: Any) -> float:
 def main(text: str) -> None:
     """Measure one plan and print it."""
     logging.basicConfig(level=logging.WARNING)
+    # As ``easel serve`` does when its imports are done.
+    collect_rarely()
     with tempfile.TemporaryDirectory(prefix="easel-slots-") as folder:
         sys.stdout.write(json.dumps(asyncio.run(measure(Plan(**json.loads(text)), Path(folder)))))
 

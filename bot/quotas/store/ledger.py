@@ -94,6 +94,18 @@ class _PlacedUse:
 
 
 _ENTRIES = RowMapper(LedgerEntry, "ledger")
+# A settled job has a charge or a refund already, so it is not found again.
+_UNSETTLED = (
+    "job_id = ? AND kind = 'reserve'"
+    " AND NOT EXISTS (SELECT 1 FROM ledger s WHERE s.job_id = r.job_id AND s.kind <> 'reserve')"
+)
+# Mostly all pictures of a job are painted: one statement instead of two. A charge counts from the time of its
+# reservation, so a slow queue does not use up a quota for longer.
+_CHARGE_ALL = (
+    "INSERT INTO ledger (job_id, person_id, place_id, channel, kind, reserved, charged, cost_each, free, free_here,"  # noqa: S608 - constants
+    " counted_at, written_at) SELECT job_id, person_id, place_id, channel, 'charge', -reserved, reserved, cost_each, 0, 0,"
+    f" counted_at, ? FROM ledger r WHERE {_UNSETTLED} AND reserved = ?"
+)
 _JOB_USES = RowMapper(
     _PlacedUse, columns={"at": "counted_at", "owner": "reserved - free", "place": "reserved - free - free_here"}
 )
@@ -179,14 +191,9 @@ async def settle(tx: Tx, job_id: int, *, painted: int, now: float) -> None:
         painted: How many pictures it has; at most as many as were reserved.
         now: Unix seconds.
     """
-    # A charge counts from the time of its reservation, so a slow queue does not use up a quota for longer.
-    # A settled job has a charge or a refund already, so it is not found again.
-    reservation = await _ENTRIES.select_one(
-        tx,
-        "r WHERE job_id = ? AND kind = 'reserve'"
-        " AND NOT EXISTS (SELECT 1 FROM ledger s WHERE s.job_id = r.job_id AND s.kind <> 'reserve')",
-        (job_id,),
-    )
+    if painted and (await tx.execute(_CHARGE_ALL, (now, job_id, painted))).rowcount == 1:
+        return
+    reservation = await _ENTRIES.select_one(tx, f"r WHERE {_UNSETTLED}", (job_id,))
     if reservation is None:
         return
     if not 0 <= painted <= reservation.reserved:

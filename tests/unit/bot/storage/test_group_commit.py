@@ -231,13 +231,6 @@ async def test_bodies_of_the_thread_share_a_commit_with_members(db: Database) ->
     assert parts(db.path) == {1: 2} | dict.fromkeys(range(2, 12), 1)
 
 
-async def test_after_some_commits_in_a_row_the_next_ones_wait(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "COMMIT_EVERY", 1000.0)
-    pauses = [db._groups._pause() for _ in range(group_commit.COMMITS_AT_ONCE + 3)]
-    assert pauses[: group_commit.COMMITS_AT_ONCE + 1] == [0.0] * (group_commit.COMMITS_AT_ONCE + 1)
-    assert [round(pause, -2) for pause in pauses[-2:]] == [1000.0, 2000.0]
-
-
 async def test_bodies_that_come_after_a_lost_one_run_in_the_next_transaction(db: Database) -> None:
     async def loses(tx: Tx) -> None:
         # As SQLite does by itself when the disk is full; this body does not notice.
