@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -147,6 +148,9 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait this many seconds."""
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Wait this many seconds, or until the event is set."""
 
 
 @dataclass(frozen=True, slots=True)

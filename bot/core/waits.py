@@ -1,4 +1,4 @@
-"""Waits: back-off, a rate limit, a pause that an event ends, retried writes, and work shielded from cancellation."""
+"""Waits: back-off, a rate limit, retried writes, and work shielded from cancellation."""
 
 from __future__ import annotations
 
@@ -76,17 +76,6 @@ class TokenBucket:
         wait = max(0.0, self._paid_at - now - self._burst * self._every)
         self._paid_at = max(self._paid_at, now) + self._every
         return wait
-
-
-async def until(event: asyncio.Event, seconds: float, clock: Clock) -> None:
-    """Wait this long, or until the event is set."""
-    tasks = {asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(event.wait())}
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def persist(

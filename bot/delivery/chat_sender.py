@@ -11,7 +11,7 @@ from typing import Protocol
 
 from bot.core.errors import Unavailable
 from bot.core.ports import Clock, RetryLater
-from bot.core.waits import ExponentialBackoff, until
+from bot.core.waits import ExponentialBackoff
 from bot.delivery.store import MessageItem
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class ChatSender:
         self._forget_items()
         self._arrived.clear()
         if not self._stopping:
-            await until(self._arrived, seconds, self._clock)
+            await self._clock.wait(self._arrived, seconds)
 
     async def _sync_next(self) -> None:
         now = self._clock.monotonic()

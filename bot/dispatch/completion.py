@@ -16,7 +16,7 @@ from bot.core.jobs import MAX_ATTEMPTS, Job, JobState
 from bot.core.pictures import DrawnPicture, Picture
 from bot.core.ports import Clock
 from bot.core.requests import ABOUT_DEMO
-from bot.core.waits import ExponentialBackoff, persist, until
+from bot.core.waits import ExponentialBackoff, persist
 from bot.delivery.live import Live
 from bot.dispatch.active_job import ActiveJob
 from bot.drawing import job_actions
@@ -170,7 +170,7 @@ class ImageFiles:
     async def _write_when_room(self, active: ActiveJob, path: str, data: bytes) -> bool:
         backoff = ExponentialBackoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         while not (active.cancelled or self._stop.is_set()):
-            await until(self._stop, backoff.fail(), self._clock)
+            await self._clock.wait(self._stop, backoff.fail())
             if active.cancelled or self._stop.is_set():
                 break
             if await asyncio.to_thread(self._try_write, path, data):

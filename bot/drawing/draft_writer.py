@@ -14,7 +14,7 @@ from bot.core.errors import BadInput, Moderated, Refusal, Unavailable
 from bot.core.events import MessagesAdded
 from bot.core.ports import RetryLater, Surface, TooLarge
 from bot.core.requests import MAX_PICTURE_BYTES
-from bot.core.waits import shield, until
+from bot.core.waits import shield
 from bot.drawing import admission, drafts, picture_requests, store
 from bot.drawing.store import DraftState, PromptDraft
 from bot.storage import messages
@@ -82,7 +82,7 @@ class DraftWriter:
                     # The database logs its own fault once; this may go on for hours.
                     log.debug("prompts can't be looked at (%s); again in %g s", e.key, _RETRY)
                     pause = _RETRY
-                await until(self._wake, pause, self._ctx.clock)
+                await self._ctx.clock.wait(self._wake, pause)
 
     async def _begin(self, tasks: asyncio.TaskGroup) -> None:
         """Begin with the prompts that wait, and end the work on those that were dropped."""

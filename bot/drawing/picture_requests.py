@@ -31,7 +31,7 @@ from bot.core.requests import (
     ReferenceImage,
     SourceImage,
 )
-from bot.core.waits import ExponentialBackoff, shield, until
+from bot.core.waits import ExponentialBackoff, shield
 from bot.delivery.store import digest_of
 from bot.drawing import admission, flags, store
 from bot.drawing.defaults import NO_DEFAULTS, RequestDefaults, defaults_of, with_model
@@ -334,7 +334,7 @@ class PictureFetcher:
                     # The database logs its own fault once; this may go on for hours.
                     log.debug("requests for pictures can't be looked at (%s); again in %g s", e.key, _RETRY)
                     pause = _RETRY
-                await until(self._wake, pause, self._ctx.clock)
+                await self._ctx.clock.wait(self._wake, pause)
 
     async def _begin_due(self, tasks: asyncio.TaskGroup) -> float:
         """Begin with the people whose requests are due; returns the seconds until the next one is."""

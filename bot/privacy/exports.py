@@ -23,7 +23,7 @@ from bot.core.messages import Address, EventRef
 from bot.core.people import Actor
 from bot.core.pictures import PictureFile
 from bot.core.ports import Clock, Surface
-from bot.core.waits import shield, until
+from bot.core.waits import shield
 from bot.privacy.store import exports
 from bot.privacy.store.exports import Export
 from bot.storage import data_files, inputs, messages, people
@@ -277,7 +277,7 @@ class ExportWorker:
 
     async def _idle(self) -> None:
         """Wait for a request, or until the next sweep."""
-        await until(self._wake, SWEEP_INTERVAL, self._clock)
+        await self._clock.wait(self._wake, SWEEP_INTERVAL)
 
     async def _sweep(self) -> None:
         async with self._db.write() as tx:

@@ -13,7 +13,6 @@ from bot.core.errors import BadInput, NotFound, Unavailable
 from bot.core.events import EventBus, JobChanged, MessagesAdded
 from bot.core.people import Actor
 from bot.core.ports import Clock
-from bot.core.waits import until
 from bot.privacy.deletion import OPEN, remove_files
 from bot.privacy.store import deletion as deletion_rows
 from bot.privacy.store import deletions
@@ -120,7 +119,7 @@ class DeletionWorker:
             except Exception:  # the service goes on
                 log.exception("what is to be deleted could not be deleted")
                 pause = _PAUSE_SECONDS
-            await until(self._wake, pause, self._clock)
+            await self._clock.wait(self._wake, pause)
 
     async def _carry_out(self) -> float:
         """Carry out what is due; return the seconds until the next one is."""

@@ -110,11 +110,13 @@ class GroupCommit:
         if self._runner is None:
             self._runner = asyncio.create_task(self._run_bodies(), name="group commit")
         try:
-            result: T = await asyncio.shield(waiting.result)
+            result: T = await waiting.result
         except asyncio.CancelledError:
             if waiting in self._bodies:
                 self._bodies.remove(waiting)
-            else:
+            elif waiting.result.cancelled() and self._runner is not None:
+                # The first future was cancelled with the caller; ``_tell`` finds this one.
+                waiting.result = asyncio.get_running_loop().create_future()
                 await shield(waiting.result)
             raise
         return result

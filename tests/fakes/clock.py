@@ -30,6 +30,15 @@ class FakeClock:
         finally:
             self._sleepers.remove(sleeper)
 
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        tasks = {asyncio.ensure_future(self.sleep(seconds)), asyncio.ensure_future(event.wait())}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
     def advance(self, seconds: float) -> None:
         """Let this time pass, and wake the sleepers whose time is over."""
         self._wall += seconds
