@@ -24,6 +24,9 @@ FILE_MODE, FOLDER_MODE = 0o600, 0o700
 PICTURE_NAME = re.compile(r"\d{1,18}-\d{1,4}\.png", re.ASCII)
 """Name of a picture in the folder of its day."""
 
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+"""How a file is opened for writing: emptied, and never through a link."""
+
 _OTHERS = 0o077
 
 MIN_FREE_BYTES = 64 * 2**20
@@ -182,8 +185,7 @@ def open_new(path: Path, mode: int = FILE_MODE) -> BinaryIO:
         path: The file.
         mode: Permissions of a new file, reduced by the umask.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    return os.fdopen(os.open(path, flags, mode), "wb")
+    return os.fdopen(os.open(path, _NEW_FILE, mode), "wb")
 
 
 def restrict_permissions(data: Path, pictures: str = PICTURES) -> int:
@@ -374,22 +376,30 @@ async def free_bytes(folder: Path) -> int:
 
 
 def _write(path: Path, data: bytes, mode: int) -> Path:
-    new_folder = not path.parent.exists()
-    if new_folder:
-        make_folder(path.parent)
     # A unique name: the same file may be written twice concurrently.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
+    new_folder = False
     try:
-        with open_new(temporary, mode) as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            descriptor = os.open(temporary, _NEW_FILE, mode)
+        except FileNotFoundError:
+            make_folder(path.parent)
+            new_folder = True
+            descriptor = os.open(temporary, _NEW_FILE, mode)
+        try:
+            # Without a file object: several devices end a picture each second, and each call lets go of the interpreter.
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
     # A new name is durable once its folder is synced; a new folder once its parents are (YYYY/MM/DD).
-    for parent in list(path.parents)[: 4 if new_folder else 1]:
+    for parent in list(path.parents)[:4] if new_folder else (path.parent,):
         sync_folder(parent)
     return path
 

@@ -21,8 +21,11 @@ LIMIT_SHARE = 0.98
 LIMIT_SHARE_ALONE = 0.95
 LIMIT_SHARE_RAY = 0.95
 LIMIT_IDLE_MS = 50.0
-LIMIT_CPU_MS = {200_000: 7.5, 1_500_000: 12.0}
-"""By bytes of a picture, with the cards of chats. The aim is 5 ms."""
+LIMIT_CPU = 3.0
+"""What a picture with its card costs the processor, as a multiple of ``bare_slots`` on the same machine."""
+
+AIM_CPU_MS = 5.0
+"""The same in milliseconds; machines differ by a factor of three, so it is told and no limit."""
 
 
 def run(benchmark: BenchmarkFixture, seconds: Sequence[float], **plan: Any) -> Any:
@@ -40,7 +43,11 @@ def test_a_hundred_devices_of_one_picture_a_second(benchmark: BenchmarkFixture, 
     found = run(benchmark, [1.0] * SLOTS, size=size, calls=CALLS)
     assert found["share_of_ceiling"] >= LIMIT_SHARE
     assert found["idle_ms"]["p99"] < LIMIT_IDLE_MS
-    assert found["cpu_ms_per_picture"] < LIMIT_CPU_MS[size]
+    bare = worker("tests.bench.bare_slots", size, 8)
+    ratio = found["cpu_ms_per_picture"] / bare["cpu_ms_per_picture"]
+    benchmark.extra_info.update(bare=bare, ratio=ratio, aim_ms=AIM_CPU_MS)
+    sys.stdout.write(f"  bare: {bare}, ratio: {ratio:.2f}\n")
+    assert ratio < LIMIT_CPU
 
 
 def test_devices_that_are_given_nothing_ahead(benchmark: BenchmarkFixture) -> None:
