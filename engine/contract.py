@@ -190,6 +190,10 @@ class LoraInfo:
     weight: float = 1.0
 
 
+BEYOND_PROMPT = ("image", "mask", "variation", "references", "loras", "sampler", "clip_skip", "control")
+"""Fields of a Recipe that are empty, or 0, where it is drawn from its prompt alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that decides the pixels of one picture.
@@ -244,6 +248,11 @@ class Recipe:
     def log_name(self) -> str:
         """What log lines call it: its id, with the request's behind an ``@``."""
         return f"{self.id}@{self.request}" if self.request else self.id
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is drawn from its prompt alone; see BEYOND_PROMPT."""
+        return not any(getattr(self, name) for name in BEYOND_PROMPT)
 
     @property
     def seen_pixels(self) -> int:
@@ -441,21 +450,23 @@ class Slot:
         state: What it is doing now.
         calls: How many calls of ``paint`` should be open on it at once; more than one keeps it busy between two of them.
         models: Names of the profiles that it can draw; empty: all of them.
+        plain: Names of those of which it can draw plain recipes alone (``Recipe.plain``).
     """
 
     id: str
     state: EngineState
     calls: int = 1
     models: frozenset[str] = frozenset()
+    plain: frozenset[str] = frozenset()
 
     @property
     def ready(self) -> bool:
         """Whether it draws at once what it is given."""
         return self.state.phase in READY
 
-    def can_draw(self, model: str) -> bool:
-        """Whether it may be given recipes of this model."""
-        return not self.models or model in self.models
+    def can_draw(self, model: str, *, plain: bool = True) -> bool:
+        """Whether it may be given recipes of this model; ``plain``: as ``Recipe.plain``."""
+        return (not self.models or model in self.models) and (plain or model not in self.plain)
 
 
 class SafetyVerdict(StrEnum):
@@ -496,6 +507,12 @@ class BadRecipe(EngineError):
     code = "bad_recipe"
 
 
+class Unsupported(BadRecipe):
+    """The slot draws this model from a prompt alone, and the recipe needs more. Another slot may draw it."""
+
+    code = "unsupported"
+
+
 class UnknownLora(BadRecipe):
     """There is no such LoRA, its file can't be read, or it does not fit the model. The message says which and why."""
 
@@ -528,6 +545,7 @@ ERRORS: Mapping[str, type[EngineError]] = {
         OutOfMemory,
         UnknownModel,
         BadRecipe,
+        Unsupported,
         UnknownLora,
         BadImage,
         Overflow,

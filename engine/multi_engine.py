@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from types import MappingProxyType
@@ -28,6 +28,7 @@ from engine.contract import (
     Recipe,
     Slot,
     Step,
+    Unsupported,
 )
 
 _BEST_FIRST = (
@@ -53,7 +54,7 @@ class MultiEngine:
 
     Args:
         engines: Engines of one slot each, by the id that the slot gets. The first one answers what concerns them all.
-        models: Names of the models that a slot draws, by its id; empty, or not there: all of them.
+        models: Names of the models that a slot draws, by its id; empty: all of them, and not there: what its engine says.
 
     Raises:
         ValueError: There is no engine.
@@ -99,8 +100,11 @@ class MultiEngine:
             await _end(tasks)
 
     def profiles(self) -> tuple[Profile, ...]:
-        """Profiles that at least one slot can draw; the first is the default."""
-        found = {profile.name: profile for engine in self._engines.values() for profile in engine.profiles()}
+        """Profiles that at least one slot can draw, as the first such engine has them; the first is the default."""
+        found: dict[str, Profile] = {}
+        for engine in self._engines.values():
+            for profile in engine.profiles():
+                found.setdefault(profile.name, profile)
         return tuple(found.values())
 
     def loras(self) -> tuple[LoraInfo, ...]:
@@ -113,13 +117,16 @@ class MultiEngine:
 
     def slots(self) -> tuple[Slot, ...]:
         """The slot of each engine, in their order. None draws a model that does not fit it while another one does."""
-        slots = [
-            replace(engine.slots()[0], id=name, models=self._slot_models.get(name, frozenset()))
-            for name, engine in self._engines.items()
-        ]
-        if not self._unfit:
+        slots = []
+        for name, engine in self._engines.items():
+            slot = engine.slots()[0]
+            slots.append(replace(slot, id=name, models=self._slot_models.get(name, slot.models)))
+        if not self._unfit and not any(slot.plain for slot in slots):
             return tuple(slots)
         every = frozenset(profile.name for profile in self.profiles())
+        # Where no other slot draws more, a recipe that needs it is to fail and not to wait.
+        more = frozenset().union(*((slot.models or every) - slot.plain for slot in slots))
+        slots = [replace(slot, plain=slot.plain & more) for slot in slots]
         unfit = {slot.id: self._unfit_models(slot) for slot in slots}
         working = [slot for slot in slots if slot.state.phase is not Phase.BROKEN]
         elsewhere = frozenset().union(*((slot.models or every) - unfit[slot.id] for slot in working))
@@ -172,7 +179,8 @@ class MultiEngine:
             EngineLost: The slot's process died, hung or was closed, or there is no such slot.
         """
         model = recipes[0].model if recipes else ""
-        name = slot or self._choose(model)
+        plain = all(recipe.plain for recipe in recipes)
+        name = slot or self._choose(model, plain=plain)
         if name not in self._engines:
             raise EngineLost(f"There is no slot {name!r}.")
         ids = [recipe.id for recipe in recipes]
@@ -207,7 +215,8 @@ class MultiEngine:
             finally:
                 self._calls[name] -= 1
                 self._moving.difference_update(failed)
-            others = [other for other in self._ready_for(model) if other not in tried]
+            plain = all(recipe.plain for recipe in recipes)
+            others = [other for other in self._ready_for(model, plain=plain) if other not in tried]
             if not recipes or not others:
                 for recipe in recipes:
                     yield failed[recipe.id]
@@ -239,26 +248,32 @@ class MultiEngine:
 
     async def expand(self, model: str, prompt: str, *, seed: int = 0) -> str:
         """See ``engine.contract.Engine.expand``; the ready slot with the fewest open calls writes."""
-        return await self._write(model, lambda engine: engine.expand(model, prompt, seed=seed))
+
+        def writes(engine: Engine) -> bool:
+            return any(profile.name == model and profile.expands for profile in engine.profiles())
+
+        return await self._write(model, writes, lambda engine: engine.expand(model, prompt, seed=seed))
 
     def can_describe(self) -> bool:
         """Whether a model describes pictures."""
-        return self._first.can_describe()
+        return any(engine.can_describe() for engine in self._engines.values())
 
     async def describe(self, image: str) -> str:
         """See ``engine.contract.Engine.describe``; the ready slot with the fewest open calls describes."""
-        return await self._write("", lambda engine: engine.describe(image))
+        return await self._write("", lambda engine: engine.can_describe(), lambda engine: engine.describe(image))
 
-    async def _write(self, model: str, write: Callable[[Engine], Awaitable[str]]) -> str:
-        """Have a slot write a text; where it is lost, or has no room for it, another ready one does."""
-        name = self._choose(model)
+    async def _write(self, model: str, can: Callable[[Engine], bool], write: Callable[[Engine], Awaitable[str]]) -> str:
+        """Have a slot that can write a text; where it is lost, or has no room for it, another ready one does."""
+        # Where none can, it says why not.
+        able = {name for name, engine in self._engines.items() if can(engine)} or set(self._engines)
+        name = self._choose(model, able)
         tried = [name]
         while True:
             self._calls[name] += 1
             try:
                 return await write(self._engines[name])
             except EngineError as error:
-                others = [other for other in self._ready_for(model) if other not in tried]
+                others = [other for other in self._ready_for(model) if other in able and other not in tried]
                 if not others or not (isinstance(error, EngineLost) or self._draws_elsewhere(error, name)):
                     raise
             finally:
@@ -273,8 +288,8 @@ class MultiEngine:
         self._changed.set()
 
     def _draws_elsewhere(self, error: EngineError, name: str) -> bool:
-        """Whether what failed on a slot may be drawn on another one: its card is too small, or it is broken."""
-        return isinstance(error, OutOfMemory) or self._engines[name].state().phase is Phase.BROKEN
+        """Whether what failed on a slot may be drawn on another one: the slot can't draw it, or is broken."""
+        return isinstance(error, OutOfMemory | Unsupported) or self._engines[name].state().phase is Phase.BROKEN
 
     def _note_unfit(self, name: str, model: str) -> None:
         """A recipe did not fit a slot: remember it where its model does not, so that the slot gets no more of them."""
@@ -288,13 +303,20 @@ class MultiEngine:
         found, since = self._unfit.get(slot.id, {}), time.monotonic() - UNFIT_SECONDS
         return frozenset(model for model, (starts, at) in found.items() if starts == slot.state.restarts and at > since)
 
-    def _ready_for(self, model: str) -> list[str]:
+    def _ready_for(self, model: str, *, plain: bool = True) -> list[str]:
         """Return the ready slots that can draw a model."""
-        return [slot.id for slot in self.slots() if slot.ready and (not model or slot.can_draw(model))]
+        return [slot.id for slot in self.slots() if slot.ready and (not model or slot.can_draw(model, plain=plain))]
 
-    def _choose(self, model: str) -> str:
-        """Return the slot with the fewest open calls among those in the best phase that can draw this model."""
-        able = [slot for slot in self.slots() if not model or slot.can_draw(model)] or list(self.slots())
+    def _choose(self, model: str, among: Collection[str] = (), *, plain: bool = True) -> str:
+        """Return the slot with the fewest open calls among those in the best phase that can draw this model.
+
+        Args:
+            model: Name of its profile; empty: any.
+            among: Ids of the slots to choose from; empty: all of them.
+            plain: As ``Recipe.plain``.
+        """
+        slots = [slot for slot in self.slots() if not among or slot.id in among]
+        able = [slot for slot in slots if not model or slot.can_draw(model, plain=plain)] or slots
         ready = [slot for slot in able if slot.state.phase in READY] or able
         return min(ready, key=lambda slot: self._calls[slot.id]).id
 

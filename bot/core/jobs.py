@@ -99,6 +99,7 @@ def ticket_of(job: Job) -> Ticket:
         bulk=request.count >= BULK_FROM,
         width=request.width,
         height=request.height,
+        plain=request.plain,
     )
 
 

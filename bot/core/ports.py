@@ -189,6 +189,7 @@ class Ticket:
         bulk: A large job, which is drawn when nothing urgent waits.
         width: Width of its pictures, in pixels.
         height: Height of its pictures, in pixels.
+        plain: Whether its pictures are drawn from the prompt alone, as ``Recipe.plain``.
     """
 
     job_id: int
@@ -202,6 +203,7 @@ class Ticket:
     bulk: bool = False
     width: int = 0
     height: int = 0
+    plain: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bot.core.preferences import RecipeRule
 from bot.core.texts import fold
-from engine.contract import SECOND_ORDER, LoraInfo, LoraRequest, Profile, Range, Recipe
+from engine.contract import BEYOND_PROMPT, SECOND_ORDER, LoraInfo, LoraRequest, Profile, Range, Recipe
 
 MAX_LORAS = 3
 """Most LoRAs of one request, those of its style included."""
@@ -209,6 +209,11 @@ class DrawRequest:
     control_weight: float = 1.0
     recipe_rule: RecipeRule = RecipeRule.ALWAYS
     label: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether its pictures are drawn from the prompt alone, as ``Recipe.plain``."""
+        return not any(getattr(self, name) for name in BEYOND_PROMPT)
 
     @property
     def seen_pixels(self) -> int:

@@ -108,7 +108,8 @@ class Batcher:
         With several slots, the pictures of a job that are not in the batch wait again at once, for other slots.
         """
         limit = self.placement.share(slot, lead, per_step, max(per_step, MIN_BATCH))
-        items = self._queue.take(limit, lead)
+        able = self.placement.loads[slot].slot.can_draw
+        items = self._queue.take(limit, lead, mates=lambda item: able(item.ticket.model, plain=item.ticket.plain))
         self.placement.took(items)
         if not self.placement.several:
             return items

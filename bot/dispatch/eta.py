@@ -311,8 +311,9 @@ class EtaEstimator:
             if total is not None and each is not None:
                 # Slots share the pictures of a job; in a long queue a few of them together are as good.
                 piece = count if len(slots) == 1 else MIN_BATCH if len(self._queue) > SMALL_QUEUE else 1
+                model, plain = item.ticket.model, item.ticket.plain
                 for begin in range(0, count, piece):
-                    found = schedule.assign(item.ticket.model, each * min(piece, count - begin))
+                    found = schedule.assign(model, each * min(piece, count - begin), plain=plain)
                     if ends is None or (found is not None and found.ends >= ends.ends):
                         ends = found
             if not item.started:

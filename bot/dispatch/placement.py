@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from bot.core.ports import Clock
+from bot.core.ports import Clock, Ticket
 from bot.dispatch.in_flight import InFlightBatch
 from bot.dispatch.slot_load import SlotLoad
 from bot.queue.fair_queue import WorkItem
@@ -56,7 +56,7 @@ class SlotPlacement:
         self._speeds = speeds
         self._clock = clock
         self._loads: dict[str, SlotLoad] = {}
-        self._able: dict[str, frozenset[str]] = {}
+        self._able: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
         self._version = 0
         self._idle: dict[str, SlotLoad] = {}
         self._busy: dict[str, SlotLoad] = {}
@@ -95,13 +95,13 @@ class SlotPlacement:
             load.update(slot)
             self._loads[slot.id] = load
         ready = [load for load in self._loads.values() if load.slot.ready]
-        if (able := {load.id: load.slot.models for load in ready}) != self._able:
+        if (able := {load.id: (load.slot.models, load.slot.plain) for load in ready}) != self._able:
             self._able = able
             self._version += 1
         self._loads.update((load.id, load) for load in known.values() if len(load.in_flight))
         self._idle = {load.id: load for load in ready if load.in_flight.is_empty()}
         self._busy = {load.id: load for load in ready if not load.in_flight.is_empty()}
-        models = able.values()
+        models = [each for each, _ in able.values()]
         self._queue.set_models(frozenset().union(*models) if able and all(models) else None)
         self._speeds.keep({load.id for load in ready})
 
@@ -125,7 +125,11 @@ class SlotPlacement:
 
     def could_begin(self) -> bool:
         """Whether an idle slot could draw something that waits."""
-        return any(load.slot.can_draw(model) for load in self._idle.values() for model in self._queue.models())
+
+        def fits(item: WorkItem, _: Lane) -> bool:
+            return any(_can_draw(load, item.ticket) for load in self._idle.values())
+
+        return self._queue.lead(fits, keeps=lambda _: False, beyond=True) is not None
 
     def add(self, batch: InFlightBatch) -> None:
         """A batch is handed to its slot."""
@@ -155,9 +159,9 @@ class SlotPlacement:
         """
         self._chosen.clear()
         shortest = self._queue.shortest_new()
-        hopeless: set[tuple[frozenset[str], frozenset[str]]] = set()
+        hopeless: set[tuple[frozenset[str], frozenset[str], frozenset[str]]] = set()
         for load in self._fast_first(self._idle.values()):
-            kind = (load.slot.models, load.resident)
+            kind = (load.slot.models, load.slot.plain, load.resident)
             if not len(self._queue):
                 return
             if kind in hopeless:
@@ -201,7 +205,9 @@ class SlotPlacement:
             for load in (*self._idle.values(), *self._busy.values())
             if load.in_flight.is_free(lane) and not load.in_flight.is_full() and load.id not in self._chosen
         ]
-        others = [load.id for load in self._fast_first(free) if load.has_model(ticket.model)]
+        others = [
+            load.id for load in self._fast_first(free) if load.has_model(ticket.model) and _can_draw(load, ticket)
+        ]
         most = limit * (1 + len(others))
         count = self._queue.pictures_like(lead, most)
         if count < 2 or count >= most:
@@ -262,8 +268,8 @@ class SlotPlacement:
             return True
         job_id = item.ticket.job_id
         kept = self._loads.get(self._kept[1]) if self._kept is not None and self._kept[0] == job_id else None
-        if kept is None or not kept.slot.ready or not kept.slot.can_draw(item.ticket.model):
-            able = [s for s in (*self._idle.values(), *self._busy.values()) if s.slot.can_draw(item.ticket.model)]
+        if kept is None or not kept.slot.ready or not _can_draw(kept, item.ticket):
+            able = [s for s in (*self._idle.values(), *self._busy.values()) if _can_draw(s, item.ticket)]
             if not able:
                 return False
             kept = min(able, key=lambda s: self._begins_in(s, item.ticket.model))
@@ -287,7 +293,7 @@ class SlotPlacement:
             for other in self._loads.values()
             if other is not load
             and other.slot.state.phase in _WILL_DRAW
-            and other.slot.can_draw(ticket.model)
+            and _can_draw(other, ticket)
             and other.has_model(ticket.model)
         ]
         if not others:
@@ -315,6 +321,10 @@ class SlotPlacement:
         return self.free_in(load) + (load.switch_seconds if loading else 0.0)
 
 
+def _can_draw(load: SlotLoad, ticket: Ticket) -> bool:
+    return load.slot.can_draw(ticket.model, plain=ticket.plain)
+
+
 class _View:
     """The waiting items as one slot sees them, for one choice.
 
@@ -332,7 +342,7 @@ class _View:
     def fits(self, item: WorkItem, lane: Lane) -> bool:
         """Whether the slot may be given an item now."""
         load, ticket = self._load, item.ticket
-        if not load.slot.can_draw(ticket.model):
+        if not _can_draw(load, ticket):
             return False
         if not load.in_flight.fits(item, lane):
             if not item.solo:

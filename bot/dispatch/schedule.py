@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bot.dispatch.slot_load import SlotLoad
+from engine.contract import Slot
 
 
 class Assigned(NamedTuple):
@@ -36,8 +37,8 @@ class ListSchedule:
         """
         self._speeds = speeds
         self._given = dict.fromkeys((load.id for load in slots), 0.0)
-        # Slots that can draw the same models share a heap of (when it is free, rank among equals, id).
-        self._kinds: dict[frozenset[str], list[tuple[float, int, str]]] = {}
+        # Slots that can draw the same share a heap of (when it is free, rank among equals, id), with one of them.
+        self._kinds: dict[tuple[frozenset[str], frozenset[str]], tuple[Slot, list[tuple[float, int, str]]]] = {}
         self._slots = sorted(slots, key=lambda load: -speeds[load.id])
 
     def begin(self, busy: Mapping[str, float]) -> None:
@@ -45,13 +46,19 @@ class ListSchedule:
         self._kinds = {}
         for rank, load in enumerate(self._slots):
             entry = (busy.get(load.id, 0.0) + self._given[load.id], rank, load.id)
-            self._kinds.setdefault(load.slot.models, []).append(entry)
-        for heap in self._kinds.values():
+            self._kinds.setdefault((load.slot.models, load.slot.plain), (load.slot, []))[1].append(entry)
+        for _, heap in self._kinds.values():
             heapq.heapify(heap)
 
-    def assign(self, model: str, seconds: float) -> Assigned | None:
-        """Give work of this many reference seconds to a slot; returns None if no slot can draw the model."""
-        able = [heap for models, heap in self._kinds.items() if not models or model in models]
+    def assign(self, model: str, seconds: float, *, plain: bool = True) -> Assigned | None:
+        """Give work of this many reference seconds to a slot; returns None if no slot can draw it.
+
+        Args:
+            model: Name of its profile.
+            seconds: Reference seconds.
+            plain: As ``Recipe.plain``.
+        """
+        able = [heap for slot, heap in self._kinds.values() if slot.can_draw(model, plain=plain)]
         if not able:
             return None
         heap = min(able, key=lambda heap: heap[0])

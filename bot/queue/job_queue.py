@@ -111,9 +111,9 @@ class JobQueue:
         """See ``Scheduler.shortest_new``."""
         return self._scheduler.shortest_new()
 
-    def take(self, limit: int, lead: WorkItem) -> tuple[WorkItem, ...]:
+    def take(self, limit: int, lead: WorkItem, *, mates: Callable[[WorkItem], bool] = always) -> tuple[WorkItem, ...]:
         """See ``Scheduler.take``."""
-        taken = self._scheduler.take(limit, lead)
+        taken = self._scheduler.take(limit, lead, mates=mates)
         self._on_change()
         return taken
 

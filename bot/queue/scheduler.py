@@ -281,13 +281,18 @@ class Scheduler:
     def _can_be_drawn(self, queue: PersonQueue) -> bool:
         return self._models is None or queue.head.ticket.model in self._models
 
-    def take(self, limit: int, lead: WorkItem) -> tuple[WorkItem, ...]:
+    def take(self, limit: int, lead: WorkItem, *, mates: Callable[[WorkItem], bool] = always) -> tuple[WorkItem, ...]:
         """Take the batch that ``lead``, which ``lead()`` has returned, begins: at most ``limit`` pictures.
 
         The other items are first in their queues, can share the batch (``Ticket.share``), are in the same lane, and
         their people are at most one batch ahead of those whose turn it is. Each item has its charge. Pictures that do
         not fit are in ``later`` of their item: put them back after the batch, or at once where another slot may draw
         them at the same time.
+
+        Args:
+            limit: Most pictures.
+            lead: The item that begins it.
+            mates: Whether the batch's slot can draw another item.
         """
         queue = self._by_job[lead.ticket.job_id]
         lane = self._lane(queue)
@@ -300,7 +305,7 @@ class Scheduler:
         room = limit - len(taken[0].indexes)
         max_surplus = self._cost(lead.ticket) * limit
         while room > 0 and not lead.solo:
-            mate = self._mate(QueueKey(lane, _batch_key(lead), lead.ticket.model), max_surplus)
+            mate = self._mate(QueueKey(lane, _batch_key(lead), lead.ticket.model), max_surplus, mates)
             if mate is None:
                 break
             taken.append(self._take_head(mate, room))
@@ -351,14 +356,15 @@ class Scheduler:
                 del self._behind[job_id]
                 self.put(moved.item)
 
-    def _mate(self, key: QueueKey, max_surplus: float) -> PersonQueue | None:
+    def _mate(self, key: QueueKey, max_surplus: float, can: Callable[[WorkItem], bool]) -> PersonQueue | None:
         """Return a queue whose first item can share a batch: first those that an owner moved to the front."""
         for job_id in islice(self._ahead, LOOK_AHEAD):
             queue = self._by_job[job_id]
-            if queue.key == key and queue.head.ticket.job_id == job_id:
+            if queue.key == key and queue.head.ticket.job_id == job_id and can(queue.head):
                 return queue
         mates = islice(self._by_batch.get((key.lane, key.batch), ()), LOOK_AHEAD)
-        return next((mate for mate in mates if self._lanes[key.lane].surplus(mate) <= max_surplus), None)
+        fair = (mate for mate in mates if can(mate.head) and self._lanes[key.lane].surplus(mate) <= max_surplus)
+        return next(fair, None)
 
     def _take_head(self, queue: PersonQueue, limit: int) -> WorkItem:
         """Charge for a queue's first item and take it out."""

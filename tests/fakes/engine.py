@@ -31,6 +31,7 @@ from engine.contract import (
     Slot,
     Step,
     UnknownModel,
+    Unsupported,
 )
 from engine.families.z_image.spec import demo
 
@@ -65,6 +66,7 @@ class FakeEngine:
         loras: LoRAs that recipes may name; each changes the middle's colour.
         edit_model: Name of the profile that serves edits when the default one can't.
         describes: Whether it describes pictures.
+        plain: Whether it draws from a prompt alone.
     """
 
     def __init__(
@@ -77,15 +79,17 @@ class FakeEngine:
         loras: Sequence[LoraInfo] = (),
         edit_model: str = "",
         describes: bool = False,
+        plain: bool = False,
     ) -> None:
         self._loras = tuple(sorted(loras, key=lambda lora: lora.name))
-        plain = replace(demo(), vocabulary=frozenset(), demo=False)
-        self._profiles = (plain,) if profiles is None else tuple(profiles)
+        profile = replace(demo(), vocabulary=frozenset(), demo=False)
+        self._profiles = (profile,) if profiles is None else tuple(profiles)
         self._pause = pause
         self._fail = fail
         self._auto_warm = auto_warm
         self._edit_model = edit_model
         self._describes = describes
+        self._plain = plain
         self._texts: set[asyncio.Future[None]] = set()
         self.texts: MutableSequence[str] = []
         """Every prompt or path of a picture that a text was asked for, in order."""
@@ -131,7 +135,8 @@ class FakeEngine:
 
     def slots(self) -> tuple[Slot, ...]:
         """One device that takes one paint at a time."""
-        return (Slot("0", self._state),)
+        plain = frozenset(profile.name for profile in self._profiles) if self._plain else frozenset[str]()
+        return (Slot("0", self._state, plain=plain),)
 
     async def slots_changed(self) -> None:
         """Return after the next change of the phase."""
@@ -283,6 +288,8 @@ class FakeEngine:
         unknown = next((lora.name for lora in recipe.loras if lora.name not in names), None)
         if unknown is not None:
             return lora_catalogue.unknown_lora(unknown, names)
+        if self._plain and not recipe.plain:
+            return Unsupported("The fake draws from a prompt alone.")
         known = next(p for p in self._profiles if p.name == recipe.model)
         if len(recipe.references) > known.references:
             return BadRecipe(f"{known.title} takes {known.references} reference pictures.")

@@ -28,6 +28,7 @@ class Card:
         speed: How many times as fast as a card of speed 1 it is.
         loaded: The model on it.
         models: What it can draw; empty: everything.
+        plain: What it draws from a prompt alone.
         switch: Seconds that a model change takes.
         calls: Open calls that it takes.
     """
@@ -35,6 +36,7 @@ class Card:
     speed: float = 1.0
     loaded: str = "demo"
     models: frozenset[str] = frozenset()
+    plain: frozenset[str] = frozenset()
     switch: float = 0.0
     calls: int = 2
     lost: bool = False
@@ -189,6 +191,7 @@ class Fleet(SimulatedDispatch):
                 ),
                 card.calls,
                 card.models,
+                card.plain,
             )
             for name, card in self.cards.items()
         ]

@@ -36,6 +36,7 @@ class Ask:
     height: int = 192
     steps: int = 8
     model: str = "demo"
+    sampler: str = ""
 
 
 @dataclass(slots=True)
@@ -116,7 +117,8 @@ class SimulatedDispatch:
 
     def _put(self, ask: Ask) -> int:
         """A job comes; returns its id."""
-        request = DrawRequest("p", "p", "", ask.width, ask.height, ask.steps, 1.0, 7, ask.count, ask.model)
+        size = ask.width, ask.height
+        request = DrawRequest("p", "p", "", *size, ask.steps, 1.0, 7, ask.count, ask.model, sampler=ask.sampler)
         job_id = next(self._numbers)
         job = Job(job_id, JobState.QUEUED, ask.person, ask.person, ask.place, request, "en", "", 0, self.clock.now())
         self.jobs[job_id] = Asked(ask, job, set(range(ask.count)))

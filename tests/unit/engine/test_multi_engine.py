@@ -22,6 +22,7 @@ from engine.contract import (
     Preview,
     Recipe,
     Step,
+    Unsupported,
 )
 from engine.families.z_image.spec import demo
 from engine.multi_engine import UNFIT_SECONDS, MultiEngine
@@ -219,3 +220,50 @@ async def test_a_text_that_has_no_room_on_a_card_or_loses_it_is_written_on_anoth
         await small.recover()
         with pytest.raises(OutOfMemory):
             await engine.expand("large", "a cat")
+
+
+def with_sampler(name: str) -> Recipe:
+    return replace(recipe(name), sampler="Heun")
+
+
+async def test_what_needs_more_than_a_prompt_is_drawn_by_a_slot_that_can() -> None:
+    plain, full = FakeEngine(plain=True), FakeEngine()
+    async with running({"plain": plain, "full": full}) as engine:
+        assert [slot.plain for slot in engine.slots()] == [{"demo"}, set()]
+        assert engine.profiles() == plain.profiles()
+        for slot in ("plain", ""):
+            events = await drawn(engine, [with_sampler("a"), recipe("b")], slot)
+            assert ends(events) == {"a": Image, "b": Image}
+        assert with_sampler("a") not in plain.painted
+        await full.lose()
+        (failed,) = await drawn(engine, [with_sampler("a")], "plain")
+        assert isinstance(failed, Failed)
+        assert isinstance(failed.error, Unsupported)
+
+
+async def test_where_every_slot_draws_from_a_prompt_alone_other_recipes_fail_and_do_not_wait() -> None:
+    async with running({"one": FakeEngine(plain=True), "other": FakeEngine(plain=True)}) as engine:
+        assert all(slot.can_draw("demo", plain=False) for slot in engine.slots())
+        assert ends(await drawn(engine, [with_sampler("a")], "one")) == {"a": Failed}
+
+
+async def test_texts_are_written_by_slots_that_can() -> None:
+    writer = FakeEngine((replace(demo(), expands=True),), describes=True)
+    mute = FakeEngine((replace(demo(), title="mute"),))
+    async with running({"writer": writer, "mute": mute}) as engine:
+        assert engine.can_describe()
+        assert [profile.expands for profile in engine.profiles()] == [True]
+        for _ in range(3):
+            assert await engine.expand("demo", "a cat")
+        assert len(writer.texts) == 3
+        await writer.lose()
+        with pytest.raises(EngineLost):
+            await asyncio.wait_for(_lost(engine, writer), 10)
+
+
+async def _lost(engine: MultiEngine, writer: FakeEngine) -> None:
+    """Have a text written by the slot that was lost; it is lost again before it is back."""
+    writing = asyncio.create_task(engine.expand("demo", "a cat"))
+    await asyncio.sleep(0)
+    await writer.lose()
+    await writing

@@ -149,6 +149,32 @@ def test_a_slot_that_draws_one_model_alone_gets_no_other() -> None:
     assert fleet.cards["small"].pictures > 0
 
 
+PROMPT_ALONE = frozenset({"demo"})
+
+
+def test_a_slot_that_draws_from_a_prompt_alone_gets_nothing_else() -> None:
+    fleet = Fleet({"plain": Card(plain=PROMPT_ALONE), "full": Card()}, per_step=4)
+    # Jobs of one size may share a batch, whatever their sampler.
+    fleet.run([Ask(0.0, n, 1, sampler=("", "Heun")[n % 2]) for n in range(60)])
+    given = [work.ticket for slot, works in fleet.handed if slot == "plain" for work in works]
+    assert given
+    assert all(ticket.plain for ticket in given)
+    assert all(not asked.left for asked in fleet.jobs.values())
+
+
+def test_what_needs_more_than_a_prompt_waits_for_its_slot_and_holds_up_no_other() -> None:
+    fleet = Fleet({"plain": Card(plain=PROMPT_ALONE), "full": Card()})
+    fleet.lose("full")
+    asks = [*(Ask(0.0, n, 1, sampler="Heun") for n in range(20)), *(Ask(1.0, 100 + n, 1) for n in range(5))]
+    fleet.run(asks, until=lambda: sum(not asked.left for asked in fleet.jobs.values()) == 5)
+    assert all(not asked.left for asked in fleet.jobs.values() if not asked.ask.sampler)
+    assert not fleet.batcher.placement.could_begin()
+    fleet.recover("full")
+    assert fleet.batcher.placement.could_begin()
+    fleet.run([])
+    assert all(not asked.left for asked in fleet.jobs.values())
+
+
 def test_jobs_whose_only_slot_is_lost_do_not_hold_up_others() -> None:
     cards = {"small": Card(models=frozenset({"demo"})), "large": Card(models=frozenset({"large"}), loaded="large")}
     fleet = Fleet(cards)

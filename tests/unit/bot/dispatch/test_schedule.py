@@ -29,6 +29,17 @@ def test_work_goes_to_the_slot_that_is_free_first() -> None:
     ]
 
 
+def test_work_that_needs_more_than_a_prompt_goes_to_a_slot_that_draws_it() -> None:
+    plain = SlotLoad(Slot("plain", EngineState(Phase.WARM), plain=frozenset({"demo"})))
+    schedule = ListSchedule([plain, *slots(ANY)], {"plain": 4.0, "0": 1.0})
+    schedule.begin({})
+    found = [schedule.assign("demo", 4.0, plain=False), schedule.assign("demo", 4.0)]
+    assert [one.slot for one in found if one] == ["0", "plain"]
+    alone = ListSchedule([plain], {"plain": 1.0})
+    alone.begin({})
+    assert alone.assign("demo", 4.0, plain=False) is None
+
+
 def test_one_slot_draws_one_thing_after_another() -> None:
     schedule = ListSchedule(slots(ANY), {"0": 1.0})
     schedule.begin({"0": 5.0})
