@@ -1,3 +1,5 @@
+"""Weights and BREAK in prompts, as A1111 writes them."""
+
 from __future__ import annotations
 
 import math
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.families.clip_prompts import MAX_WEIGHT, Fragment, Section, is_plain, parse
+from engine.families.emphasis import MAX_WEIGHT, Fragment, Section, is_plain, parse
 
 PROMPTS = st.text(st.sampled_from("ab ()[]:\\.1290-+\nB é猫")) | st.text()
 WORDS = st.text(st.sampled_from("abc ,é猫"), min_size=1)
