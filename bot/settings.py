@@ -103,11 +103,28 @@ def _owner_ids(value: tuple[str, ...]) -> tuple[str, ...]:
 
 _DEVICE = re.compile(r"auto|cuda(:\d{1,4})?|mps|cpu")
 
+_COMFY = "comfy:"
+_SERVER = re.compile(r"comfy:https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?(/[a-z0-9_./~-]*)?", re.IGNORECASE)
+
 
 def _devices(value: tuple[str, ...]) -> tuple[str, ...]:
+    servers = tuple(each.rstrip("/") for each in value if each.startswith(_COMFY))
+    if not all(map(_SERVER.fullmatch, servers)):
+        raise PydanticCustomError(
+            "device_comfy", "must name a ComfyUI server such as comfy:http://10.0.0.5:8188, without user and password"
+        )
+    if len({each.lower() for each in servers}) < len(servers):
+        raise PydanticCustomError("device_twice", "names the same ComfyUI server twice")
+    local = tuple(each for each in value if not each.startswith(_COMFY))
+    # Devices of this machine come first: they can do more.
+    return (*(_local_devices(local) if local or not servers else ()), *servers)
+
+
+def _local_devices(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value or not all(_DEVICE.fullmatch(each) for each in value):
         raise PydanticCustomError(
-            "device", "must be auto, cuda, cuda:N, mps or cpu, or several cards separated by commas: cuda:0,cuda:1"
+            "device",
+            "must be auto, cuda, cuda:N, mps, cpu or comfy:URL, or several cards separated by commas: cuda:0,cuda:1",
         )
     if len(value) == 1:
         return value
@@ -127,7 +144,7 @@ OwnerIds = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterVa
 
 
 Devices = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_devices)]
-"""``auto``, ``mps``, one or several cards, or ``cpu`` once or several times."""
+"""``auto``, ``mps``, one or several cards, or ``cpu`` once or several times; ComfyUI servers behind them, or alone."""
 
 
 class EnvSettings(BaseSettings):
@@ -208,7 +225,7 @@ class Settings(EnvSettings):
     )
     device: Devices = Field(
         ("auto",),
-        description="Devices that draw: auto (every NVIDIA card), cuda:N, several cards (cuda:0,cuda:1), mps or cpu.",
+        description="Devices that draw: auto (every NVIDIA card), cuda:N, several cards (cuda:0,cuda:1), mps or cpu; also ComfyUI servers (comfy:http://10.0.0.5:8188), alone or behind others.",
     )
     precision: Precision = Field(
         Precision.AUTO,

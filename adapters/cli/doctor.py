@@ -17,7 +17,7 @@ from pathlib import Path
 from platform import python_implementation, python_version
 from typing import Any
 
-from adapters.cli import environment, lock, moderation, ray_settings, styles
+from adapters.cli import engines, environment, lock, moderation, ray_settings, styles
 from adapters.cli.environment import AppSettings
 from adapters.cli.output import text
 from adapters.cli.version import described
@@ -39,6 +39,7 @@ from engine.hub.needs import ready
 OLDEST = (3, 11)
 GIB = 2**30
 _PROBE_SECONDS = 120
+_SERVER_SECONDS = 25
 _TOLD = {
     RecipeRule.PUBLIC: "cli.doctor.provenance.public",
     RecipeRule.ALWAYS: "cli.doctor.provenance.always",
@@ -114,7 +115,7 @@ def _plan(one: DeviceCheck) -> Finding:
 
 async def _probe(settings: Settings) -> dict[str, Any] | Finding:
     config = environment.engine_config(settings)
-    slots = await asyncio.to_thread(devices.slot_names, settings.device)
+    slots = await asyncio.to_thread(devices.slot_names, devices.local(settings.device))
     named = ",".join(slots) or config.device
     asked = (named, config.precision, config.model, config.models_dir, config.models_file, config.upscaler)
     command = (sys.executable, "-P", "-m", "adapters.cli.probe", *asked)
@@ -145,6 +146,51 @@ async def check_ray(settings: Settings) -> Finding:
     """Check Ray, the cluster's token and versions, and whether it has GPUs; in less than 30 s."""
     ok, found = await ray_settings.check(settings)
     return Finding("ray", ok, found, text("cli.doctor.ray.do"))
+
+
+async def check_comfy(settings: Settings) -> AsyncIterator[Finding]:
+    """Check the ComfyUI servers that EASEL_DEVICE names, and the workflows for them; less than 30 s for each."""
+    urls = devices.servers(settings.device)
+    if not urls:
+        return
+    if settings.engine is EngineKind.RAY:
+        yield Finding("comfy", False, text("cli.comfy.ray"))
+        return
+    # Where no server is named, no HTTP client is imported.
+    from engine.comfy import catalogue as workflow_catalogue  # noqa: PLC0415
+    from engine.comfy import probe  # noqa: PLC0415
+
+    read = await asyncio.to_thread(engines.workflows, settings)
+    if not devices.local(settings.device):
+        try:
+            workflow_catalogue.alone(read, settings.model)
+        except EngineError as error:
+            # The engine's sentences include the advice.
+            yield Finding("model", False, str(error))
+    if read.problems:
+        # The engine's sentences include the advice.
+        yield Finding("workflows", False, " ".join(read.problems))
+    for url in urls:
+        name = devices.server_name(url)
+        try:
+            async with asyncio.timeout(_SERVER_SECONDS):
+                seen = await probe.look(url, read.found)
+        except TimeoutError:
+            yield Finding(name, False, text("cli.doctor.comfy.slow", n=_SERVER_SECONDS), text("cli.doctor.comfy.do"))
+            continue
+        if seen.info is None:
+            yield Finding(name, False, seen.problem, text("cli.doctor.comfy.do"))
+            continue
+        found = [text("cli.doctor.comfy.draws", server=seen.info.title, models=", ".join(seen.drawable))]
+        if not seen.drawable:
+            found = [text("cli.doctor.comfy.none", server=seen.info.title)]
+        for model, fit in seen.fits.items():
+            if fit.lacks:
+                found.append(text("cli.doctor.comfy.lacks", model=model, lacks=fit.lacks))
+            elif fit.no_output:
+                found.append(text("cli.doctor.comfy.no_output", where=read.found[model].where))
+        own = all(fit.ok or read.found[model].shipped for model, fit in seen.fits.items())
+        yield Finding(name, own and bool(seen.drawable), " ".join(found), text("cli.doctor.comfy.files.do"))
 
 
 def check_model(settings: Settings) -> Finding:
@@ -396,14 +442,18 @@ async def _findings() -> AsyncIterator[Finding]:
     settings = app.core
     yield Finding("easel", True, await asyncio.to_thread(described))
     yield check_python()
+    draws_here = settings.engine is EngineKind.RAY or bool(devices.local(settings.device))
+    plans: Sequence[Finding] = ()
+    refused = ""
     if settings.engine is EngineKind.RAY:
-        plans: Sequence[Finding] = ()  # this machine does not draw
-        refused = ""
         yield await check_ray(settings)
-    else:
+    elif draws_here:
         torch_found, plans, refused = await check_torch(settings)
         yield torch_found
-    yield await asyncio.to_thread(check_model, settings)
+    async for finding in check_comfy(settings):
+        yield finding
+    if draws_here:
+        yield await asyncio.to_thread(check_model, settings)
     optional = [
         await asyncio.to_thread(check_edit_model, settings),
         await asyncio.to_thread(check_models, settings),

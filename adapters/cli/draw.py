@@ -19,6 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from adapters.cli import environment, styles
+from adapters.cli.engines import server_of_one_model
 from adapters.cli.environment import given_path
 from adapters.cli.output import language, refusal_of, report_error, silence, warn
 from bot.cards.i18n import known
@@ -37,6 +38,7 @@ from bot.settings import Settings
 from bot.storage import data_files
 from bot.storage.data_files import MIN_FREE_BYTES
 from engine.contract import Capability, Engine, EngineError, Failed, Image, Recipe, Step
+from engine.host import devices
 from engine.host.process_engine import ProcessEngine
 
 TOLD = "demo-told"
@@ -138,13 +140,15 @@ def _form(args: argparse.Namespace) -> DrawForm:
     )
 
 
-def _engine(settings: Settings, model: str | None, *, edits: bool) -> ProcessEngine:
+def _engine(settings: Settings, model: str | None, *, edits: bool) -> Engine:
     """Return the engine of the request's model; an edit that names none gets the one for edits if the default can't.
 
     Raises Refusal.
     """
     config = environment.engine_config(settings, model)
     try:
+        if not devices.local(settings.device):
+            return server_of_one_model(settings, model)
         engine = ProcessEngine(config)
         if edits and model is None and engine.edit_model() and Capability.EDIT not in engine.profiles()[0].can:
             engine = ProcessEngine(replace(config, model=config.edit_model))

@@ -21,6 +21,7 @@ from bot.core.errors import BadInput
 from bot.observability.logs import secrets_of
 from bot.settings import EnvSettings, Settings
 from engine.contract import EngineConfig
+from engine.host import devices
 
 DATABASE = "easel.db"
 PICTURES = "pictures"
@@ -37,6 +38,7 @@ OWN_PROBLEMS: Mapping[str, str] = MappingProxyType(
         "no_home": "cli.settings.no_home",
         "device": "cli.settings.device",
         "device_twice": "cli.settings.device_twice",
+        "device_comfy": "cli.settings.device_comfy",
         "devices_mixed": "cli.settings.devices_mixed",
     }
 )
@@ -142,11 +144,16 @@ def hub() -> dict[str, str]:
 
 
 def engine_config(chosen: Settings, model: str | None = None) -> EngineConfig:
-    """Return an engine's configuration for one device, the first one that is named; ``model`` replaces the settings' model."""
+    """Return an engine's configuration for one device of this machine, the first that is named, else the best one.
+
+    Args:
+        chosen: The settings.
+        model: Replaces the settings' model.
+    """
     return EngineConfig(
         model=model or chosen.model,
         models_dir=str(chosen.data_dir / MODELS),
-        device=chosen.device[0],
+        device=next(iter(devices.local(chosen.device)), "auto"),
         precision=chosen.precision.value,
         models_file=str(chosen.data_dir / MODELS_FILE),
         lora_dir="" if chosen.lora_dir is None else str(chosen.lora_dir.absolute()),

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from adapters.cli import environment
 from adapters.cli.clock import SystemClock
+from adapters.cli.engines import describing
 from adapters.cli.output import echo_card, language
 from adapters.cli.parsers import args_of, check_ids
 from bot import runner
@@ -23,9 +24,7 @@ from bot.core.people import Actor, Place
 from bot.core.ports import QueueLoad, QueuePosition, SlotReport, Ticket
 from bot.features import COMMANDS
 from bot.quotas.rules.terms import parse_terms
-from bot.settings import Settings
 from bot.storage.database import Database
-from engine.host.process_engine import ProcessEngine
 
 TERMINAL = "cli"
 """The operator's platform if none is named."""
@@ -48,8 +47,8 @@ async def _main(invocation: Invocation) -> None:
             db=db,
             backlog=IdleBacklog(),
             clock=SystemClock(),
-            profiles=lambda: _engine(settings).profiles(),
-            loras=lambda: _engine(settings).loras(),
+            profiles=lambda: describing(settings).profiles(),
+            loras=lambda: describing(settings).loras(),
             pictures=settings.data_dir / environment.PICTURES,
             default_quota=parse_terms(settings.quota),
             owners=owners,
@@ -77,11 +76,6 @@ def _call(command: Command, found: argparse.Namespace) -> Invocation:
     return Invocation(
         actor, Place(platform, found.place, ""), command, EventRef(f"{TERMINAL}:{uuid.uuid4()}"), args, names
     )
-
-
-def _engine(settings: Settings) -> ProcessEngine:
-    # No process is started; it knows the models and the LoRAs.
-    return ProcessEngine(environment.engine_config(settings))
 
 
 class IdleBacklog:

@@ -14,12 +14,12 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from adapters.cli import environment, styles, tracing
 from adapters.cli.clock import SystemClock
+from adapters.cli.engines import engine_of
 from adapters.cli.environment import AppSettings
 from adapters.cli.machine import LocalMachine
 from adapters.cli.model_library import DiskLibrary
 from adapters.cli.moderation import classifier, words
 from adapters.cli.output import refusal_of
-from adapters.cli.ray_settings import cluster_of
 from adapters.cli.setting_list import all_settings
 from adapters.platform import PlatformContext, PlatformService
 from bot.access.claims import refresh_owners
@@ -34,16 +34,11 @@ from bot.provenance.facts import marking_rules
 from bot.provenance.inspector import Inspector, root_certificate
 from bot.provenance.sealing import Sealing, load_seal
 from bot.quotas.rules.terms import parse_terms
-from bot.settings import EngineKind, Settings
 from bot.storage import data_files
 from bot.storage.database import Database
 from bot.storage.preferences import refresh as refresh_preferences
 from bot.studio import Studio
 from engine.contract import Engine, EngineConfig, EngineError
-from engine.host import devices
-from engine.host.process_engine import Models, ProcessEngine
-from engine.multi_engine import MultiEngine
-from engine.ray.ray_engine import RayEngine
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 """Seconds until a platform that ended unexpectedly is restarted."""
@@ -112,22 +107,6 @@ class Easel:
         finally:
             if service.surface is not None:
                 self.dispatch.detach(service.name)
-
-
-def engine_of(settings: Settings) -> Engine:
-    """Return the engine of the settings: a process for each device, or actors of a Ray cluster. Blocking.
-
-    Raises:
-        EngineError: A model can't be used.
-        BadInput: The Ray cluster can't be used.
-    """
-    if settings.engine is EngineKind.RAY:
-        return RayEngine(environment.engine_config(settings), cluster_of(settings))
-    configs = devices.config_of_each(environment.engine_config(settings), settings.device)
-    if len(configs) == 1:
-        return ProcessEngine(configs[0])
-    models = Models.read(configs[0])
-    return MultiEngine({config.slot: ProcessEngine(config, models=models) for config in configs})
 
 
 @asynccontextmanager

@@ -32,11 +32,30 @@ OpenLibrary = Callable[[str], Any]
 """Opens a shared library by name, as ``ctypes.CDLL``; raises OSError if there is none."""
 
 
+COMFY = "comfy:"
+"""Begins each value of ``EASEL_DEVICE`` that is the URL of a ComfyUI server."""
+
+
+def local(devices: Sequence[str]) -> tuple[str, ...]:
+    """Return the devices of this machine among the values of ``EASEL_DEVICE``."""
+    return tuple(each for each in devices if not each.startswith(COMFY))
+
+
+def servers(devices: Sequence[str]) -> tuple[str, ...]:
+    """Return the URLs of the ComfyUI servers among them."""
+    return tuple(each.removeprefix(COMFY) for each in devices if each.startswith(COMFY))
+
+
+def server_name(url: str) -> str:
+    """Return the id of a ComfyUI server's slot: ``comfy:10.0.0.5:8188``."""
+    return COMFY + url.partition("://")[2]
+
+
 def slot_names(devices: Sequence[str]) -> tuple[str, ...]:
     """Return the id of each slot that ``EASEL_DEVICE`` means; nothing for a single device, which needs no id.
 
     Args:
-        devices: Its values; ``auto`` alone is every NVIDIA card that PyTorch can use.
+        devices: Its values, without ComfyUI servers; ``auto`` alone is every NVIDIA card that PyTorch can use.
     """
     if tuple(devices) == ("auto",):
         cards = _count_visible() if _torch_has_cuda() else 0

@@ -118,6 +118,10 @@ class EngineStatus:
         await self._changed.wait()
         self._changed.clear()
 
+    def models_changed(self) -> None:
+        """It draws other models than before."""
+        self._changed.set()
+
     def started(self) -> None:
         """A process was started: its first load is no switch from another model."""
         self._loads = 0

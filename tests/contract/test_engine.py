@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import os
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -23,6 +24,8 @@ from bot.core.messages import Address, EventRef
 from bot.core.people import Place
 from bot.drawing import job_actions
 from bot.storage import pictures as stored
+from engine.comfy.comfy_engine import ComfyEngine, Pauses
+from engine.comfy.workflow import Workflow, read_workflows, workflow_of
 from engine.contract import (
     BadImage,
     BadRecipe,
@@ -41,7 +44,9 @@ from engine.contract import (
     Step,
     UnknownLora,
     UnknownModel,
+    Unsupported,
 )
+from engine.families.sd15.spec import sd15
 from engine.families.z_image.spec import demo
 from engine.host.process_engine import ProcessEngine
 from engine.host.supervision import Timeouts
@@ -49,6 +54,8 @@ from engine.multi_engine import MultiEngine
 from engine.ray.placement import SlotPlan
 from engine.ray.ray_engine import RayEngine
 from tests.fakes import text_models
+from tests.fakes.comfy import FakeComfy
+from tests.fakes.comfy import comfy as running_comfy
 from tests.fakes.engine import FakeEngine
 from tests.fakes.ray_cluster import FAKE_WORKER, Cluster
 from tests.fakes.surface import FakeSurface
@@ -70,6 +77,22 @@ class Rig:
     """Whether its pictures follow the prompt."""
     every_step: bool = True
     """Whether it tells of every step."""
+    plain: bool = False
+    """Whether it draws from a prompt alone, as its slots say."""
+    writes: bool = True
+    """Whether it writes longer prompts and describes pictures."""
+    precise: bool = True
+    """Whether it knows the number format that it draws in."""
+
+    def needs_more_than_prompts(self) -> None:
+        """Skip a test of pictures that are started from others, or varied."""
+        if self.plain:
+            pytest.skip("it draws from a prompt alone, and its slots say so")
+
+    def needs_a_writer(self) -> None:
+        """Skip a test of texts."""
+        if not self.writes:
+            pytest.skip("it writes no texts, and its profiles say so")
 
 
 @contextlib.asynccontextmanager
@@ -136,6 +159,43 @@ async def ray(folder: Path, cluster: Cluster) -> AsyncIterator[Rig]:
     assert engine.pids == (None,)
 
 
+def comfy_workflow(name: str = "demo") -> Workflow:
+    """Return a workflow that draws the demo's profile."""
+    graph = read_workflows(Path("nowhere"), [sd15()]).found["sd15"].graph
+    return workflow_of(json.dumps(graph), replace(demo(), name=name), "the test's workflow")
+
+
+@contextlib.asynccontextmanager
+async def comfy(_: Path) -> AsyncIterator[Rig]:
+    """The engine of a ComfyUI server; the stand-in draws what it is told as little as FakeEngine."""
+    async with comfies(1) as (engines, servers):
+        back: list[asyncio.Task[None]] = []
+
+        async def kill() -> None:
+            await servers[0].stop()
+            back.append(asyncio.create_task(servers[0].start()))
+
+        yield Rig(engines[0], kill, draws=False, plain=True, writes=False, precise=False)
+        await asyncio.gather(*back)
+
+
+@contextlib.asynccontextmanager
+async def comfies(count: int) -> AsyncIterator[tuple[Sequence[ComfyEngine], Sequence[FakeComfy]]]:
+    """Start stand-ins for ComfyUI servers, and an engine for each."""
+    async with contextlib.AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(running_comfy()) for _ in range(count)]
+        engines = [
+            ComfyEngine(
+                server.url, {"demo": comfy_workflow()}, timeouts=Timeouts(first_pause=0.02), pauses=Pauses(look=0.5)
+            )
+            for server in servers
+        ]
+        for engine in engines:
+            stack.push_async_callback(engine.aclose)
+            await engine.start()
+        yield engines, servers
+
+
 MakeRig = Callable[..., contextlib.AbstractAsyncContextManager[Rig]]
 
 
@@ -144,7 +204,7 @@ def maker(request: pytest.FixtureRequest, make: MakeRig) -> MakeRig:
     return partial(make, cluster=request.getfixturevalue("ray_cluster")) if make is ray else make
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module", params=[fake, two_fakes, process, ray])
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=[fake, two_fakes, process, ray, comfy])
 async def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Rig]:
     async with maker(request, request.param)(tmp_path_factory.mktemp("models")) as made:
         yield made
@@ -208,13 +268,14 @@ async def test_a_profile_whose_defaults_are_within_its_own_limits(engine: Engine
     assert engine.batch(recipe("a")) >= 1
 
 
-async def test_warm_says_what_it_is(engine: Engine) -> None:
+async def test_warm_says_what_it_is(rig: Rig, engine: Engine) -> None:
     state = engine.state()
     assert state.phase is Phase.WARM
     assert state.model == engine.profiles()[0].name
     assert state.device
-    assert state.precision
+    assert bool(state.precision) is rig.precise
     assert not state.problem
+    assert all(slot.plain == ({"demo"} if rig.plain else set()) for slot in engine.slots())
 
 
 def assert_steps(rig: Rig, events: Sequence[Event], name: str, steps: int) -> None:
@@ -433,7 +494,8 @@ async def test_looking_at_a_stranger_is_nothing(engine: Engine) -> None:
     await engine.set_preview("nobody", enabled=False)
 
 
-async def test_it_starts_from_a_picture(engine: Engine, tmp_path: Path) -> None:
+async def test_it_starts_from_a_picture(rig: Rig, engine: Engine, tmp_path: Path) -> None:
+    rig.needs_more_than_prompts()
     given = tmp_path / "given.png"
     given.write_bytes((await picture(engine, recipe("a", seed=3))).data)
     near = await picture(engine, recipe("near", image=str(given), strength=0.3, steps=8))
@@ -442,7 +504,8 @@ async def test_it_starts_from_a_picture(engine: Engine, tmp_path: Path) -> None:
     assert np.abs(pixels(near) - start).mean() < np.abs(pixels(far) - start).mean()
 
 
-async def test_what_a_mask_keeps_stays(engine: Engine, tmp_path: Path) -> None:
+async def test_what_a_mask_keeps_stays(rig: Rig, engine: Engine, tmp_path: Path) -> None:
+    rig.needs_more_than_prompts()
     given, mask = tmp_path / "given.png", tmp_path / "mask.png"
     given.write_bytes((await picture(engine, recipe("a", seed=3))).data)
     half = Pillow.new("L", (192, 192), 0)
@@ -454,7 +517,8 @@ async def test_what_a_mask_keeps_stays(engine: Engine, tmp_path: Path) -> None:
     assert not np.array_equal(found[:, 96:], start[:, 96:])
 
 
-async def test_a_picture_that_is_none_fails_alone(engine: Engine, tmp_path: Path) -> None:
+async def test_a_picture_that_is_none_fails_alone(rig: Rig, engine: Engine, tmp_path: Path) -> None:
+    rig.needs_more_than_prompts()
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
     events = await all_of(
@@ -480,7 +544,21 @@ async def test_references_for_a_model_that_takes_none_fail_alone(engine: Engine,
     assert engine.edit_model() == ""
 
 
-async def test_a_variation_is_another_picture_and_none_is_the_same(engine: Engine) -> None:
+async def test_what_needs_more_than_a_prompt_fails_alone_where_nothing_draws_it(rig: Rig, engine: Engine) -> None:
+    if not rig.plain:
+        pytest.skip("it draws from more than prompts")
+    assert all(not profile.can and not profile.samplers and not profile.controls for profile in engine.profiles())
+    more = [recipe("image", image="a.png"), recipe("varied", variation=0.2), recipe("sampler", sampler="Heun")]
+    ends = {e.recipe_id: e for e in await all_of(engine, [*more, recipe("ok")]) if isinstance(e, Image | Failed)}
+    for one in more:
+        end = ends[one.id]
+        assert isinstance(end, Failed)
+        assert isinstance(end.error, Unsupported)
+    assert isinstance(ends["ok"], Image)
+
+
+async def test_a_variation_is_another_picture_and_none_is_the_same(rig: Rig, engine: Engine) -> None:
+    rig.needs_more_than_prompts()
     plain = await picture(engine, recipe("a"))
     varied = await picture(engine, recipe("b", variation=0.2, variation_seed=99))
     assert (await picture(engine, recipe("c", variation=0.0, variation_seed=99))).data == plain.data
@@ -568,7 +646,8 @@ async def test_guidance_and_its_negative_prompt_change_the_picture(rig: Rig, eng
     assert pictures[0] == pictures[3], "without guidance a negative prompt does nothing"
 
 
-async def test_a_longer_prompt_is_one_line_that_its_seed_decides(engine: Engine) -> None:
+async def test_a_longer_prompt_is_one_line_that_its_seed_decides(rig: Rig, engine: Engine) -> None:
+    rig.needs_a_writer()
     assert all(profile.expands for profile in engine.profiles())
     first = await engine.expand("demo", "a red cat", seed=1)
     assert first
@@ -579,7 +658,8 @@ async def test_a_longer_prompt_is_one_line_that_its_seed_decides(engine: Engine)
         await engine.expand("nobody", "a red cat")
 
 
-async def test_a_picture_is_described(engine: Engine, tmp_path: Path) -> None:
+async def test_a_picture_is_described(rig: Rig, engine: Engine, tmp_path: Path) -> None:
+    rig.needs_a_writer()
     assert engine.can_describe()
     given = tmp_path / "given.png"
     given.write_bytes((await picture(engine, recipe("a"))).data)
@@ -588,7 +668,8 @@ async def test_a_picture_is_described(engine: Engine, tmp_path: Path) -> None:
         await engine.describe(str(tmp_path / "none.png"))
 
 
-async def test_a_text_is_written_while_a_picture_is_drawn(engine: Engine) -> None:
+async def test_a_text_is_written_while_a_picture_is_drawn(rig: Rig, engine: Engine) -> None:
+    rig.needs_a_writer()
     async with contextlib.aclosing(engine.paint([slow("a")])) as events:
         await anext(events)
         writing = asyncio.create_task(engine.expand("demo", "a red cat"))
@@ -600,7 +681,8 @@ async def test_a_text_is_written_while_a_picture_is_drawn(engine: Engine) -> Non
         assert await writing
 
 
-async def test_a_cancelled_text_is_dropped(engine: Engine) -> None:
+async def test_a_cancelled_text_is_dropped(rig: Rig, engine: Engine) -> None:
+    rig.needs_a_writer()
     writing = asyncio.create_task(engine.expand("demo", "a red cat"))
     await asyncio.sleep(0)
     writing.cancel()
@@ -611,6 +693,7 @@ async def test_a_cancelled_text_is_dropped(engine: Engine) -> None:
 
 
 async def test_a_text_is_lost_with_the_device_and_can_be_asked_for_again(rig: Rig, engine: Engine) -> None:
+    rig.needs_a_writer()
     writing = asyncio.create_task(engine.expand("demo", "a red cat"))
     await asyncio.sleep(0)
     await rig.kill()
@@ -626,7 +709,14 @@ async def test_a_text_is_lost_with_the_device_and_can_be_asked_for_again(rig: Ri
     assert await engine.expand("demo", "a red cat")
 
 
-@pytest.mark.parametrize("engine_of", [FakeEngine, lambda: ProcessEngine(EngineConfig("demo", "nowhere"))])
+@pytest.mark.parametrize(
+    "engine_of",
+    [
+        FakeEngine,
+        lambda: ProcessEngine(EngineConfig("demo", "nowhere")),
+        lambda: ComfyEngine("http://nowhere", {"demo": comfy_workflow()}),
+    ],
+)
 async def test_what_can_t_write_says_what_to_set(engine_of: Callable[[], Engine]) -> None:
     engine = engine_of()
     assert not any(profile.expands for profile in engine.profiles())
@@ -669,7 +759,7 @@ async def test_every_open_paint_is_lost(rig: Rig, engine: Engine) -> None:
                 pass
 
 
-@pytest.mark.parametrize("make", [fake, two_fakes, process, ray])
+@pytest.mark.parametrize("make", [fake, two_fakes, process, ray, comfy])
 async def test_closed_it_loses_what_is_open_and_takes_nothing_more(
     request: pytest.FixtureRequest, make: MakeRig, tmp_path: Path
 ) -> None:
@@ -684,7 +774,7 @@ async def test_closed_it_loses_what_is_open_and_takes_nothing_more(
                     pass
         with pytest.raises(EngineLost):
             await all_of(rig.engine, [recipe("late")])
-        with pytest.raises(EngineLost):
+        with pytest.raises(EngineLost if rig.writes else CannotWrite):
             await rig.engine.expand("demo", "a late cat")
         with pytest.raises(EngineLost):
             await rig.engine.warm()

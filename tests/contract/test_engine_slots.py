@@ -19,7 +19,7 @@ from engine.host.devices import config_of_each
 from engine.host.process_engine import Models, ProcessEngine
 from engine.host.supervision import Timeouts
 from engine.multi_engine import MultiEngine
-from tests.contract.test_engine import fakes, picture, recipe, slow
+from tests.contract.test_engine import comfies, fakes, picture, recipe, slow
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -81,7 +81,15 @@ async def two_processes(folder: Path) -> AsyncIterator[Rig]:
     await engine.aclose()
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module", params=[two_fakes, two_processes])
+@contextlib.asynccontextmanager
+async def two_comfies(_: Path) -> AsyncIterator[Rig]:
+    async with comfies(2) as (made, servers):
+        engine = MultiEngine({f"comfy:{number}": one for number, one in enumerate(made)})
+        by_slot = dict(zip((slot.id for slot in engine.slots()), servers, strict=True))
+        yield Rig(engine, lambda slot: by_slot[slot].stop(), lambda slot: by_slot[slot].start())
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=[two_fakes, two_processes, two_comfies])
 async def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Rig]:
     async with request.param(tmp_path_factory.mktemp("models")) as made:
         async with asyncio.timeout(120):

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from adapters.cli import wiring
+from adapters.cli.engines import engine_of
 from adapters.cli.wiring import Easel
 from bot.settings import Settings
 from engine.contract import Engine
@@ -68,7 +69,7 @@ async def test_a_platform_that_falls_over_is_a_problem_and_is_run_again(monkeypa
 
 def test_each_device_has_a_process_and_a_single_one_is_that_process(tmp_path: Path) -> None:
     def slots(*devices: str) -> tuple[type[Engine], list[str]]:
-        engine = wiring.engine_of(Settings(_env_file=None, data_dir=tmp_path, device=devices))
+        engine = engine_of(Settings(_env_file=None, data_dir=tmp_path, device=devices))
         return type(engine), [slot.id for slot in engine.slots()]
 
     assert slots("cpu")[0] is ProcessEngine
