@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import json
 import os
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -25,7 +24,6 @@ from bot.core.people import Place
 from bot.drawing import job_actions
 from bot.storage import pictures as stored
 from engine.comfy.comfy_engine import ComfyEngine, Pauses
-from engine.comfy.workflow import Workflow, read_workflows, workflow_of
 from engine.contract import (
     BadImage,
     BadRecipe,
@@ -46,7 +44,6 @@ from engine.contract import (
     UnknownModel,
     Unsupported,
 )
-from engine.families.sd15.spec import sd15
 from engine.families.z_image.spec import demo
 from engine.host.process_engine import ProcessEngine
 from engine.host.supervision import Timeouts
@@ -56,6 +53,7 @@ from engine.ray.ray_engine import RayEngine
 from tests.fakes import text_models
 from tests.fakes.comfy import FakeComfy
 from tests.fakes.comfy import comfy as running_comfy
+from tests.fakes.comfy_workflow import comfy_workflow
 from tests.fakes.engine import FakeEngine
 from tests.fakes.ray_cluster import FAKE_WORKER, Cluster
 from tests.fakes.surface import FakeSurface
@@ -157,12 +155,6 @@ async def ray(folder: Path, cluster: Cluster) -> AsyncIterator[Rig]:
     yield Rig(engine, kill, draws=False, every_step=False)
     await engine.aclose()
     assert engine.pids == (None,)
-
-
-def comfy_workflow(name: str = "demo") -> Workflow:
-    """Return a workflow that draws the demo's profile."""
-    graph = read_workflows(Path("nowhere"), [sd15()]).found["sd15"].graph
-    return workflow_of(json.dumps(graph), replace(demo(), name=name), "the test's workflow")
 
 
 @contextlib.asynccontextmanager

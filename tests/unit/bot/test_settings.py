@@ -98,6 +98,13 @@ def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("cuda,cuda:1", ("cuda:0", "cuda:1")),
         ('["cuda:0","cuda:3"]', ("cuda:0", "cuda:3")),
         ("cpu,cpu", ("cpu", "cpu")),
+        ("comfy:http://10.0.0.5:8188", ("comfy:http://10.0.0.5:8188",)),
+        ("comfy:https://draw.example/comfy/", ("comfy:https://draw.example/comfy",)),
+        ("comfy:http://[fd00::5]:8188,auto", ("auto", "comfy:http://[fd00::5]:8188")),
+        (
+            "comfy:http://a:1,cuda:1,comfy:http://b:1,cuda",
+            ("cuda:1", "cuda:0", "comfy:http://a:1", "comfy:http://b:1"),
+        ),
     ],
 )
 def test_devices_are_one_or_several_of_a_kind(
@@ -122,6 +129,14 @@ def test_devices_are_one_or_several_of_a_kind(
         ("auto,cuda:1", "devices_mixed"),
         ("auto,auto", "devices_mixed"),
         ("mps,mps", "devices_mixed"),
+        ("comfy:", "device_comfy"),
+        ("comfy:10.0.0.5:8188", "device_comfy"),
+        ("comfy:http://user:secret@10.0.0.5:8188", "device_comfy"),
+        ("comfy:http://10.0.0.5:8188/?a=b", "device_comfy"),
+        ("comfy:ftp://10.0.0.5", "device_comfy"),
+        ("comfy:http://a:1,comfy:http://A:1/", "device_twice"),
+        ("comfy:http://a:1,cuda:0,cpu", "devices_mixed"),
+        ("comfy:http://a:1,gpu", "device"),
     ],
 )
 def test_devices_that_can_t_draw_together_are_refused(

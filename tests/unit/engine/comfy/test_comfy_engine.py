@@ -33,9 +33,9 @@ from engine.contract import (
     UnknownModel,
 )
 from engine.host.supervision import Timeouts
-from tests.contract.test_engine import comfy_workflow
 from tests.fakes import comfy as fake
 from tests.fakes.comfy import FakeComfy, NodeError, Prompt, comfy, flat
+from tests.fakes.comfy_workflow import comfy_workflow
 
 QUICK = Timeouts(first_pause=0.02, longest_pause=0.05)
 PATIENT = Pauses(look=30.0)

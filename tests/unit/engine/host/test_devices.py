@@ -154,3 +154,13 @@ def test_engines_on_one_processor_share_its_cores(machine: Machine, monkeypatch:
     assert devices.seen_alone(EngineConfig("demo", "nowhere", device="cpu")).environment == {}
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert devices.seen_alone(three).environment == {}
+
+
+def test_servers_are_told_from_devices_of_this_machine() -> None:
+    both = ("cuda:0", "comfy:http://10.0.0.5:8188", "comfy:https://draw.example/comfy")
+    assert devices.local(both) == ("cuda:0",)
+    assert devices.servers(both) == ("http://10.0.0.5:8188", "https://draw.example/comfy")
+    assert [devices.server_name(url) for url in devices.servers(both)] == [
+        "comfy:10.0.0.5:8188",
+        "comfy:draw.example/comfy",
+    ]
