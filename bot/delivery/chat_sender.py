@@ -144,6 +144,8 @@ class ChatSender:
         self._forget_items()
         try:
             sent = await self._sync.sync(message_id, entry.item)
+            # Also what was requested meanwhile, this message too, may have changed by this.
+            self._forget_items()
             if not sent:
                 return
             if entry.urgency is Urgency.FETCHED:

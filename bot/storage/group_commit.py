@@ -55,10 +55,12 @@ class _Waiting:
     Attributes:
         body: What runs.
         result: Done when it is committed or has failed.
+        told: Whether that was said.
     """
 
     body: Body[Any]
     result: asyncio.Future[Any]
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +116,8 @@ class GroupCommit:
         except asyncio.CancelledError:
             if waiting in self._bodies:
                 self._bodies.remove(waiting)
-            elif waiting.result.cancelled() and self._runner is not None:
-                # The first future was cancelled with the caller; ``_tell`` finds this one.
+            elif not waiting.told:
+                # The first future was cancelled with the caller; this one is told.
                 waiting.result = asyncio.get_running_loop().create_future()
                 await shield(waiting.result)
             raise
@@ -147,6 +149,7 @@ class GroupCommit:
             self._runner = None
             # It has an effect only when the loop shuts down and has cancelled every task.
             for waiting in (*begun, *self._bodies):
+                waiting.told = True
                 waiting.result.cancel()
 
     async def _run_together(self, begun: Sequence[_Waiting]) -> None:
@@ -170,6 +173,7 @@ class GroupCommit:
         # Those that had not begun when the transaction was lost run in the next one.
         self._bodies[:0] = begun[len(ran.results) :]
         for waiting, (value, error) in zip(begun, ran.results, strict=False):
+            waiting.told = True
             self._tell(waiting.result, value, error or ran.lost)
 
     @staticmethod

@@ -276,3 +276,20 @@ async def test_a_second_request_takes_the_place_of_what_was_read() -> None:
     await until_over(asyncio.ensure_future(sender.run()), clock)
     assert len(shown.items) == 1
     assert shown.items[0] is newer
+
+
+async def test_what_was_read_while_a_message_was_synced_is_read_again() -> None:
+    clock = FakeClock()
+
+    class Busy(Shown):
+        async def sync(self, message_id: int, item: MessageItem | None = None) -> int:
+            if not self.ids:
+                sender.request(message_id, Urgency.FINAL, read(message_id))
+            return await super().sync(message_id, item)
+
+    shown = Busy(clock)
+    sender = ChatSender(shown, 0.0, clock)
+    sender.request(1, Urgency.NEW, read(1))
+    await until_over(asyncio.ensure_future(sender.run()), clock)
+    # The first sync may have sent it: what was read before would have it sent twice.
+    assert [item is None for item in shown.items] == [False, True]

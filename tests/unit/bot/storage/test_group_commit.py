@@ -20,6 +20,7 @@ import pytest
 from bot.core.errors import Unavailable
 from bot.storage import group_commit
 from bot.storage.database import Database, Tx
+from bot.storage.group_commit import GroupCommit
 from tests.fakes.job_rows import add_job
 
 
@@ -257,6 +258,30 @@ async def test_a_commit_that_was_left_to_cancelled_bodies_is_done(db: Database) 
     async with asyncio.timeout(10):
         await first
     assert parts(db.path) == {1: 2}
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_caller_that_is_cancelled_while_its_commit_ends_does_not_wait_for_another(
+    db: Database, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    tell = GroupCommit._tell
+
+    def cancelled_as_well(waits: asyncio.Future[object], value: object, error: BaseException | None) -> None:
+        if before:
+            caller.cancel()
+        tell(waits, value, error)
+        caller.cancel()
+
+    monkeypatch.setattr(GroupCommit, "_tell", staticmethod(cancelled_as_well))
+    caller = asyncio.ensure_future(db.run_write(partial(put, who=1, part=1)))
+    await asyncio.sleep(0)
+    # What comes meanwhile keeps the runner at work.
+    others = [asyncio.ensure_future(db.run_write(partial(put, who=who, part=1))) for who in range(2, 80)]
+    async with asyncio.timeout(10):
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        await asyncio.gather(*others)
+    assert parts(db.path) == dict.fromkeys(range(1, 80), 1)
 
 
 async def test_the_database_is_closed_after_the_bodies_that_wait(tmp_path: Path) -> None:
