@@ -81,7 +81,7 @@ class Profile:
         name: What people type after ``--model``; lower case, no spaces.
         title: The model's full name, for cards and metadata.
         source: Hub id, or folder of a diffusers pipeline.
-        family: Name of its family, a folder of ``engine.families``.
+        family: Name of its family, a folder of ``engine.families``; ``comfyui`` for models of ComfyUI servers.
         multiple: Both sides must be multiples of this, in pixels.
         side: Allowed side lengths in pixels; the default is the native square's side.
         presets: Sizes by preset name (square, portrait, landscape, tall, wide) as (width, height) in pixels.

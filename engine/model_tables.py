@@ -22,6 +22,9 @@ CONTROL = "control"
 PLACEMENT = "placement"
 """The table that says which models are drawn on which machines (``engine.ray.placement``)."""
 
+COMFY = "comfy"
+"""The table whose tables are models that only ComfyUI servers draw (``engine.comfy.models``)."""
+
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 """Names of models and of ControlNets."""
 
@@ -39,7 +42,8 @@ Listed = BeforeValidator(lambda given: [given] if isinstance(given, str) else gi
 def tables(path: Path) -> Mapping[str, object]:
     """Return what ``models.toml`` holds; a missing file holds nothing.
 
-    ``LORA`` holds LoRAs, ``CONTROL`` ControlNets, ``PLACEMENT`` where models are drawn, and all else are models.
+    ``LORA`` holds LoRAs, ``CONTROL`` ControlNets, ``PLACEMENT`` where models are drawn, ``COMFY`` models of ComfyUI
+    servers, and all else are models.
 
     Raises:
         UnknownModel: It can't be read as TOML; one sentence.
@@ -60,11 +64,11 @@ def tables(path: Path) -> Mapping[str, object]:
 
 
 def named_tables(models_file: str, kind: str) -> Iterator[tuple[str, object]]:
-    """Yield the tables of ``LORA``, ``CONTROL`` or ``PLACEMENT`` by name. Something else than tables has the name "".
+    """Yield the tables of ``LORA``, ``CONTROL``, ``PLACEMENT`` or ``COMFY`` by name; other things have the name "".
 
     Args:
         models_file: Path of ``models.toml``; it may be missing or empty.
-        kind: ``LORA``, ``CONTROL`` or ``PLACEMENT``.
+        kind: ``LORA``, ``CONTROL``, ``PLACEMENT`` or ``COMFY``.
 
     Raises:
         UnknownModel: As ``tables``.

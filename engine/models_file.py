@@ -34,7 +34,7 @@ from engine.hub import pipelines
 from engine.hub.names import is_repo
 from engine.hub.needs import CONFIGS, WITHOUT_DENOISER
 from engine.hub.selection import WHOLE, Selection
-from engine.model_tables import CONTROL, HUB_ID, LORA, NAME, PLACEMENT, tables
+from engine.model_tables import COMFY, CONTROL, HUB_ID, LORA, NAME, PLACEMENT, tables
 from engine.regular_files import absolute, open_regular
 from engine.samplers import name_of
 from engine.spec import Lora, ModelSpec, is_file, is_hub_file
@@ -85,7 +85,7 @@ def read(path: Path, models_dir: str = "") -> ModelsFile:
         return ModelsFile(unreadable=str(e))
     specs, rejected = [], {}
     for name, table in found.items():
-        if name in (LORA, CONTROL, PLACEMENT):
+        if name in (LORA, CONTROL, PLACEMENT, COMFY):
             continue
         try:
             specs.append(_Table(path, models_dir, name, table).spec())

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine import models_file
+from engine.comfy.models import read_models
 from engine.comfy.workflow import FOLDER, SUFFIX, Workflow, Workflows, read_workflows
 from engine.contract import EngineConfig, Profile, UnknownModel
 from engine.families.registry import DEMO, known_models
+from engine.model_tables import COMFY
 
 log = logging.getLogger(__name__)
 
@@ -17,11 +19,21 @@ log = logging.getLogger(__name__)
 def workflows(config: EngineConfig, data_dir: Path) -> Workflows:
     """Return the workflows for the models of ``models.toml`` and those that Easel knows. Blocking: reads small files.
 
+    Models of its tables ``[comfy.NAME]`` come first.
+
     Args:
         config: Models.
         data_dir: The data folder, with the operator's workflows in ``comfy``.
     """
-    return read_workflows(data_dir / FOLDER, _profiles(config))
+    known = _known(config)
+    own, problems = read_models(config.models_file, [profile.name for profile in known])
+    found = read_workflows(data_dir / FOLDER, (*own, *known))
+    missing = tuple(
+        f"{config.models_file}, [{COMFY}.{profile.name}]: put its workflow into {data_dir / FOLDER / profile.name}{SUFFIX}."
+        for profile in own
+        if not (data_dir / FOLDER / f"{profile.name}{SUFFIX}").exists()
+    )
+    return replace(found, problems=(*problems, *missing, *found.problems))
 
 
 def logged(config: EngineConfig, data_dir: Path) -> Workflows:
@@ -60,7 +72,7 @@ def named(found: Workflows, model: str) -> Workflow | None:
     return next(known, None)
 
 
-def _profiles(config: EngineConfig) -> tuple[Profile, ...]:
+def _known(config: EngineConfig) -> tuple[Profile, ...]:
     own = models_file.read(Path(config.models_file), config.models_dir).specs if config.models_file else ()
     found: dict[str, Profile] = {}
     for spec in (*own, *known_models()):

@@ -11,7 +11,6 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from engine import lora_catalogue
 from engine.backoff import Backoff
 from engine.comfy import messages, picture, probe
 from engine.comfy.client import ComfyClient, ServerInfo, ServerLost
@@ -290,8 +289,6 @@ class ComfyEngine:
         """Return why a recipe can't be drawn here; None where it can."""
         if recipe.model not in self._workflows:
             return UnknownModel(f"There is no model {recipe.model!r} here.")
-        if recipe.loras:
-            return lora_catalogue.unknown_lora(recipe.loras[0].name, [])
         if not recipe.plain:
             title = self._workflows[recipe.model].profile.title
             return Unsupported(f"The ComfyUI server draws {title} from a prompt alone.")

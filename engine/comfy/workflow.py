@@ -22,6 +22,9 @@ FOLDER = "comfy"
 
 SUFFIX = ".json"
 
+FAMILY = "comfyui"
+"""Family of all models as servers draw them: LoRAs of the models' own families are not for them."""
+
 Graph = Mapping[str, Mapping[str, Any]]
 """Nodes by id, each with ``class_type`` and ``inputs``."""
 
@@ -138,7 +141,7 @@ def read_workflows(folder: Path, profiles: Sequence[Profile]) -> Workflows:
             if path.stem not in by_name:
                 raise UnknownModel(
                     f"{path}: there is no model {path.stem!r}; name the file after one of {', '.join(sorted(by_name))}, "
-                    "or describe the model in models.toml."
+                    f"or describe the model in models.toml, in a table [comfy.{path.stem}]."
                 )
             found[path.stem] = workflow_of(_read(path), by_name[path.stem], str(path))
         except UnknownModel as error:
@@ -235,6 +238,7 @@ def workflow_of(text: str, profile: Profile, where: str) -> Workflow:
     used = _checked(graph, where)
     limited = replace(
         profile,
+        family=FAMILY,
         can=frozenset(),
         references=0,
         samplers=(),
