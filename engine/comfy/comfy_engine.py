@@ -46,8 +46,11 @@ CALLS = 2
 """Calls of ``paint``: the server draws one prompt of Easel's at a time, and the next is ready when it ends."""
 
 
-_CLOSING = 2.0
+_CLOSING = 3.0
 """Seconds for taking back what is on the server when the engine is closed."""
+
+_STOPPING = 0.2
+"""Seconds between two looks whether a prompt that was stopped has ended."""
 
 _TRIES = 4
 """Most pictures of a prompt that are fetched to find the one of the right size."""
@@ -375,11 +378,11 @@ class ComfyEngine:
         """Draw on a server until it is lost. Raises ServerLost, alone or in an ExceptionGroup."""
         info = await client.info()
         async with client.listening(self._client_id, self._timeouts.silence) as received:
-            for prompt_id in tuple(self._left):
-                await self._take_back(client, prompt_id)
             await self._check(client, info)
             try:
                 async with asyncio.TaskGroup() as tasks:
+                    for prompt_id in tuple(self._left):
+                        tasks.create_task(self._take_back(client, prompt_id), name="comfy leftovers")
                     tasks.create_task(self._read(received), name="comfy messages")
                     tasks.create_task(self._draw_all(client, tasks), name="comfy drawing")
                     tasks.create_task(self._recheck(client, info), name="comfy models")
@@ -625,6 +628,9 @@ class ComfyEngine:
     async def _take_back(self, client: ComfyClient, prompt_id: str) -> None:
         """Cancel a prompt that is not wanted, and delete it from the history."""
         await client.cancel(prompt_id)
+        # It ends with its step, and only then its entry is written.
+        while prompt_id in (await client.queue()).running:  # noqa: ASYNC110 - a lost connection brings no messages
+            await asyncio.sleep(_STOPPING)
         await client.forget(prompt_id)
         self._left.discard(prompt_id)
 
