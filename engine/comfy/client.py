@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -240,8 +241,16 @@ class ComfyClient:
     def _lost(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
             return f"The ComfyUI server at {self._url} does not answer."
-        reason = plain_line(str(error)) or type(error).__name__
+        reason = _reason(error) or type(error).__name__
         return f"The ComfyUI server at {self._url} can't be reached: {reason}."
+
+
+def _reason(error: Exception) -> str:
+    """Return why a connection failed, in the system's words where it is the system that says so."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        number = error.os_error.errno or 0
+        return os.strerror(number) if number > 0 else plain_line(error.os_error.strerror or "")
+    return plain_line(str(error))
 
 
 async def _read(content: aiohttp.StreamReader, most: int) -> bytes | None:

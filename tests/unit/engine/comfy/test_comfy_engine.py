@@ -363,6 +363,16 @@ async def test_a_server_that_is_killed_loses_what_it_drew(server: FakeComfy) -> 
         assert engine.state().restarts == 1
 
 
+async def test_a_server_that_was_never_there_is_said_to_be_away_and_looked_for(server: FakeComfy) -> None:
+    await server.stop()
+    async with drawing(server) as engine:
+        with pytest.raises(EngineError, match=f"at {server.url} can't be reached: Connection refused"):
+            await engine.warm()
+        await server.start()
+        await until(lambda: engine.slots()[0].ready)
+        assert engine.state().restarts == 0
+
+
 async def test_a_silent_server_is_lost(server: FakeComfy) -> None:
     async with drawing(server, replace(QUICK, silence=0.3)) as engine:
         reading = asyncio.create_task(all_of(engine, slow()))
