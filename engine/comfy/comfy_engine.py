@@ -49,8 +49,8 @@ CALLS = 2
 _CLOSING = 3.0
 """Seconds for taking back what is on the server when the engine is closed."""
 
-_STOPPING = 0.2
-"""Seconds between two looks whether a prompt that was stopped has ended."""
+_STOPPING, _LONGEST_STOPPING = 0.2, 10.0
+"""Seconds between two looks whether a prompt that was stopped has ended, at first and at most."""
 
 _TRIES = 4
 """Most pictures of a prompt that are fetched to find the one of the right size."""
@@ -628,15 +628,19 @@ class ComfyEngine:
     async def _take_back(self, client: ComfyClient, prompt_id: str) -> None:
         """Cancel a prompt that is not wanted, and delete it from the history."""
         await client.cancel(prompt_id)
-        # It ends with its step, and only then its entry is written.
-        while prompt_id in (await client.queue()).running:  # noqa: ASYNC110 - a lost connection brings no messages
-            await asyncio.sleep(_STOPPING)
+        # It ends with its step, and only then its entry is written. A lost connection brings no message of that.
+        pause = _STOPPING
+        while prompt_id in (await client.queue()).running:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_STOPPING)
         await client.forget(prompt_id)
         self._left.discard(prompt_id)
 
     async def _leave(self, client: ComfyClient) -> None:
-        """Take back what is on the server, if it still answers."""
+        """Take back what is on the server when the engine is closed; after a loss, the next connection does."""
         self._prompt = None
+        if not isinstance(self._status.error, EngineLost):
+            return
         with contextlib.suppress(ServerLost, TimeoutError):
             async with asyncio.timeout(_CLOSING):
                 for prompt_id in tuple(self._left):
