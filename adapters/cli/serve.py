@@ -27,7 +27,7 @@ from bot.core.access import AccessMode, guarded
 from bot.core.errors import BadInput
 from bot.observability import logs
 from bot.storage.database import Database
-from engine.host.imports import large_imports
+from engine.host.imports import collect_rarely, large_imports
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,7 @@ async def _serve(app: AppSettings, systemd: Systemd) -> int:
             # The libraries of platforms are imported, and what is built lives as long as the process.
             with large_imports():
                 easel = await stack.enter_async_context(opened(app))
+            collect_rarely()
             _announce(easel, app)
             await _newcomers(easel, app)
             await stack.enter_async_context(systemd.serving(easel.dispatch.is_alive, easel.status))
