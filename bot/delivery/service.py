@@ -38,12 +38,12 @@ PROGRESS_EVERY = 1.0
 job that is drawn within this time goes from waiting to its pictures, without an edit that these would have to wait for."""
 
 _PROGRESS_TICK = 0.25
-_PROGRESS_AT_ONCE = 10
-"""Seconds between two looks for such jobs, and most jobs of one look: 40 a second, of the 30 to 50 messages a second that
-platforms take from a bot.
+_PROGRESS_AT_ONCE = 5
+"""Seconds between two looks for such jobs, and most jobs of one look: 20 a second, less than half of the 30 to 50 messages
+a second that platforms take from a bot.
 """
 
-_LOOK_EVERY = 0.02
+_LOOK_EVERY = 0.04
 _LOOKS_AT_ONCE = 10
 """Average seconds between two looks at the rows under load, and most looks that follow each other without that pause. A
 look at one job costs as much as one at a few.

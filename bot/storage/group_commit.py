@@ -22,7 +22,7 @@ MAX_MEMBERS = 32
 MAX_OPEN_SECONDS = 0.05
 """A group accepts no member later than this after its BEGIN, so that its first member does not wait long."""
 
-COMMIT_EVERY = 0.02
+COMMIT_EVERY = 0.04
 """Average seconds between two commits of ``GroupCommit.run`` under load: a commit costs the processor more than a body."""
 
 COMMITS_AT_ONCE = 10
