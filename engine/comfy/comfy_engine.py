@@ -336,6 +336,7 @@ class ComfyEngine:
         """Connect again and again; cancel it to end."""
         backoff = Backoff(self._timeouts.first_pause, self._timeouts.longest_pause)
         was_warm = False
+        said = ""
         while True:
             problem = ""
             try:
@@ -353,10 +354,14 @@ class ComfyEngine:
                 problem = _UNEXPECTED
             if self._status.ready:
                 was_warm = True
+                said = ""
                 backoff.succeed()
             backoff.fail()
             self._lose(problem, broken=not was_warm and backoff.failures >= self._timeouts.starts)
-            log.warning("%s%s Trying again in %.1f s.", self._about, problem, backoff.pause)
+            # A server may be off for days: what is said already is not said each minute.
+            level = logging.DEBUG if problem == said else logging.WARNING
+            log.log(level, "%s%s Trying again in %.1f s.", self._about, problem, backoff.pause)
+            said = problem
             await asyncio.sleep(backoff.pause)
 
     def _lose(self, problem: str, *, broken: bool) -> None:
@@ -364,9 +369,12 @@ class ComfyEngine:
         if broken:
             self._break(EngineError(problem))
         else:
+            ready = self._status.ready
             self._status.error = None
             self._status.lost(problem)
-            self._end_calls(EngineLost(problem))
+            # What was opened while it was away goes on waiting.
+            if ready:
+                self._end_calls(EngineLost(problem))
 
     def _break(self, error: EngineError) -> None:
         """The server can't be used until somebody changes something; it is looked for on and on."""

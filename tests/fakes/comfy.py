@@ -87,6 +87,7 @@ class FakeComfy:
         quiet: It says only how prompts end, and tells nothing of steps.
         previews: Whether it sends previews.
         mute: It sends no text messages.
+        breaks: It takes a prompt, and the connection breaks before its answer.
         raw: What it answers instead, by the first part of the path.
     """
 
@@ -106,6 +107,7 @@ class FakeComfy:
         self.quiet = False
         self.previews = True
         self.mute = False
+        self.breaks = False
         self.running: Prompt | None = None
         self.waiting: list[Prompt] = []
         self._numbers = itertools.count()
@@ -260,6 +262,8 @@ class FakeComfy:
         self.submitted.append(prompt)
         self.waiting.append(prompt)
         self._added.set()
+        if self.breaks and request.transport is not None:
+            request.transport.abort()
         return _answer("POST /prompt", {"prompt_id": name, "number": prompt.number, "node_errors": {}})
 
     def _refusal(self, graph: dict[str, Any]) -> dict[str, Any] | None:

@@ -409,6 +409,18 @@ async def test_what_was_under_way_when_the_connection_broke_is_taken_back(server
         await until(lambda: len(server.history) == 1)
 
 
+async def test_a_prompt_whose_answer_is_lost_is_taken_back(server: FakeComfy) -> None:
+    async with drawing(server) as engine:
+        await engine.warm()
+        server.breaks = True
+        with pytest.raises(EngineLost):
+            await end_of(engine, slow())
+        server.breaks = False
+        await until(lambda: bool(server.interrupted) and server.running is None)
+        assert server.interrupted[0] == {"prompt_id": server.submitted[0].id}
+        assert isinstance(await end_of(engine), Image)
+
+
 async def test_closing_takes_back_what_is_on_the_server(server: FakeComfy) -> None:
     async with drawing(server) as engine:
         reading = asyncio.create_task(all_of(engine, slow()))
