@@ -82,7 +82,10 @@ async def item_of(tx: Tx, message: Message, folder: Path) -> MessageItem:
 
 
 async def items_of(tx: Tx, job_ids: Sequence[int], folder: Path) -> list[tuple[Job, Sequence[MessageItem]]]:
-    """Return jobs with all their messages, whatever their state, oldest first; missing jobs are left out. Blocks, as ``item_of``."""
+    """Return jobs with all their messages, whatever their state, oldest first. Blocks, as ``item_of``.
+
+    Missing jobs are left out.
+    """
     found = await jobs.of_ids(tx, job_ids)
     rows = await messages.of_jobs(tx, [job.id for job in found])
     stored = await pictures.of_jobs(tx, [job.id for job in found if job.state in ENDED and rows[job.id]])
@@ -95,7 +98,10 @@ async def items_of(tx: Tx, job_ids: Sequence[int], folder: Path) -> list[tuple[J
 
 
 def _foreign(stored: Sequence[Picture], folder: Path) -> frozenset[int]:
-    """Return the indexes of pictures whose files are not Easel's own, or behind a link: rows may come from a foreign backup."""
+    """Return the indexes of pictures whose files are not Easel's own, or behind a link.
+
+    Rows may come from a foreign backup.
+    """
     return frozenset(picture.index for picture in stored if not data_files.is_own_picture(folder, picture.path))
 
 
@@ -152,16 +158,18 @@ async def record_shown(
         await messages.mark_shown(tx, message.id, address, digest)
     if job is None:
         return Follows.NOTHING
-    album = False
-    if item.ended and digest.endswith(messages.BARE):
-        event = f"apart:{message.id}"
-        album = apart is not None and await messages.by_event(tx, event) is None
-        if album and apart is not None:
-            await messages.add_files(tx, event, job.id, apart, MessageKind.ALBUM)
-    if item.ended and await jobs.deliver(tx, job.id):
+    bare = item.ended and digest.endswith(messages.BARE)
+    if not bare and item.ended and await jobs.deliver(tx, job.id):
         return Follows.DELIVERED
-    # The job may have been forgotten while this was being sent.
-    return Follows.MORE if album or await messages.has_unwanted(tx, job.id) else Follows.NOTHING
+    if await messages.has_unwanted(tx, job.id):
+        return Follows.MORE  # the job was forgotten while this was being sent
+    if not bare:
+        return Follows.NOTHING
+    event = f"apart:{message.id}"
+    if apart is not None and await messages.by_event(tx, event) is None:
+        await messages.add_files(tx, event, job.id, apart, MessageKind.ALBUM)
+        return Follows.MORE
+    return Follows.DELIVERED if await jobs.deliver(tx, job.id) else Follows.NOTHING
 
 
 def album_event(message: Message) -> str:

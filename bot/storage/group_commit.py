@@ -101,8 +101,8 @@ class GroupCommit:
     async def run(self, body: Body[T]) -> T:
         """Run a body in a transaction, in the connection's thread; it is durable when this returns.
 
-        It may run twice, where another one fails: only its last run counts. A caller that is cancelled before its body begins leaves no trace; later, the cancellation takes effect after the
-        commit.
+        It may run twice, where another one fails: only its last run counts. A caller that is cancelled before its body
+        begins leaves no trace; later, the cancellation takes effect after the commit.
 
         Raises:
             Exception: What the body raised, or why it could not be committed; nothing of it is kept.
