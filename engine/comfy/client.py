@@ -77,11 +77,14 @@ class ComfyClient:
     """Speaks with one server. ``opened`` makes one.
 
     Every method raises ServerLost.
+
+    Attributes:
+        url: Of the server.
     """
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
-        self._url = url
+        self.url = url
 
     @classmethod
     @asynccontextmanager
@@ -111,7 +114,7 @@ class ComfyClient:
         """
         try:
             async with self._session.ws_connect(
-                f"{self._url}/ws",
+                f"{self.url}/ws",
                 params={"clientId": client_id},
                 heartbeat=heartbeat,
                 max_msg_size=MESSAGE_BYTES,
@@ -126,7 +129,7 @@ class ComfyClient:
         found = await self._get("/system_stats")
         system = found.get("system") if isinstance(found, dict) else None
         if not isinstance(system, dict):
-            raise ServerLost(f"{self._url} is no ComfyUI server: /system_stats does not say what it is.")
+            raise ServerLost(f"{self.url} is no ComfyUI server: /system_stats does not say what it is.")
         devices = found.get("devices")
         device = devices[0] if isinstance(devices, list) and devices and isinstance(devices[0], dict) else {}
         return ServerInfo(
@@ -166,14 +169,14 @@ class ComfyClient:
             raise BadRecipe(f"The ComfyUI server refuses the workflow: {_refusal(found)}.")
         given = found.get("prompt_id") if isinstance(found, dict) else None
         if status != _OK or not isinstance(given, str) or not 0 < len(given) <= _NAME_CHARS:
-            raise ServerLost(f"{self._url} answers {status} to a prompt, and not with its id.")
+            raise ServerLost(f"{self.url} answers {status} to a prompt, and not with its id.")
         return given
 
     async def queue(self) -> Queue:
         """Return the prompts that run and wait."""
         found = await self._get("/queue")
         if not isinstance(found, dict):
-            raise ServerLost(f"{self._url} does not say what is in its queue.")
+            raise ServerLost(f"{self.url} does not say what is in its queue.")
         return Queue(_ids(found.get("queue_running")), _ids(found.get("queue_pending")))
 
     async def cancel(self, prompt_id: str) -> None:
@@ -203,13 +206,13 @@ class ComfyClient:
         if status == _NOT_FOUND and missing is not None:
             return missing
         if status != _OK:
-            raise ServerLost(f"{self._url} answers {status} to {path}.")
+            raise ServerLost(f"{self.url} answers {status} to {path}.")
         return await self._json(path, data)
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> None:
         status, _ = await self._request("POST", path, body=body)
         if status != _OK:
-            raise ServerLost(f"{self._url} answers {status} to {path}.")
+            raise ServerLost(f"{self.url} answers {status} to {path}.")
 
     async def _request(
         self,
@@ -224,7 +227,7 @@ class ComfyClient:
         try:
             # Redirects are not followed: the server would choose whom Easel asks next.
             async with self._session.request(
-                method, f"{self._url}{path}", json=body, params=params, allow_redirects=False
+                method, f"{self.url}{path}", json=body, params=params, allow_redirects=False
             ) as answer:
                 return answer.status, await _read(answer.content, most)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
@@ -232,17 +235,17 @@ class ComfyClient:
 
     async def _json(self, path: str, data: bytes | None) -> Any:
         if data is None:
-            raise ServerLost(f"{self._url} answers more than {JSON_BYTES >> 20} MiB to {path}.")
+            raise ServerLost(f"{self.url} answers more than {JSON_BYTES >> 20} MiB to {path}.")
         try:
             return json.loads(data) if len(data) < _LARGE else await asyncio.to_thread(json.loads, data)
         except (ValueError, RecursionError):
-            raise ServerLost(f"{self._url} does not answer with JSON to {path}.") from None
+            raise ServerLost(f"{self.url} does not answer with JSON to {path}.") from None
 
     def _lost(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
-            return f"The ComfyUI server at {self._url} does not answer."
+            return f"The ComfyUI server at {self.url} does not answer."
         reason = _reason(error) or type(error).__name__
-        return f"The ComfyUI server at {self._url} can't be reached: {reason}."
+        return f"The ComfyUI server at {self.url} can't be reached: {reason}."
 
 
 def _reason(error: Exception) -> str:

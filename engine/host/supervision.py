@@ -70,14 +70,15 @@ class EngineStatus:
 
     Args:
         model: Name of the profile that is loaded first.
-        slot: Id of the slot, which log lines begin with; empty where there is one device.
+        slot: Id of the slot; empty where there is one device.
 
     Attributes:
+        about: What log lines begin with: the slot and a colon; empty where there is one device.
         error: Why the engine is BROKEN or closed; None if it is not.
     """
 
     def __init__(self, model: str, slot: str = "") -> None:
-        self._about = f"{slot}: " if slot else ""
+        self.about = f"{slot}: " if slot else ""
         self._state = EngineState(Phase.STARTING, model=model)
         self.error: EngineError | None = None
         self._settled = asyncio.Event()
@@ -136,7 +137,7 @@ class EngineStatus:
 
     def broken(self, error: EngineError) -> None:
         """The engine can't start until somebody changes something."""
-        log.error("%s%s", self._about, error)
+        log.error("%s%s", self.about, error)
         self._end(Phase.BROKEN, error)
 
     def closed(self, error: EngineLost) -> None:
@@ -165,7 +166,7 @@ class EngineStatus:
                 )
             case wire.Downloading(done, total):
                 if line := self._progress.line(done, total, time.monotonic()):
-                    log.info("%s%s", self._about, line)
+                    log.info("%s%s", self.about, line)
                 # When all files are here, the model is loaded, which takes a while too.
                 phase = Phase.WARMING if 0 < total <= done else Phase.DOWNLOADING
                 self.state = replace(self.state, phase=phase, bytes_done=done, bytes_total=total)
@@ -175,14 +176,14 @@ class EngineStatus:
                 self._warm(message)
             case wire.Idle(memory, problem):
                 if problem:
-                    log.error("%s%s", self._about, problem)
+                    log.error("%s%s", self.about, problem)
                 else:
-                    log.info("%sthere was no work for long: the device's memory is given back", self._about)
+                    log.info("%sthere was no work for long: the device's memory is given back", self.about)
                 self.state = replace(self.state, phase=Phase.IDLE, memory=memory, problem=problem)
             case wire.Resident(models):
                 self.state = replace(self.state, resident=models)
             case wire.Notice(text):
-                log.warning("%s%s", self._about, text)
+                log.warning("%s%s", self.about, text)
             case _:
                 raise WireError(f"the child sent a {type(message).__name__}")
 
