@@ -141,11 +141,12 @@ class ChatSender:
             self._next_at = now + max(seconds, _LEAST_PAUSE)
             return
         del self._entries[message_id]
-        self._forget_items()
         try:
-            sent = await self._sync.sync(message_id, entry.item)
-            # Also what was requested meanwhile, this message too, may have changed by this.
-            self._forget_items()
+            try:
+                sent = await self._sync.sync(message_id, entry.item)
+            finally:
+                # Also what was requested meanwhile, this message too, may have changed by this.
+                self._forget_items()
             if not sent:
                 return
             if entry.urgency is Urgency.FETCHED:
@@ -170,7 +171,6 @@ class ChatSender:
             entry.item = None
 
     def _retry(self, message_id: int, entry: _Entry) -> None:
-        entry.item = None
         newer = self._entries.setdefault(message_id, entry)
         if newer is not entry:
             newer.backoff, newer.not_before = entry.backoff, entry.not_before

@@ -19,7 +19,7 @@ from bot.delivery import service as delivery_service
 from bot.delivery.message_sync import MessageSync
 from bot.delivery.store import MessageItem
 from bot.observability.otel import OtelTraces
-from bot.storage import jobs, messages
+from bot.storage import data_files, jobs, messages
 from bot.storage.sql import dump_card
 from engine.contract import BadRecipe, EngineError, Recipe
 from tests.fakes.engine import FakeEngine
@@ -384,6 +384,18 @@ async def test_a_delivered_job_is_told_to_its_viewers_and_looked_at_no_more(
     await asyncio.gather(viewer, return_exceptions=True)
     await bot.quiet()
     assert [final.state for final in finals] == [JobState.PAINTED]
+
+
+async def test_a_picture_behind_a_link_is_not_sent(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a foreign backup, whose rows and files may lead to any file of this machine."""
+    bot, job, gate = await shown_and_held(make)
+    monkeypatch.setattr(data_files, "is_linked", lambda *_: True)
+    gate.open()
+    await bot.delivered(job.id)
+    assert bot.chats.pictures(job.id) == []
+    (shown,) = bot.chats.shown(job.id)
+    assert shown.card is not None
+    assert shown.card.tone is Tone.DONE
 
 
 @pytest.mark.parametrize("able", [True, False])

@@ -134,6 +134,13 @@ async def test_a_favourite_is_found_as_one_until_it_is_let_go(tx: Tx) -> None:
     assert await found(tx, "★ cat") == []
 
 
+async def test_a_job_that_was_indexed_before_its_end_is_found_once(tx: Tx) -> None:
+    job = await drawn(tx, "a cat")
+    await history_rows.add_job(tx, job)
+    assert await found(tx, "cat") == [job.id]
+    assert [tuple(row) for row in await tx.execute_fetchall("SELECT count(*) FROM found")] == [(1,)]
+
+
 async def test_favourites_may_be_others(tx: Tx) -> None:
     theirs = await drawn(tx, "a cat", user="2", now=5.0)
     mine = await drawn(tx, "a dog", now=9.0)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from bot.core.jobs import MOVES, JobState
+from bot.core.messages import Address, MessageState
 from bot.core.pictures import Picture
-from bot.storage import jobs, pictures
+from bot.storage import jobs, messages, pictures
 from bot.storage.database import Database, Tx
 from engine.contract import ImageInfo
 from tests.fakes.job_rows import REQUEST, add_job, drawn_picture
@@ -101,6 +102,35 @@ async def test_every_pair_of_states(db: Database, frm: JobState, to: JobState) -
             after = await jobs.get(tx, job_id)
             assert after is not None
             assert after.state is (to if now is frm and to in MOVES[frm] else now)
+
+
+@pytest.mark.parametrize(
+    ("change", "settled"),
+    [
+        ("state = 'shown', shown = 'final:1'", True),
+        ("state = 'shown', shown = '1'", False),
+        ("state = 'shown', shown = 'final:1', address = json_set(address, '$.replaces', '9')", False),
+        ("state = 'shown', shown = 'final:1', unwanted = 1", False),
+        ("state = 'sending', shown = 'final:1'", False),
+        ("state = 'wanted', kind = 'album'", False),
+        ("state = 'shown', kind = 'album', shown = 'final:1,2'", True),
+        ("state = 'wanted', kind = 'document'", True),
+        ("state = 'unclear'", True),
+        ("state = 'gone'", True),
+    ],
+)
+async def test_a_job_is_delivered_once_none_of_its_messages_waits(db: Database, change: str, settled: bool) -> None:
+    async with db.write() as tx:
+        job_id = await add_job(tx)
+        await messages.add_card(tx, "e", job_id, Address("chat", '1 "replaces":', user="7"), MessageState.WANTED)
+        await tx.execute_fetchall(f"UPDATE messages SET {change}")
+        assert not await jobs.deliver(tx, job_id)
+        await jobs.move(tx, job_id, Q, R, now=1.0)
+        await jobs.move(tx, job_id, R, P, now=2.0)
+        assert await jobs.deliver(tx, job_id) is settled
+        job = await jobs.get(tx, job_id)
+    assert job is not None
+    assert (job.state, job.ended_at) == (D if settled else P, 2.0)
 
 
 async def test_of_two_processes_that_make_a_move_one_wins(tmp_path: Path) -> None:
