@@ -507,7 +507,7 @@ class BadRecipe(EngineError):
     code = "bad_recipe"
 
 
-class Unsupported(BadRecipe):
+class PromptOnly(BadRecipe):
     """The slot draws this model from a prompt alone, and the recipe needs more. Another slot may draw it."""
 
     code = "unsupported"
@@ -545,7 +545,7 @@ ERRORS: Mapping[str, type[EngineError]] = {
         OutOfMemory,
         UnknownModel,
         BadRecipe,
-        Unsupported,
+        PromptOnly,
         UnknownLora,
         BadImage,
         Overflow,

@@ -25,10 +25,10 @@ from engine.contract import (
     OutOfMemory,
     Phase,
     Profile,
+    PromptOnly,
     Recipe,
     Slot,
     Step,
-    Unsupported,
 )
 
 _BEST_FIRST = (
@@ -289,7 +289,7 @@ class MultiEngine:
 
     def _draws_elsewhere(self, error: EngineError, name: str) -> bool:
         """Whether what failed on a slot may be drawn on another one: the slot can't draw it, or is broken."""
-        return isinstance(error, OutOfMemory | Unsupported) or self._engines[name].state().phase is Phase.BROKEN
+        return isinstance(error, OutOfMemory | PromptOnly) or self._engines[name].state().phase is Phase.BROKEN
 
     def _note_unfit(self, name: str, model: str) -> None:
         """A recipe did not fit a slot: remember it where its model does not, so that the slot gets no more of them."""

@@ -14,7 +14,7 @@ SILENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenServer:
     """What was seen of a server.
 
     Attributes:
@@ -33,7 +33,7 @@ class Seen:
         return tuple(name for name, found in self.fits.items() if found.ok)
 
 
-async def look(url: str, workflows: Mapping[str, Workflow], silence: float = SILENCE) -> Seen:
+async def look(url: str, workflows: Mapping[str, Workflow], silence: float = SILENCE) -> SeenServer:
     """Look at a server.
 
     Args:
@@ -44,9 +44,9 @@ async def look(url: str, workflows: Mapping[str, Workflow], silence: float = SIL
     try:
         async with ComfyClient.opened(url, silence) as client:
             info = await client.info()
-            return Seen(info, await fits(client, workflows))
+            return SeenServer(info, await fits(client, workflows))
     except ServerLost as lost:
-        return Seen(problem=str(lost))
+        return SeenServer(problem=str(lost))
 
 
 async def fits(client: ComfyClient, workflows: Mapping[str, Workflow]) -> Mapping[str, Fit]:

@@ -10,7 +10,7 @@ from engine.comfy import probe
 from engine.comfy.client import ComfyClient, ServerInfo
 from engine.comfy.inventory import Fit
 from engine.comfy.workflow import Workflow
-from engine.contract import EngineError, Profile, Recipe, UnknownModel, Unsupported
+from engine.contract import EngineError, Profile, PromptOnly, Recipe, UnknownModel
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class ServerModels:
             return UnknownModel(f"There is no model {recipe.model!r} here.")
         if not recipe.plain:
             title = self._workflows[recipe.model].profile.title
-            return Unsupported(f"The ComfyUI server draws {title} from a prompt alone.")
+            return PromptOnly(f"The ComfyUI server draws {title} from a prompt alone.")
         return None
 
     async def look(self, client: ComfyClient, info: ServerInfo) -> None:

@@ -38,11 +38,11 @@ from engine.contract import (
     LoraRequest,
     Phase,
     Preview,
+    PromptOnly,
     Recipe,
     Step,
     UnknownLora,
     UnknownModel,
-    Unsupported,
 )
 from engine.families.z_image.spec import demo
 from engine.host.process_engine import ProcessEngine
@@ -326,7 +326,7 @@ async def test_an_unknown_lora_fails_alone(rig: Rig, engine: Engine) -> None:
     assert isinstance(failed, Failed)
     if rig.plain:
         # It would be unknown with every name: another slot may know it.
-        assert isinstance(failed.error, Unsupported)
+        assert isinstance(failed.error, PromptOnly)
     else:
         assert isinstance(failed.error, UnknownLora)
         assert "'pixle'" in str(failed.error)
@@ -549,7 +549,7 @@ async def test_what_needs_more_than_a_prompt_fails_alone_where_nothing_draws_it(
     for one in more:
         end = ends[one.id]
         assert isinstance(end, Failed)
-        assert isinstance(end.error, Unsupported)
+        assert isinstance(end.error, PromptOnly)
     assert isinstance(ends["ok"], Image)
 
 

@@ -27,11 +27,11 @@ from engine.contract import (
     Phase,
     Preview,
     Profile,
+    PromptOnly,
     Recipe,
     Slot,
     Step,
     UnknownModel,
-    Unsupported,
 )
 from engine.families.z_image.spec import demo
 
@@ -289,7 +289,7 @@ class FakeEngine:
         if unknown is not None:
             return lora_catalogue.unknown_lora(unknown, names)
         if self._plain and not recipe.plain:
-            return Unsupported("The fake draws from a prompt alone.")
+            return PromptOnly("The fake draws from a prompt alone.")
         known = next(p for p in self._profiles if p.name == recipe.model)
         if len(recipe.references) > known.references:
             return BadRecipe(f"{known.title} takes {known.references} reference pictures.")

@@ -20,9 +20,9 @@ from engine.contract import (
     OutOfMemory,
     Phase,
     Preview,
+    PromptOnly,
     Recipe,
     Step,
-    Unsupported,
 )
 from engine.families.z_image.spec import demo
 from engine.multi_engine import UNFIT_SECONDS, MultiEngine
@@ -238,7 +238,7 @@ async def test_what_needs_more_than_a_prompt_is_drawn_by_a_slot_that_can() -> No
         await full.lose()
         (failed,) = await drawn(engine, [with_sampler("a")], "plain")
         assert isinstance(failed, Failed)
-        assert isinstance(failed.error, Unsupported)
+        assert isinstance(failed.error, PromptOnly)
 
 
 async def test_where_every_slot_draws_from_a_prompt_alone_other_recipes_fail_and_do_not_wait() -> None:
