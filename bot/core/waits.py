@@ -59,23 +59,25 @@ class ExponentialBackoff:
 
 
 class TokenBucket:
-    """A rate limit that lets some through at once after a pause."""
+    """Tells whether more comes than a rate allows."""
 
-    def __init__(self, every: float, burst: int) -> None:
+    def __init__(self, per_second: float, burst: int) -> None:
         """Args:
-        every: Average seconds between two of them, in the long run.
-        burst: How many may follow each other without a pause.
+        per_second: How many may come each second, in the long run.
+        burst: How many more may come at once.
         """
-        self._every = every
+        self._every = 1 / per_second
         self._burst = burst
-        # When all so far are paid for, at one in ``every`` seconds.
+        # When all so far are paid for, at ``per_second``.
         self._paid_at = -math.inf
 
-    def take(self, now: float) -> float:
-        """Count one; return the seconds that it has to wait. ``now`` is in seconds, by a clock that never goes back."""
-        wait = max(0.0, self._paid_at - now - self._burst * self._every)
-        self._paid_at = max(self._paid_at, now) + self._every
-        return wait
+    def take(self, now: float, count: int = 1) -> None:
+        """Count some that have come. ``now`` is in seconds, by a clock that never goes back."""
+        self._paid_at = max(self._paid_at, now) + count * self._every
+
+    def is_empty(self, now: float) -> bool:
+        """Whether more have come than the rate allows; ``now`` as in ``take``."""
+        return self._paid_at - now > self._burst * self._every
 
 
 async def persist(

@@ -43,11 +43,12 @@ _PROGRESS_AT_ONCE = 5
 a second that platforms take from a bot.
 """
 
-_LOOK_EVERY = 0.04
-_LOOKS_AT_ONCE = 10
-"""Average seconds between two looks at the rows under load, and most looks that follow each other without that pause. A
-look at one job costs as much as one at a few.
-"""
+_CHANGES_PER_SECOND = 50
+_CHANGES_AT_ONCE = 50
+"""Changed jobs each second, and at once, from which on they wait for each other."""
+
+_PAUSE_SECONDS = 0.04
+"""How long they wait then: a look at one job costs as much as one at a few."""
 
 _JOBS_AT_ONCE = 200
 """Most changed jobs that one transaction reads."""
@@ -81,7 +82,7 @@ class Delivery:
         self._added = False
         self._stopping = False
         self._wake = asyncio.Event()
-        self._looks = TokenBucket(_LOOK_EVERY, _LOOKS_AT_ONCE)
+        self._rate = TokenBucket(_CHANGES_PER_SECOND, _CHANGES_AT_ONCE)
         self._senders: dict[tuple[str, str], ChatSender] = {}
 
     def on_job_changed(self, event: JobChanged) -> None:
@@ -114,12 +115,13 @@ class Delivery:
 
     async def run(self) -> None:
         """Work until ``stop``; messages that are being sent then are sent to the end."""
+        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             progress = tasks.create_task(self._look_at_progress(), name="progress")
             while not self._stopping:
                 await self._wake.wait()
                 # A real pause, whatever the clock says: it saves the processor's time.
-                await asyncio.sleep(self._looks.take(asyncio.get_running_loop().time()))
+                await asyncio.sleep(_PAUSE_SECONDS if self._rate.is_empty(loop.time()) else 0)
                 self._wake.clear()
                 if not self._stopping:
                     await self._collect(tasks)
@@ -149,6 +151,7 @@ class Delivery:
         # One person may have thousands of jobs forgotten at once; other people's jobs do not wait for all of them.
         changed = set(islice(self._changed_jobs, _JOBS_AT_ONCE))
         self._changed_jobs -= changed
+        self._rate.take(asyncio.get_running_loop().time(), len(changed))
         if self._changed_jobs:
             self._wake.set()
         added, self._added = self._added, False

@@ -22,11 +22,12 @@ MAX_MEMBERS = 32
 MAX_OPEN_SECONDS = 0.05
 """A group accepts no member later than this after its BEGIN, so that its first member does not wait long."""
 
-COMMIT_EVERY = 0.04
-"""Average seconds between two commits of ``GroupCommit.run`` under load: a commit costs the processor more than a body."""
+BODIES_PER_SECOND = 100
+BODIES_AT_ONCE = 50
+"""Bodies of ``GroupCommit.run`` each second, and at once, from which on they wait for each other."""
 
-COMMITS_AT_ONCE = 10
-"""Most commits of ``GroupCommit.run`` that follow each other without that pause."""
+PAUSE_SECONDS = 0.04
+"""How long they wait then: a commit costs the processor more than a body, and so does a visit to the thread."""
 
 
 @dataclass(slots=True)
@@ -91,7 +92,7 @@ class GroupCommit:
         self._group: _Group | None = None
         self._bodies: list[_Waiting] = []
         self._runner: asyncio.Task[None] | None = None
-        self._rate = TokenBucket(COMMIT_EVERY, COMMITS_AT_ONCE)
+        self._rate = TokenBucket(BODIES_PER_SECOND, BODIES_AT_ONCE)
         self.changes = 0
         """Number of rows that committed transactions have changed."""
 
@@ -131,13 +132,15 @@ class GroupCommit:
     async def _run_bodies(self) -> None:
         """Run all bodies that wait, in turns with the other users of the connection."""
         begun: Sequence[_Waiting] = ()
+        loop = asyncio.get_running_loop()
         try:
             while self._bodies:
-                await asyncio.sleep(self._rate.take(asyncio.get_running_loop().time()))
+                await asyncio.sleep(PAUSE_SECONDS if self._rate.is_empty(loop.time()) else 0)
                 await self._acquire()
                 try:
                     begun = self._bodies[:MAX_MEMBERS]
                     del self._bodies[:MAX_MEMBERS]
+                    self._rate.take(loop.time(), len(begun))
                     if begun:
                         await self._run_together(begun)
                     else:

@@ -232,6 +232,21 @@ async def test_bodies_of_the_thread_share_a_commit_with_members(db: Database) ->
     assert parts(db.path) == {1: 2} | dict.fromkeys(range(2, 12), 1)
 
 
+async def test_where_many_come_a_body_waits_for_others(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "PAUSE_SECONDS", 1000.0)
+    async with asyncio.timeout(10):
+        await db.run_write(partial(put, who=1, part=1))
+    db._groups._rate.take(asyncio.get_running_loop().time(), 1000)
+    waits = asyncio.ensure_future(db.run_write(partial(put, who=2, part=1)))
+    await add(db, 3)
+    assert not waits.done()
+    runner = db._groups._runner
+    assert runner is not None
+    runner.cancel()
+    await asyncio.gather(runner, waits, return_exceptions=True)
+    assert parts(db.path) == {1: 1, 3: 2}
+
+
 async def test_bodies_that_come_after_a_lost_one_run_in_the_next_transaction(db: Database) -> None:
     async def loses(tx: Tx) -> None:
         # As SQLite does by itself when the disk is full; this body does not notice.
