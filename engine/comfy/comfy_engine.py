@@ -288,7 +288,7 @@ class ComfyEngine:
         log.info("%s%s draws %s", self._status.about, info.title, ", ".join(drawable))
 
     async def _recheck(self, client: ComfyClient, info: ServerInfo) -> None:
-        """Look for models that the server lacked; whoever runs it may have fetched them."""
+        """Look for models that the server lacked; its operator may have fetched them."""
         while True:
             await asyncio.sleep(self._pauses.recheck)
             if not self._models.complete:
