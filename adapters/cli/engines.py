@@ -27,7 +27,7 @@ def engine_of(settings: Settings) -> Engine:
 
     Raises:
         EngineError: A model can't be used.
-        BadInput: The Ray cluster can't be used, or ComfyUI servers are named beside it.
+        BadInput: The Ray cluster can't be used, or ComfyUI servers are named as well.
     """
     urls = devices.servers(settings.device)
     if settings.engine is EngineKind.RAY:
