@@ -63,9 +63,8 @@ def embed_texts(data: bytes, texts: Mapping[str, str]) -> bytes:
     """
     if data[: len(_SIGNATURE)] != _SIGNATURE or data[12:16] != b"IHDR" or len(data) < _HEADER_END:
         raise ValueError("not a PNG: its signature or its header is missing")
-    return b"".join(
-        (data[:_HEADER_END], *(_chunk(keyword, text) for keyword, text in texts.items()), data[_HEADER_END:])
-    )
+    pixels = memoryview(data)[_HEADER_END:]  # without a copy of a megabyte or more
+    return b"".join((data[:_HEADER_END], *(_chunk(keyword, text) for keyword, text in texts.items()), pixels))
 
 
 def embed_chunk(data: bytes, name: bytes, content: bytes) -> bytes:

@@ -31,21 +31,23 @@ class JobProgress:
         self._live = live
         self._bus = bus
         self._clock = clock
+        # The active jobs that each slot has had pictures of, and the slots of each of them: a picture may have been with
+        # a slot that was lost before the one that drew it.
         self._on_slot: defaultdict[str, set[int]] = defaultdict(set)
-        """The active jobs that each slot has had pictures of."""
+        self._slots_of: defaultdict[int, set[str]] = defaultdict(set)
 
     def begin(self, active: ActiveJob, slot: str) -> None:
         """A slot is given pictures of a job."""
         self._on_slot[slot].add(active.job.id)
+        self._slots_of[active.job.id].add(slot)
         self._live.begin(active.job.id, len(active.recipes))
         for index in active.done:
             self._live.step(active.job.id, index, 1.0)
 
     def end(self, active: ActiveJob) -> None:
         """The job has ended."""
-        # A picture may have been with a slot that was lost before the one that drew it.
-        for jobs in self._on_slot.values():
-            jobs.discard(active.job.id)
+        for slot in self._slots_of.pop(active.job.id, ()):
+            self._on_slot[slot].discard(active.job.id)
 
     def step(self, active: ActiveJob, index: int, event: Step) -> None:
         """A picture of a job has taken a step."""

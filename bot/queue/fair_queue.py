@@ -71,7 +71,7 @@ class WorkItem:
 
     def first(self, n: int) -> WorkItem:
         """Return the item with its first ``n`` pictures; the others are for later."""
-        return replace(self, indexes=self.indexes[:n], later=self.indexes[n:])
+        return replace(self, indexes=self.indexes[:n], later=self.indexes[n:]) if n < len(self.indexes) else self
 
     def rest(self) -> WorkItem | None:
         """Return an item with the pictures for later; None when there are none."""
@@ -158,14 +158,15 @@ class FairQueue:
     def walk(self) -> Iterator[int]:
         """Iterate lazily over the waiting flows in the order of their tags; the queue must not change meanwhile."""
         # The children of heap[i] are heap[2i+1] and heap[2i+2], and none is smaller: a frontier is enough.
-        frontier = [(self._heap[0], 0)] if self._heap else []
+        heap = self._heap
+        frontier = [(heap[0], 0)] if heap else []
         while frontier:
             entry, i = heapq.heappop(frontier)
-            for child in (2 * i + 1, 2 * i + 2):
-                if child < len(self._heap):
-                    heapq.heappush(frontier, (self._heap[child], child))
             if self._waiting.get(entry[2]) is entry:
                 yield entry[2]
+            first = 2 * i + 1
+            for child, below in enumerate(heap[first : first + 2], first):
+                heapq.heappush(frontier, (below, child))
 
     def _push(self, key: int) -> None:
         entry = self._waiting[key] = (self._tags[key], next(self._numbers), key)

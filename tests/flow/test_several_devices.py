@@ -124,7 +124,8 @@ async def test_a_job_whose_devices_are_all_lost_is_drawn_once(make: Make) -> Non
     await bot.delivered(job.id)
     assert drawn(engines) == [2, 6]
     assert await bot.ledger(job.id) == (2, 0, 4)
-    assert not any(bot.dispatch._dispatcher._progress._on_slot.values()), "no trace of it is left"
+    progress = bot.dispatch._dispatcher._progress
+    assert not any((*progress._on_slot.values(), progress._slots_of)), "no trace of it is left"
 
 
 async def _attempts(bot: Bot, job_id: int, attempts: int) -> bool:
