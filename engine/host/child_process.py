@@ -199,13 +199,15 @@ async def end_process(process: Process, closing: float) -> int:
     if process.stdin is not None:
         process.stdin.close()
     rest = asyncio.create_task(_discard(process), name="child-rest")
+    ended = asyncio.create_task(process.wait(), name="child-end")
     try:
-        async with asyncio.timeout(closing):
-            return await process.wait()
-    except TimeoutError:
-        _kill(process)
-        return await process.wait()
+        # Not asyncio.timeout: in a task that was cancelled, as a closing one is, it raises no TimeoutError before Python 3.11.4.
+        await asyncio.wait({ended}, timeout=closing)
+        if not ended.done():
+            _kill(process)
+        return await ended
     finally:
+        ended.cancel()
         await rest
 
 
