@@ -201,7 +201,8 @@ async def end_process(process: Process, closing: float) -> int:
     rest = asyncio.create_task(_discard(process), name="child-rest")
     ended = asyncio.create_task(process.wait(), name="child-end")
     try:
-        # Not asyncio.timeout: in a task that was cancelled, as a closing one is, it raises no TimeoutError before Python 3.11.4.
+        # In a task that was cancelled, as a closing one is, asyncio.timeout raises no TimeoutError before Python 3.11.4; and
+        # there, asyncio.wait_for may lose a cancellation.
         await asyncio.wait({ended}, timeout=closing)
         if not ended.done():
             _kill(process)

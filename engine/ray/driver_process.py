@@ -243,13 +243,14 @@ class Channel:
     async def stop(self) -> None:
         """End the actor; a driver that does not report its end hangs, and is killed."""
         self.kill()
+        gone = asyncio.create_task(self._gone.wait(), name="actor-end")
         try:
-            async with asyncio.timeout(self._closing):
-                await self._gone.wait()
-        except TimeoutError:
-            log.warning("the driver of the Ray cluster does not answer and is ended")
-            self._driver.kill()
+            # Not asyncio.timeout, as in engine.host.child_process.end_process.
+            if not (await asyncio.wait({gone}, timeout=self._closing))[0]:
+                log.warning("the driver of the Ray cluster does not answer and is ended")
+                self._driver.kill()
         finally:
+            gone.cancel()
             self._forget(self.number)
 
     def take(self, message: wire.Message) -> None:

@@ -4,7 +4,8 @@ Each device draws one picture after the other and tells its steps. Each picture 
 whose commits are shared. There are no people, queue, quotas, cards, marks and thumbnails. What Easel costs beyond this is its
 own; what this costs is the machine's, and differs by a factor of three between machines.
 
-``python -m tests.bench.bare_slots SIZE SECONDS``; SIZE is the bytes of a picture.
+``python -m tests.bench.bare_slots SIZE SECONDS FOLDER``; SIZE is the bytes of a picture, and what it leaves in the folder is the
+caller's to delete.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import json
 import os
 import sqlite3
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,10 +125,9 @@ async def measure(size: int, seconds: float, folder: Path) -> dict[str, float]:
     }
 
 
-def main(size: str, seconds: str) -> None:
+def main(size: str, seconds: str, folder: str) -> None:
     """Measure and print it."""
-    with tempfile.TemporaryDirectory(prefix="easel-bare-") as folder:
-        sys.stdout.write(json.dumps(asyncio.run(measure(int(size), float(seconds), Path(folder)))))
+    sys.stdout.write(json.dumps(asyncio.run(measure(int(size), float(seconds), Path(folder)))))
 
 
 if __name__ == "__main__":

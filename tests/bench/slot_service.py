@@ -1,6 +1,7 @@
 """The service with many simulated devices, in a process of its own: prints what it measured as JSON.
 
-``python -m tests.bench.slot_service PLAN``; the plan is a JSON object with the fields of ``Plan``.
+``python -m tests.bench.slot_service PLAN FOLDER``; the plan is a JSON object with the fields of ``Plan``, and what it leaves in
+the folder is the caller's to delete.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import logging
 import os
 import random
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -348,14 +348,13 @@ def _busy(times: Any) -> float:
     return float(times.user + times.system + times.nice + times.irq + times.softirq)
 
 
-def main(text: str) -> None:
+def main(text: str, folder: str) -> None:
     """Measure one plan and print it."""
     logging.basicConfig(level=logging.WARNING)
     # As ``easel serve`` does when its imports are done.
     collect_rarely()
-    with tempfile.TemporaryDirectory(prefix="easel-slots-") as folder:
-        sys.stdout.write(json.dumps(asyncio.run(measure(Plan(**json.loads(text)), Path(folder)))))
+    sys.stdout.write(json.dumps(asyncio.run(measure(Plan(**json.loads(text)), Path(folder)))))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
