@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 READY_SECONDS = 90.0
 STOP_SECONDS = 20.0
 
@@ -106,6 +108,11 @@ class Service:
             )
         if ready:
             self.wait_ready()
+
+    def engines(self) -> list[psutil.Process]:
+        """Return its engine processes."""
+        found = psutil.Process(self.process.pid).children(recursive=True)
+        return [one for one in found if any("engine.host.child" in part for part in one.cmdline())]
 
     def wait_ready(self) -> None:
         """Wait until /readyz says yes; fails at once when the process ends."""

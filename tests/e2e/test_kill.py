@@ -92,10 +92,7 @@ class KillHarness:
 
     def engine(self) -> psutil.Process | None:
         """The process that draws."""
-        for child in psutil.Process(self.service.process.pid).children(recursive=True):
-            if any("engine.host.child" in part for part in child.cmdline()):
-                return child
-        return None
+        return next(iter(self.service.engines()), None)
 
     async def reach(self, job_id: int, state: str) -> None:
         """Wait until a job is in a state; fails at once when the service ends."""

@@ -21,11 +21,6 @@ LONG = {"steps": "40", "size": "256x256"}
 class TwoDevices(Service):
     """The service with its two engine processes and its rows."""
 
-    def engines(self) -> list[psutil.Process]:
-        """Return the engine processes."""
-        found = psutil.Process(self.process.pid).children(recursive=True)
-        return [one for one in found if any("engine.host.child" in part for part in one.cmdline())]
-
     def slots(self) -> dict[str, dict[str, Any]]:
         """Return the state of each device, as the owner's page shows it."""
         return {slot["id"]: slot["state"] for slot in self.call("/api/owner/device")["slots"]}
