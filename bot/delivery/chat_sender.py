@@ -94,16 +94,15 @@ class ChatSender:
         self._arrived.set()
 
     async def run(self) -> None:
-        """Work until no message is requested, or until ``stop``. A later request needs another call."""
-        while self._entries and not self._stopping:
-            if (wait := self._seconds_left()) > 0:
+        """Work until no message is requested and every pause is over, or until ``stop``."""
+        while not self._stopping:
+            wait = self._seconds_left()
+            if wait > 0:
                 await self._sleep(wait)
-            else:
+            elif self._entries:
                 await self._sync_next()
-
-    def is_rested(self) -> bool:
-        """Whether, outside of ``run``, every pause is over, so that a new sender would do the same."""
-        return not self._entries and self._seconds_left() <= 0
+            else:
+                return
 
     def stop(self) -> None:
         """Begin nothing more; ``run`` returns after the current message."""

@@ -53,9 +53,6 @@ _PAUSE_SECONDS = 0.04
 _JOBS_AT_ONCE = 200
 """Most changed jobs that one transaction reads."""
 
-_SLACK = 64
-"""Senders that pause or have paused and are kept before those whose pause is over are swept out."""
-
 
 _URGENCIES = {MessageKind.ALBUM: Urgency.FINAL, MessageKind.DOCUMENT: Urgency.FETCHED}
 """Urgency of messages other than cards; the others are NEW, so that typing commands does not delay finished pictures."""
@@ -86,9 +83,7 @@ class Delivery:
         self._stopping = False
         self._wake = asyncio.Event()
         self._rate = TokenBucket(_CHANGES_PER_SECOND, _CHANGES_AT_ONCE)
-        # One for each chat that has something to show or pauses, and the chats whose senders work.
         self._senders: dict[tuple[str, str], ChatSender] = {}
-        self._working: set[tuple[str, str]] = set()
 
     def on_job_changed(self, event: JobChanged) -> None:
         """Sync the job's messages: soon, or after PROGRESS_EVERY where it has only come further."""
@@ -184,25 +179,18 @@ class Delivery:
         if surface is None:
             return
         sender = self._senders.get(key)
-        if sender is None or self._is_over(key, sender):
-            if len(self._senders) > 2 * len(self._working) + _SLACK:
-                self._senders = {chat: each for chat, each in self._senders.items() if not self._is_over(chat, each)}
+        if sender is None:
             wait = partial(surface.wait, message.address)
             sender = self._senders[key] = ChatSender(self._sync, surface.abilities().edit_every, self._clock, wait)
-        sender.request(message.id, urgency, item if message.state in SYNCED else None)
-        if key not in self._working:
-            self._working.add(key)
             tasks.create_task(self._run_sender(key, sender), name=f"chat {key[0]} {key[1]}")
-
-    def _is_over(self, key: tuple[str, str], sender: ChatSender) -> bool:
-        return key not in self._working and sender.is_rested()
+        sender.request(message.id, urgency, item if message.state in SYNCED else None)
 
     async def _run_sender(self, key: tuple[str, str], sender: ChatSender) -> None:
         try:
             await sender.run()
         finally:
             # Nothing is awaited between the sender's last check and here, so no request is lost.
-            self._working.remove(key)
+            del self._senders[key]
 
 
 async def _look(

@@ -116,7 +116,7 @@ class Batcher:
         for item in items:
             if (rest := item.rest()) is not None:
                 self._queue.put_front(rest)
-        return tuple(replace(item, later=()) if item.later else item for item in items)
+        return tuple(replace(item, later=()) for item in items)
 
     def put_back(self, items: Iterable[WorkItem]) -> None:
         """The batch can't be begun: its items wait as before, first in their person's queues, and are not charged."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from bot.dispatch.completion import Completion, ImageFiles
 from bot.dispatch.eta import EtaCalibration
 from bot.dispatch.in_flight import InFlightBatch
 from bot.dispatch.progress import JobProgress
-from bot.observability.log_context import current_request, job_context
+from bot.observability.log_context import current_request, job_context, request_context
 from bot.observability.metrics import Metrics
 from bot.queue.fair_queue import WorkItem
 from bot.queue.job_queue import JobQueue
@@ -263,12 +263,13 @@ class Dispatcher:
 
     def _named(self, active: ActiveJob, index: int) -> Recipe:
         """Return a recipe with the request behind it, which the engine's log lines name."""
-        request = self._requests.get(active.job.id, "")
-        return replace(active.recipes[index], request=request) if request else active.recipes[index]
+        return replace(active.recipes[index], request=self._requests.get(active.job.id, ""))
 
-    def _log_context(self, job_id: int) -> AbstractContextManager[None]:
+    @contextmanager
+    def _log_context(self, job_id: int) -> Iterator[None]:
         """Name a job and its request in the log lines of the block."""
-        return job_context(job_id, self._requests.get(job_id, ""))
+        with job_context(job_id), request_context(self._requests.get(job_id, "")):
+            yield
 
     async def _paint(self, batch: Claimed, in_flight: InFlightBatch) -> None:
         lost = False

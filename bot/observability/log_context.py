@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from contextlib import AbstractContextManager
-from contextvars import ContextVar, Token
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 _RECIPE = re.compile(r"(?P<job>\d+):\d+(?:@(?P<request>\S+))?", re.ASCII)
 
@@ -13,41 +14,30 @@ _JOB: ContextVar[int | None] = ContextVar("job", default=None)
 _REQUEST: ContextVar[str] = ContextVar("request", default="")
 
 
-class _LogContext:
-    """Names a job and a request in the log lines of a block. No generator: it is entered several times a picture."""
-
-    __slots__ = ("_job", "_job_id", "_request", "_request_id")
-
-    def __init__(self, job_id: int | None, request_id: str) -> None:
-        self._job_id, self._request_id = job_id, request_id
-        self._job: Token[int | None] | None = None
-        self._request: Token[str] | None = None
-
-    def __enter__(self) -> None:
-        if self._job_id is not None:
-            self._job = _JOB.set(self._job_id)
-        if self._request_id and not _REQUEST.get():
-            self._request = _REQUEST.set(self._request_id)
-
-    def __exit__(self, *_: object) -> None:
-        if self._request is not None:
-            _REQUEST.reset(self._request)
-        if self._job is not None:
-            _JOB.reset(self._job)
+@contextmanager
+def job_context(job_id: int | None) -> Iterator[None]:
+    """Name this job in every log line of the block; None leaves it as it is."""
+    if job_id is None:
+        yield
+        return
+    token = _JOB.set(job_id)
+    try:
+        yield
+    finally:
+        _JOB.reset(token)
 
 
-def job_context(job_id: int | None, request_id: str = "") -> AbstractContextManager[None]:
-    """Name this job, and the request that it came by, in every log line of the block.
-
-    A job that is None and a request that is empty leave what an outer block has named; so does a request where an outer
-    block has named one.
-    """
-    return _LogContext(job_id, request_id)
-
-
-def request_context(request_id: str) -> AbstractContextManager[None]:
+@contextmanager
+def request_context(request_id: str) -> Iterator[None]:
     """Name this request in every log line of the block, unless it is empty or an outer block has named one."""
-    return _LogContext(None, request_id)
+    if _REQUEST.get():
+        yield
+        return
+    token = _REQUEST.set(request_id)
+    try:
+        yield
+    finally:
+        _REQUEST.reset(token)
 
 
 def current_request() -> str:

@@ -71,7 +71,7 @@ class WorkItem:
 
     def first(self, n: int) -> WorkItem:
         """Return the item with its first ``n`` pictures; the others are for later."""
-        return replace(self, indexes=self.indexes[:n], later=self.indexes[n:]) if n < len(self.indexes) else self
+        return replace(self, indexes=self.indexes[:n], later=self.indexes[n:])
 
     def rest(self) -> WorkItem | None:
         """Return an item with the pictures for later; None when there are none."""

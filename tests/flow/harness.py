@@ -162,9 +162,9 @@ class Bot:
         def still() -> bool:
             delivery = self.dispatch._delivery
             # The intake may hold entries that it has taken off its list: it has seen all of them when it waits again.
-            idle = self._wake.idle and all(sender.is_rested() for sender in delivery._senders.values())
+            idle = self._wake.idle
             return enough() or (
-                idle and not (delivery._working or delivery._changed_jobs or delivery._progressed or delivery._added)
+                idle and not (delivery._senders or delivery._changed_jobs or delivery._progressed or delivery._added)
             )
 
         for _ in range(3):

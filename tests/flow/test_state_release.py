@@ -9,7 +9,6 @@ import tracemalloc
 import pytest
 
 from bot.core.jobs import JobState
-from bot.delivery import service
 from engine.contract import BadRecipe, EngineError, Recipe
 from tests.fakes.engine import FakeEngine
 from tests.fakes.surface import Call, Fault
@@ -57,7 +56,7 @@ async def test_no_table_keeps_what_has_ended(make: Make) -> None:
     sync, live, scheduler = dispatch._sync, dispatch.live, dispatch._queue._scheduler
     kept = (
         dispatch._dispatcher._active,
-        dispatch._delivery._working,
+        dispatch._delivery._senders,
         dispatch._delivery._changed_jobs,
         dispatch._dispatcher._calibration._open,
         dispatch._batcher.placement.loads["0"].in_flight,
@@ -97,13 +96,3 @@ async def test_memory_over_a_thousand_jobs(make: Make) -> None:
         logging.disable(logging.NOTSET)
     print([size >> 10 for size in sizes])  # noqa: T201 - what `make soak` is for
     assert sizes[-1] < sizes[9] * 1.03
-
-
-async def test_chats_whose_pause_is_over_are_forgotten(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "_SLACK", 4)
-    bot = await make()
-    for number in range(12):
-        await bot.delivered((await bot.ask(chat=f"chat {number}")).id)
-        await bot.quiet()
-        # That of the last chat stays until another one has something to show.
-        assert 1 <= len(bot.dispatch._delivery._senders) <= 4 + 2

@@ -197,30 +197,18 @@ async def test_many_files_in_one_message_count_as_many() -> None:
     assert second - first >= FETCHED_EVERY
 
 
-async def test_a_sender_rests_once_requested_files_are_paid_for() -> None:
-    clock = FakeClock()
-    sender = ChatSender(Shown(clock), 1.0, clock)
-    sender.request(1, Urgency.FETCHED)
-    assert not sender.is_rested()
-    await sender.run()
-    clock.advance(1.5)
-    assert not sender.is_rested()
-    clock.advance(FETCHED_EVERY)
-    assert sender.is_rested()
-
-
-async def test_the_pause_holds_for_what_is_requested_after_the_last_message() -> None:
+async def test_a_sender_stays_until_requested_files_are_paid_for() -> None:
     clock = FakeClock()
     shown = Shown(clock)
-    sender = ChatSender(shown, PAUSE, clock)
-    sender.request(1, Urgency.FINAL)
-    await sender.run()
-    assert clock.asleep() == 0
-    assert not sender.is_rested()
-    sender.request(2, Urgency.FINAL)
-    await until_over(asyncio.ensure_future(sender.run()), clock)
-    (_, first), (_, second) = shown.ids
-    assert second - first >= PAUSE
+    sender = ChatSender(shown, 1.0, clock)
+    sender.request(1, Urgency.FETCHED)
+    running = asyncio.ensure_future(sender.run())
+    await turns(lambda: clock.asleep() == 1)
+    assert [message_id for message_id, _ in shown.ids] == [1]
+    clock.advance(1.5)
+    await asyncio.sleep(0)
+    assert not running.done()
+    await until_over(running, clock)
 
 
 @pytest.mark.parametrize("days", [2, 400])
@@ -260,9 +248,10 @@ async def test_what_was_read_before_a_pause_is_read_again() -> None:
     shown = Shown(clock)
     sender = ChatSender(shown, PAUSE, clock)
     sender.request(1, Urgency.FINAL, read(1))
-    await sender.run()
+    work = asyncio.ensure_future(sender.run())
+    await turns(lambda: len(shown.ids) == 1)
     sender.request(2, Urgency.FINAL, read(2))
-    await until_over(asyncio.ensure_future(sender.run()), clock)
+    await until_over(work, clock)
     assert shown.items[1:] == [None]
 
 
