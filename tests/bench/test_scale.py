@@ -27,9 +27,9 @@ SECONDS = 5.0
 
 
 @pytest.mark.parametrize("devices", [10, 100, 1000])
-def test_devices_of_one_picture_a_second(benchmark: BenchmarkFixture, tmp_path: Path, devices: int) -> None:
+def test_devices_of_one_picture_a_second(benchmark: BenchmarkFixture, folder: Path, devices: int) -> None:
     """The real service, as many pictures as it can; how full the event loop's core and the writer are says what ends it."""
-    found = run(benchmark, tmp_path, [1.0] * devices, size=200_000, window=8.0, calls=CALLS)
+    found = run(benchmark, folder, [1.0] * devices, size=200_000, window=8.0, calls=CALLS)
     if devices <= 100:
         assert found["share_of_ceiling"] >= 0.95
 

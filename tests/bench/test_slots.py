@@ -30,12 +30,6 @@ AIM_CPU_MS = 5.0
 """The same in milliseconds; machines differ by a factor of three, so it is told and no limit."""
 
 
-@pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that is deleted after the last test: for minutes after many files were deleted, ext4 makes new ones slowly."""
-    return tmp_path_factory.mktemp("slots")
-
-
 def run(benchmark: BenchmarkFixture, folder: Path, seconds: Sequence[float], **plan: Any) -> Any:
     """Measure a plan in a process of its own, and print what it found."""
     text = json.dumps({"seconds": seconds, **plan})
